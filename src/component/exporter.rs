@@ -1,0 +1,128 @@
+//! Exporters: they push one batch, or collect chunks into objects. They never retry and never queue; the engine puts
+//! the harness around them.
+
+use std::sync::Arc;
+
+use config::Section;
+use wire::{Chunk, Payload, Signal};
+
+use crate::{BoxFuture, BuildContext, ExportError, Fault, Host, Outcome, Refusal, Stability};
+
+/// One exporter type.
+pub struct ExporterFactory {
+    /// Name in the config.
+    pub kind: &'static str,
+    /// Other spellings that load too.
+    pub aliases: &'static [&'static str],
+    /// What it can export, and how mature that is.
+    pub signals: &'static [(Signal, Stability)],
+    /// Which blocks of the harness a user may write, and their defaults.
+    pub harness: Harness,
+    /// Parses and checks; connects to nothing. The harness's blocks are gone from the section.
+    pub build: fn(Section, &BuildContext) -> Result<Exporter, Fault>,
+}
+
+/// An exporter that was built; one object serves all signals, each signal has its own harness.
+#[derive(Clone)]
+pub enum Exporter {
+    /// Sends a batch and says how it went.
+    Push(Arc<dyn Push>),
+    /// Gathers chunks into objects of its own.
+    Collect(Arc<dyn Collect>),
+}
+
+/// Sends one batch and says how it went.
+pub trait Push: Send + Sync {
+    /// Opens what it needs; must not fail because a peer is unreachable.
+    fn start<'a>(&'a self, host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
+        let _ = host;
+        crate::ready(Ok(()))
+    }
+
+    /// Sends the batch once. Dropped only by timeout and stop; then it may be sent again, and the peer may see it
+    /// twice.
+    fn export<'a>(&'a self, batch: &'a Payload) -> BoxFuture<'a, Result<Outcome, ExportError>>;
+
+    /// Flushes and closes; called after the last `export`.
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        crate::ready(())
+    }
+}
+
+/// Gathers chunks into objects of its own (the archive).
+pub trait Collect: Send + Sync {
+    /// Takes a chunk. `Ok` = taken, still owed: the receipt completes when the object is safe.
+    fn append(&self, chunk: Chunk, receipt: Receipt) -> BoxFuture<'_, Result<(), ExportError>>;
+
+    /// Seals everything that is due (`all`: everything), completing receipts.
+    fn seal(&self, all: bool) -> BoxFuture<'_, Result<(), ExportError>>;
+}
+
+/// Stands for one piece of a queue or for one waiting caller; completes once. Dropped unfinished it says
+/// `Unavailable`, so that its data stays owed.
+pub struct Receipt(Option<Box<dyn FnOnce(Result<Outcome, Refusal>) + Send>>);
+
+impl Receipt {
+    /// A receipt that calls back.
+    pub fn new(done: impl FnOnce(Result<Outcome, Refusal>) + Send + 'static) -> Receipt {
+        Receipt(Some(Box::new(done)))
+    }
+
+    /// Says how it ended.
+    pub fn complete(mut self, result: Result<Outcome, Refusal>) {
+        if let Some(done) = self.0.take() {
+            done(result);
+        }
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if let Some(done) = self.0.take() {
+            done(Err(Refusal::unavailable(
+                "the gateway stopped before it was delivered",
+            )));
+        }
+    }
+}
+
+/// Which blocks of the harness an exporter has, and its defaults where they differ from the collector's common ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Harness {
+    /// `sending_queue`: absent from the config = on (`Some`), off (`Default`), or not offered.
+    pub queue: Block,
+    /// `retry_on_failure`.
+    pub retry: Block,
+    /// `timeout` in milliseconds: the default; `None` = the exporter has no such key.
+    pub timeout_ms: Option<u64>,
+    /// Largest batch in encoded bytes that is sent unless the user says otherwise; `None` = no limit.
+    pub batch_bytes_max: Option<usize>,
+}
+
+/// The default state of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// On unless switched off.
+    On,
+    /// Off unless written.
+    Off,
+    /// Not a key of this exporter.
+    Absent,
+}
+
+impl Harness {
+    /// As exporterhelper has it: queue on, retry on, timeout 5 s.
+    pub const QUEUE_RETRY_TIMEOUT: Harness = Harness {
+        queue: Block::On,
+        retry: Block::On,
+        timeout_ms: Some(5000),
+        batch_bytes_max: None,
+    };
+    /// For exporters that cannot fail for long (debug, nop, file): queue offered, no retry, no timeout.
+    pub const QUEUE_OFFERED: Harness = Harness {
+        queue: Block::Off,
+        retry: Block::Absent,
+        timeout_ms: None,
+        batch_bytes_max: None,
+    };
+}

@@ -1,0 +1,42 @@
+//! Extensions: what serves the service itself (health, authentication, storage).
+
+use std::sync::Arc;
+
+use config::Section;
+
+use crate::{BoxFuture, BuildContext, Fault, Host, Stability};
+
+/// One extension type.
+pub struct ExtensionFactory {
+    /// Name in the config.
+    pub kind: &'static str,
+    /// Other spellings that load too.
+    pub aliases: &'static [&'static str],
+    /// How mature it is.
+    pub stability: Stability,
+    /// Parses and checks; opens nothing.
+    pub build: fn(Section, &BuildContext) -> Result<Arc<dyn Extension>, Fault>,
+}
+
+/// An extension that was built.
+pub trait Extension: Send + Sync {
+    /// Opens what it needs. Extensions start before every other component.
+    fn start<'a>(&'a self, host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>>;
+
+    /// Told when the service changes.
+    fn notify(&self, event: Event) {
+        let _ = event;
+    }
+
+    /// Closes. Extensions stop after every other component.
+    fn stop(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What happens to the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// All pipelines run.
+    Ready,
+    /// The service begins to stop.
+    NotReady,
+}

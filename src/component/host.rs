@@ -1,0 +1,113 @@
+//! The only door from one component to anything that is not below it.
+
+use std::sync::Arc;
+
+use config::ComponentId;
+use telemetry::Telemetry;
+
+use crate::{Consumer, Extension, Fault, Memory};
+
+/// What a running component may ask for.
+pub trait Host: Send + Sync {
+    /// An exporter with its harness, for failover and dead letters.
+    fn exporter(&self, id: &ComponentId) -> Result<Arc<dyn Consumer>, Fault>;
+
+    /// An extension that was started.
+    fn extension(&self, id: &ComponentId) -> Result<Arc<dyn Extension>, Fault>;
+
+    /// Says how a component is. A fatal status stops the service with exit code 1.
+    fn report(&self, component: &str, status: Status);
+}
+
+/// How a component is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Works.
+    Ok,
+    /// Does not work now, and tries on.
+    Recoverable(String),
+    /// Will not work until the configuration or the world changes.
+    Permanent(String),
+    /// The service cannot go on.
+    Fatal(String),
+}
+
+/// What a component is built with.
+#[derive(Clone)]
+pub struct BuildContext {
+    /// Its id as written.
+    pub id: ComponentId,
+    /// Where it counts.
+    pub telemetry: Telemetry,
+    /// The one memory budget.
+    pub memory: Arc<Memory>,
+    /// What the process calls itself.
+    pub info: BuildInfo,
+}
+
+/// What the process calls itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuildInfo {
+    /// `weir`.
+    pub command: &'static str,
+    /// `0.1.0`.
+    pub version: &'static str,
+}
+
+/// How far a component can be relied on, in otelcol's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stability {
+    /// Complete, tested, not long in use.
+    Alpha,
+    /// In use.
+    Beta,
+    /// Will not change.
+    Stable,
+    /// Under construction.
+    Development,
+}
+
+impl Stability {
+    /// `Alpha`, `Beta`, `Stable`, `Development`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stability::Alpha => "Alpha",
+            Stability::Beta => "Beta",
+            Stability::Stable => "Stable",
+            Stability::Development => "Development",
+        }
+    }
+}
+
+/// Says when to stop; every task of ours holds one.
+#[derive(Clone, Debug)]
+pub struct Stop(tokio::sync::watch::Receiver<bool>);
+
+impl Stop {
+    /// A switch and its signal.
+    pub fn new() -> (StopSwitch, Stop) {
+        let (tx, rx) = tokio::sync::watch::channel(false);
+        (StopSwitch(tx), Stop(rx))
+    }
+
+    /// True once it was asked.
+    pub fn is_stopped(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it is asked (or the switch is gone).
+    pub async fn stopped(&mut self) {
+        let _ = self.0.wait_for(|stopped| *stopped).await;
+    }
+}
+
+/// The other end of [`Stop`].
+#[derive(Debug)]
+pub struct StopSwitch(tokio::sync::watch::Sender<bool>);
+
+impl StopSwitch {
+    /// Asks everyone to stop.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}

@@ -1,0 +1,31 @@
+//! What the engine and the components agree on.
+//!
+//! A component is a file with a static factory; the engine builds it from its [`config::Section`], connects it by
+//! [`Consumer`]s and puts the harness around it. Components know neither each other nor the graph: what is not below
+//! them they reach through [`Host`].
+//!
+//! Order of life: `build` (no I/O; `weir validate` stops here) → `start`, from the exporters up to the receivers →
+//! `consume`, any number at once → `stop`, from the receivers down. `stop` is safe without `start`, and twice.
+
+pub mod connector;
+pub mod consumer;
+pub mod error;
+pub mod exporter;
+pub mod extension;
+pub mod host;
+pub mod memory;
+pub mod prelude;
+pub mod processor;
+pub mod receiver;
+
+pub use connector::ConnectorFactory;
+pub use consumer::{BoxFuture, Consumer, Outcome, Refusal, Rejection, ready};
+pub use error::{BoxError, Code, ExportError, Fault, StatusDetails};
+pub use exporter::{Collect, Exporter, ExporterFactory, Harness, Push, Receipt};
+pub use extension::{Event, Extension, ExtensionFactory};
+pub use host::{BuildContext, BuildInfo, Host, Stability, Status, Stop};
+pub use memory::{Class, Memory, Reservation};
+pub use processor::{
+    Depth, Drops, FlushPolicy, Gate, Hold, Node, Processor, ProcessorFactory, SegmentCx, Touches, Tree,
+};
+pub use receiver::{Outputs, Receiver, ReceiverFactory};

@@ -1,0 +1,3 @@
+//! Servers and clients.
+
+pub mod grpc;

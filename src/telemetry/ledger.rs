@@ -1,0 +1,459 @@
+//! The books: where every record went.
+//!
+//! A row stands for one place and one signal, its columns are counted for each tenant (tenants above
+//! [`TENANTS_MAX`] count as `other`). Three kinds of place, three laws, and two links between them ([`Ledger::check`]):
+//!
+//! ```text
+//! door   offered = accepted + refused
+//! edge   offered = accepted + refused + duplicates          duplicates: taken here, though the caller was refused
+//! node   in + created + carried_in = out + dropped{rule} + merged + failed{reason} + held
+//! link   a node's in = what its incoming edges accepted and duplicated
+//! link   what a node's outgoing edge accepted = the node's out
+//! ```
+//!
+//! Every row is booked once the answer is known, whole payloads at a time; so the laws hold at any moment at which
+//! nothing is between two bookings, and always once the gateway is at rest.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::{Mutex, RwLock};
+use wire::{Payload, Signal};
+
+/// Tenants that get columns of their own in a row; the rest share `other`.
+pub const TENANTS_MAX: usize = 1000;
+
+/// A component or pipeline, as the books name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Node {
+    /// A receiver: books nothing itself, only its doors and edges do.
+    Receiver(String),
+    /// A pipeline: what went into its first processor and what left its last.
+    Pipeline(String),
+    /// One processor of one pipeline.
+    Processor {
+        /// The pipeline's id.
+        pipeline: String,
+        /// The processor's id.
+        id: String,
+    },
+    /// A connector.
+    Connector(String),
+    /// An exporter with its harness.
+    Exporter(String),
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Node::Receiver(id) => write!(f, "receiver {id}"),
+            Node::Pipeline(id) => write!(f, "pipeline {id}"),
+            Node::Processor { pipeline, id } => write!(f, "processor {id} in {pipeline}"),
+            Node::Connector(id) => write!(f, "connector {id}"),
+            Node::Exporter(id) => write!(f, "exporter {id}"),
+        }
+    }
+}
+
+/// Where a row is kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// A receiver towards its clients.
+    Door {
+        /// The receiver's id.
+        receiver: String,
+        /// `grpc`, `http`, ...
+        transport: &'static str,
+    },
+    /// Between two nodes.
+    Edge {
+        /// Who calls.
+        from: Node,
+        /// Who is called.
+        to: Node,
+    },
+    /// Within a node.
+    Node(Node),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Door { receiver, transport } => write!(f, "door {receiver} ({transport})"),
+            Place::Edge { from, to } => write!(f, "{from} -> {to}"),
+            Place::Node(node) => node.fmt(f),
+        }
+    }
+}
+
+/// What is counted without a name beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Column {
+    /// Came to a door or edge.
+    Offered,
+    /// Taken: the answer was yes.
+    Accepted,
+    /// Given back: the answer was no, and nothing was kept.
+    Refused,
+    /// Taken by this branch although the caller was told no: a retry will bring it again.
+    Duplicates,
+    /// Came into a node, and stayed its duty.
+    In,
+    /// Made here (connectors, aggregating processors).
+    Created,
+    /// Found in a journal at start.
+    CarriedIn,
+    /// Went on: to the next node, or delivered.
+    Out,
+    /// Became part of another record.
+    Merged,
+    /// Owed right now. The one column that also shrinks.
+    Held,
+}
+
+const COLUMNS: usize = 10;
+
+/// All rows of one gateway.
+#[derive(Default)]
+pub struct Ledger {
+    rows: RwLock<BTreeMap<(Place, Signal), Arc<Row>>>,
+}
+
+impl Ledger {
+    /// The row of a place, made at first use. Keep it; look-ups take a lock.
+    pub fn row(&self, place: Place, signal: Signal) -> Arc<Row> {
+        if let Some(row) = self.rows.read().get(&(place.clone(), signal)) {
+            return row.clone();
+        }
+        self.rows
+            .write()
+            .entry((place.clone(), signal))
+            .or_insert_with(|| Arc::new(Row::new(place, signal)))
+            .clone()
+    }
+
+    /// Every row, ordered by place and signal.
+    pub fn rows(&self) -> Vec<Arc<Row>> {
+        self.rows.read().values().cloned().collect()
+    }
+
+    /// Checks every law and every link; the answer lists each breach. Meaningful at rest only.
+    pub fn check(&self) -> Result<(), Vec<String>> {
+        let mut faults = Vec::new();
+        let rows = self.rows();
+        for row in &rows {
+            let t = row.total();
+            let (left, right) = match row.place {
+                Place::Door { .. } => (t.offered(), t.accepted() + t.refused()),
+                Place::Edge { .. } => (t.offered(), t.accepted() + t.refused() + t.duplicates()),
+                Place::Node(_) => (t.sources(), t.sinks()),
+            };
+            if left != right {
+                faults.push(format!(
+                    "{} {}: {left} came, {right} accounted for: {t}",
+                    row.place,
+                    row.signal.as_str()
+                ));
+            }
+            let Place::Node(node) = &row.place else { continue };
+            let incoming: Vec<_> = edges(&rows, row.signal, |_, to| to == node).collect();
+            let came: u64 = incoming.iter().map(|e| e.accepted() + e.duplicates()).sum();
+            if !incoming.is_empty() && came != t.get(Column::In) {
+                faults.push(format!(
+                    "{node} {}: edges brought {came}, it booked {}",
+                    row.signal.as_str(),
+                    t.get(Column::In)
+                ));
+            }
+            if matches!(node, Node::Exporter(_)) {
+                continue;
+            }
+            for edge in edges(&rows, row.signal, |from, _| from == node) {
+                if edge.accepted() != t.get(Column::Out) {
+                    faults.push(format!(
+                        "{node} {}: sent out {}, an edge took {}",
+                        row.signal.as_str(),
+                        t.get(Column::Out),
+                        edge.accepted()
+                    ));
+                }
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+}
+
+fn edges<'a>(
+    rows: &'a [Arc<Row>],
+    signal: Signal,
+    pick: impl Fn(&Node, &Node) -> bool + 'a,
+) -> impl Iterator<Item = Totals> + 'a {
+    rows.iter().filter_map(move |row| match &row.place {
+        Place::Edge { from, to } if row.signal == signal && pick(from, to) => Some(row.total()),
+        _ => None,
+    })
+}
+
+/// The columns of one place and signal.
+pub struct Row {
+    /// Where.
+    pub place: Place,
+    /// Of what.
+    pub signal: Signal,
+    nobody: Account,
+    tenants: RwLock<HashMap<Arc<str>, Arc<Account>>>,
+}
+
+impl Row {
+    fn new(place: Place, signal: Signal) -> Row {
+        Row {
+            place,
+            signal,
+            nobody: Account::default(),
+            tenants: RwLock::default(),
+        }
+    }
+
+    /// Adds a payload's items to a column, each chunk's under its tenant.
+    pub fn add(&self, column: Column, payload: &Payload) {
+        self.each(payload, |account, items| account.add(column, items));
+    }
+
+    /// Takes a payload's items off [`Column::Held`].
+    pub fn release(&self, payload: &Payload) {
+        self.each(payload, |account, items| account.sub_held(items));
+    }
+
+    /// Books a payload's items as ended by a rule.
+    pub fn drop_all(&self, rule: &str, payload: &Payload) {
+        self.each(payload, |account, items| {
+            account.end(&account.dropped, rule, items)
+        });
+    }
+
+    /// Books a payload's items as failed for a reason.
+    pub fn fail_all(&self, reason: &str, payload: &Payload) {
+        self.each(payload, |account, items| {
+            account.end(&account.failed, reason, items)
+        });
+    }
+
+    /// Adds items of one tenant to a column.
+    pub fn add_items(&self, column: Column, tenant: Option<&Arc<str>>, items: u64) {
+        self.with(tenant, |account| account.add(column, items));
+    }
+
+    /// Takes items of one tenant off [`Column::Held`].
+    pub fn release_items(&self, tenant: Option<&Arc<str>>, items: u64) {
+        self.with(tenant, |account| account.sub_held(items));
+    }
+
+    /// Books items of one tenant as ended by a rule.
+    pub fn drop_items(&self, rule: &str, tenant: Option<&Arc<str>>, items: u64) {
+        self.with(tenant, |account| account.end(&account.dropped, rule, items));
+    }
+
+    /// Books items of one tenant as failed for a reason.
+    pub fn fail_items(&self, reason: &str, tenant: Option<&Arc<str>>, items: u64) {
+        self.with(tenant, |account| account.end(&account.failed, reason, items));
+    }
+
+    /// The columns over all tenants.
+    pub fn total(&self) -> Totals {
+        let mut sum = self.nobody.totals();
+        for account in self.tenants.read().values() {
+            sum.merge(&account.totals());
+        }
+        sum
+    }
+
+    /// The columns of each tenant; `None` for records that have no tenant.
+    pub fn by_tenant(&self) -> Vec<(Option<Arc<str>>, Totals)> {
+        let mut all = vec![(None, self.nobody.totals())];
+        all.extend(
+            self.tenants
+                .read()
+                .iter()
+                .map(|(name, account)| (Some(name.clone()), account.totals())),
+        );
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    fn each(&self, payload: &Payload, book: impl Fn(&Account, u64)) {
+        if payload.chunks.iter().all(|c| c.origin.tenant.is_none()) {
+            return book(&self.nobody, payload.items as u64);
+        }
+        for chunk in &payload.chunks {
+            self.with(chunk.origin.tenant.as_ref(), |account| {
+                book(account, u64::from(chunk.shape.items))
+            });
+        }
+    }
+
+    fn with(&self, tenant: Option<&Arc<str>>, book: impl FnOnce(&Account)) {
+        let Some(tenant) = tenant else {
+            return book(&self.nobody);
+        };
+        let known = self.tenants.read().get(tenant).cloned();
+        let account = known.unwrap_or_else(|| {
+            let mut tenants = self.tenants.write();
+            let name = if tenants.len() < TENANTS_MAX {
+                tenant.clone()
+            } else {
+                Arc::from("other")
+            };
+            tenants.entry(name).or_default().clone()
+        });
+        book(&account);
+    }
+}
+
+/// Columns of one tenant at one place.
+#[derive(Default)]
+struct Account {
+    columns: [AtomicU64; COLUMNS],
+    dropped: Mutex<BTreeMap<String, u64>>,
+    failed: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Account {
+    fn add(&self, column: Column, items: u64) {
+        self.columns[column as usize].fetch_add(items, Relaxed);
+    }
+
+    fn sub_held(&self, items: u64) {
+        let before = self.columns[Column::Held as usize].fetch_sub(items, Relaxed);
+        debug_assert!(before >= items, "released {items} of {before} held");
+    }
+
+    fn end(&self, of: &Mutex<BTreeMap<String, u64>>, name: &str, items: u64) {
+        let mut map = of.lock();
+        match map.get_mut(name) {
+            Some(n) => *n += items,
+            None => {
+                map.insert(name.to_owned(), items);
+            }
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        Totals {
+            columns: std::array::from_fn(|i| self.columns[i].load(Relaxed)),
+            dropped: self.dropped.lock().clone(),
+            failed: self.failed.lock().clone(),
+        }
+    }
+}
+
+/// A reading of one row or account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    columns: [u64; COLUMNS],
+    /// Items ended on purpose, by rule.
+    pub dropped: BTreeMap<String, u64>,
+    /// Items lost, by reason.
+    pub failed: BTreeMap<String, u64>,
+}
+
+impl Totals {
+    /// One column.
+    pub fn get(&self, column: Column) -> u64 {
+        self.columns[column as usize]
+    }
+
+    /// [`Column::Offered`].
+    pub fn offered(&self) -> u64 {
+        self.get(Column::Offered)
+    }
+
+    /// [`Column::Accepted`].
+    pub fn accepted(&self) -> u64 {
+        self.get(Column::Accepted)
+    }
+
+    /// [`Column::Refused`].
+    pub fn refused(&self) -> u64 {
+        self.get(Column::Refused)
+    }
+
+    /// [`Column::Duplicates`].
+    pub fn duplicates(&self) -> u64 {
+        self.get(Column::Duplicates)
+    }
+
+    /// [`Column::Held`].
+    pub fn held(&self) -> u64 {
+        self.get(Column::Held)
+    }
+
+    /// Items ended on purpose, by all rules.
+    pub fn dropped_all(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+
+    /// Items lost, for all reasons.
+    pub fn failed_all(&self) -> u64 {
+        self.failed.values().sum()
+    }
+
+    /// Left side of a node's law.
+    pub fn sources(&self) -> u64 {
+        self.get(Column::In) + self.get(Column::Created) + self.get(Column::CarriedIn)
+    }
+
+    /// Right side of a node's law.
+    pub fn sinks(&self) -> u64 {
+        self.get(Column::Out)
+            + self.dropped_all()
+            + self.get(Column::Merged)
+            + self.failed_all()
+            + self.held()
+    }
+
+    fn merge(&mut self, other: &Totals) {
+        for (mine, theirs) in self.columns.iter_mut().zip(other.columns) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in [
+            (&mut self.dropped, &other.dropped),
+            (&mut self.failed, &other.failed),
+        ] {
+            for (name, n) in theirs {
+                *mine.entry(name.clone()).or_default() += n;
+            }
+        }
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: [&str; COLUMNS] = [
+            "offered",
+            "accepted",
+            "refused",
+            "duplicates",
+            "in",
+            "created",
+            "carried_in",
+            "out",
+            "merged",
+            "held",
+        ];
+        let mut space = "";
+        for (name, n) in NAMES.iter().zip(self.columns).filter(|(_, n)| *n > 0) {
+            write!(f, "{space}{name} {n}")?;
+            space = ", ";
+        }
+        for (kind, map) in [("dropped", &self.dropped), ("failed", &self.failed)] {
+            for (name, n) in map {
+                write!(f, "{space}{kind}{{{name}}} {n}")?;
+                space = ", ";
+            }
+        }
+        Ok(())
+    }
+}

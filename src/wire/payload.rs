@@ -1,0 +1,220 @@
+//! A payload: what travels between components.
+//!
+//! Chunks of encoded OTLP in [`Bytes`], each with its origin. Two encoded export requests laid end to end are their
+//! merge, so a batch is a list of chunks; profiles (a singular dictionary) are never joined.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+/// The four kinds of telemetry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Signal {
+    /// `ExportLogsServiceRequest`; items are log records.
+    Logs,
+    /// `ExportTraceServiceRequest`; items are spans.
+    Traces,
+    /// `ExportMetricsServiceRequest`; items are data points.
+    Metrics,
+    /// `ExportProfilesServiceRequest`; items are samples. Passed through, never joined, never split.
+    Profiles,
+}
+
+impl Signal {
+    /// All four, in the order in which tables show them.
+    pub const ALL: [Signal; 4] = [Signal::Logs, Signal::Traces, Signal::Metrics, Signal::Profiles];
+
+    /// `logs`, `traces`, `metrics`, `profiles`: as written in `service.pipelines`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Signal::Logs => "logs",
+            Signal::Traces => "traces",
+            Signal::Metrics => "metrics",
+            Signal::Profiles => "profiles",
+        }
+    }
+
+    /// What one item is called in metric names: `log_records`, `spans`, `metric_points`, `profile_samples`.
+    pub fn items_name(self) -> &'static str {
+        match self {
+            Signal::Logs => "log_records",
+            Signal::Traces => "spans",
+            Signal::Metrics => "metric_points",
+            Signal::Profiles => "profile_samples",
+        }
+    }
+
+    /// Reads the name used in `service.pipelines`.
+    pub fn parse(name: &str) -> Option<Signal> {
+        Signal::ALL.into_iter().find(|s| s.as_str() == name)
+    }
+
+    /// Place in [`Signal::ALL`], for arrays with one slot a signal.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// One unit of telemetry on its way through a pipeline. Cloning shares the bytes.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// What kind of telemetry every chunk holds.
+    pub signal: Signal,
+    /// One or more encoded export requests; together one request.
+    pub chunks: Vec<Chunk>,
+    /// Items in all chunks.
+    pub items: usize,
+    /// Where it came from.
+    pub context: Arc<Context>,
+}
+
+impl Payload {
+    /// A payload of one chunk.
+    pub fn new(signal: Signal, chunk: Chunk, context: Arc<Context>) -> Payload {
+        let items = chunk.shape.items as usize;
+        Payload {
+            signal,
+            chunks: vec![chunk],
+            items,
+            context,
+        }
+    }
+
+    /// Encoded length of all chunks together.
+    pub fn len(&self) -> usize {
+        self.chunks.iter().map(|c| c.bytes.len()).sum()
+    }
+
+    /// True if no chunk holds a byte.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.iter().all(|c| c.bytes.is_empty())
+    }
+
+    /// The chunks as one buffer: the chunk itself if there is one, else a copy.
+    pub fn to_bytes(&self) -> Bytes {
+        if let [one] = self.chunks.as_slice() {
+            return one.bytes.clone();
+        }
+        let mut out = Vec::with_capacity(self.len());
+        for chunk in &self.chunks {
+            out.extend_from_slice(&chunk.bytes);
+        }
+        out.into()
+    }
+
+    /// Forgets the compressed twins: the payload is about to be held, and one form of it is enough.
+    pub fn drop_twins(&mut self) {
+        for chunk in &mut self.chunks {
+            chunk.twin = None;
+        }
+    }
+
+    /// The compressed body as it was received, if it may stand for this payload: exactly one chunk, untouched.
+    pub fn twin(&self, encoding: Encoding) -> Option<&Bytes> {
+        match self.chunks.as_slice() {
+            [one] => one
+                .twin
+                .as_deref()
+                .filter(|t| t.encoding == encoding)
+                .map(|t| &t.bytes),
+            _ => None,
+        }
+    }
+}
+
+/// One contiguous encoded `Export*ServiceRequest`.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// The message.
+    pub bytes: Bytes,
+    /// What validation found in it.
+    pub shape: Shape,
+    /// Whose it is.
+    pub origin: Origin,
+    /// The same message compressed, as received. Whoever changes `bytes` drops it.
+    pub twin: Option<Arc<Twin>>,
+}
+
+impl Chunk {
+    /// A chunk without a twin and without an owner.
+    pub fn new(bytes: Bytes, shape: Shape) -> Chunk {
+        Chunk {
+            bytes,
+            shape,
+            origin: Origin::default(),
+            twin: None,
+        }
+    }
+}
+
+/// What one walk over a message found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Log records, spans, data points or samples.
+    pub items: u32,
+    /// A reader in Go would see something else than the bytes in order say: a singular field repeated, the
+    /// deprecated field 1000. Normalised before any processor that reads content.
+    pub non_canonical: bool,
+    /// Fields that the table does not know. Kept, unless redaction follows.
+    pub unknown_fields: bool,
+}
+
+/// Whose a chunk is.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// Named by the tenant processor; none before it.
+    pub tenant: Option<Arc<str>>,
+    /// Number of the caller's receipt within its batch. Whoever merges keeps the table.
+    pub slot: u32,
+}
+
+/// A compressed body as it came from the wire: exactly one member or frame, nothing behind it.
+#[derive(Debug)]
+pub struct Twin {
+    /// How it is compressed.
+    pub encoding: Encoding,
+    /// The compressed message, without framing.
+    pub bytes: Bytes,
+}
+
+/// Compressions of a whole message that two ends may share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+    /// zlib stream (RFC 1950), called `deflate` on the wire.
+    Deflate,
+    /// Snappy block format.
+    SnappyBlock,
+    /// Snappy framing format.
+    SnappyFramed,
+    /// lz4 frame format.
+    Lz4,
+}
+
+/// What is known about the client of a payload.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// Request headers or gRPC metadata: lower-case names, all values. Filled where `include_metadata` is set.
+    pub metadata: Vec<(String, Vec<String>)>,
+    /// Attributes of the authenticated identity.
+    pub auth: Vec<(String, String)>,
+    /// The other end of the connection.
+    pub peer: Option<SocketAddr>,
+    /// When the client stops waiting. A value handed in; this crate reads no clock.
+    pub deadline: Option<Instant>,
+}
+
+impl Context {
+    /// Values of one metadata key, any case; empty if absent.
+    pub fn metadata(&self, key: &str) -> &[String] {
+        self.metadata
+            .iter()
+            .find(|(k, _)| k.eq_ignore_ascii_case(key))
+            .map_or(&[], |(_, v)| v)
+    }
+}
