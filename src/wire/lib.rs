@@ -6,6 +6,7 @@
 //! Field numbers stand in one table, [`otlp`] (opentelemetry-proto v1.9 and later).
 
 pub mod payload;
+pub mod scan;
 pub mod view;
 
 pub use payload::{Chunk, Context, Encoding, Origin, Payload, Shape, Signal, Twin};
