@@ -6,4 +6,4 @@ pub mod types;
 
 pub use diag::{Diag, Diags, Place};
 pub use section::Section;
-pub use types::{ByteSize, ComponentId, Duration, Endpoint, Optional, PipelineId, Secret};
+pub use types::{ByteSize, ComponentId, Duration, Endpoint, MapList, Optional, PipelineId, Secret};
