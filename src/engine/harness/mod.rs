@@ -1,0 +1,1 @@
+//! Everything around an exporter; the exporter itself only pushes.
