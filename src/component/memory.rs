@@ -37,6 +37,12 @@ impl Memory {
         }
     }
 
+    /// What a machine of this size can spare: half of its memory for each class, a quarter for the door.
+    pub fn of_machine() -> Memory {
+        let bytes = machine_bytes();
+        Memory::new(bytes / 2).cap(Class::Door, bytes / 4)
+    }
+
     /// Sets the cap of one class.
     pub fn cap(mut self, class: Class, bytes_max: usize) -> Memory {
         self.caps[class as usize] = bytes_max;
@@ -66,6 +72,20 @@ impl Memory {
         }
         fits
     }
+}
+
+/// Memory this process may use: the control group's limit if there is one, else the machine's. 1 GiB if neither can be
+/// read.
+pub fn machine_bytes() -> usize {
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
+    let group = number("/sys/fs/cgroup/memory.max")
+        .or_else(|| number("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+        .unwrap_or(usize::MAX);
+    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<usize>().ok()
+    });
+    group.min(total.map_or(1 << 30, |kib| kib * 1024))
 }
 
 /// Bytes taken from the budget; given back on drop.
