@@ -1,3 +1,4 @@
 //! Servers and clients.
 
+pub mod compression;
 pub mod grpc;
