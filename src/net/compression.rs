@@ -13,7 +13,15 @@ use libdeflater::{CompressionLvl, Compressor, Decompressor};
 pub use wire::Encoding;
 
 /// Names that a client may send in `Content-Encoding` and that are understood, without identity.
-pub const HTTP_TOKENS: [&str; 7] = ["gzip", "zstd", "zlib", "snappy", "deflate", "lz4", "x-snappy-framed"];
+pub const HTTP_TOKENS: [&str; 7] = [
+    "gzip",
+    "zstd",
+    "zlib",
+    "snappy",
+    "deflate",
+    "lz4",
+    "x-snappy-framed",
+];
 
 /// What `grpc-accept-encoding` answers.
 pub const GRPC_TOKENS: &str = "gzip,zstd,snappy,deflate,identity";
@@ -148,7 +156,10 @@ fn encode_whole(encoding: Encoding, level: i32, input: &[u8]) -> Bytes {
             let mut writer = snap::write::FrameEncoder::new(Vec::with_capacity(input.len() / 2 + 64));
             let written = io::Write::write_all(&mut writer, input);
             written.expect("writing to a Vec does not fail");
-            writer.into_inner().expect("writing to a Vec does not fail").into()
+            writer
+                .into_inner()
+                .expect("writing to a Vec does not fail")
+                .into()
         }
         Encoding::Lz4 => {
             let mut writer = lz4_flex::frame::FrameEncoder::new(Vec::with_capacity(input.len() / 2 + 64));
@@ -237,7 +248,9 @@ fn gunzip_single(input: &[u8], limit: usize) -> Option<Vec<u8>> {
         return None;
     }
     let mut out = vec![0; size];
-    let n = INFLATE.with_borrow_mut(|d| d.deflate_decompress(body, &mut out)).ok()?;
+    let n = INFLATE
+        .with_borrow_mut(|d| d.deflate_decompress(body, &mut out))
+        .ok()?;
     (n == size && libdeflater::crc32(&out) == crc).then_some(out)
 }
 
@@ -299,7 +312,9 @@ fn unzstd(input: &[u8], limit: usize) -> Result<(Vec<u8>, bool), Error> {
         let mut out = Vec::new();
         let mut stream =
             zstd::stream::read::Decoder::with_buffer(input).map_err(|e| corrupt(e.to_string()))?;
-        stream.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|e| corrupt(e.to_string()))?;
+        stream
+            .window_log_max(ZSTD_WINDOW_LOG_MAX)
+            .map_err(|e| corrupt(e.to_string()))?;
         read_bounded(&mut stream, limit, &mut out, "zstd")?;
         return Ok((out, single));
     };
@@ -340,7 +355,12 @@ fn unsnap(input: &[u8], limit: usize) -> Result<(Vec<u8>, bool), Error> {
 
 fn unsnap_framed(input: &[u8], limit: usize) -> Result<(Vec<u8>, bool), Error> {
     let mut out = Vec::new();
-    read_bounded(&mut snap::read::FrameDecoder::new(input), limit, &mut out, "snappy")?;
+    read_bounded(
+        &mut snap::read::FrameDecoder::new(input),
+        limit,
+        &mut out,
+        "snappy",
+    )?;
     let again = input.get(SNAPPY_MAGIC.len()..).unwrap_or(&[]);
     Ok((out, memchr::memmem::find(again, SNAPPY_MAGIC).is_none()))
 }
@@ -356,7 +376,11 @@ fn unlz4(input: &[u8], limit: usize) -> Result<(Vec<u8>, bool), Error> {
     let mut frames = 0u64;
     loop {
         if !rest.starts_with(&MAGIC) {
-            return Err(if frames == 0 { corrupt("no frame") } else { Error::Trailing });
+            return Err(if frames == 0 {
+                corrupt("no frame")
+            } else {
+                Error::Trailing
+            });
         }
         let mut frame = lz4_flex::frame::FrameDecoder::new(Counted { rest, ended: false });
         read_bounded(&mut frame, limit, &mut out, "lz4")?;
@@ -418,7 +442,9 @@ mod tests {
     ];
 
     fn sample(n: usize) -> Vec<u8> {
-        (0..n).map(|i| ((i * i / 7) % 251) as u8 ^ (i / 512) as u8).collect()
+        (0..n)
+            .map(|i| ((i * i / 7) % 251) as u8 ^ (i / 512) as u8)
+            .collect()
     }
 
     fn packed(encoding: Encoding, data: &[u8]) -> Bytes {
@@ -438,7 +464,10 @@ mod tests {
                 }
                 let (a, b) = data.split_at(n / 3);
                 let chunks = [Bytes::copy_from_slice(a), Bytes::copy_from_slice(b)];
-                assert_eq!(decode(encoding, &encode(encoding, 0, &chunks), n).unwrap().bytes, data);
+                assert_eq!(
+                    decode(encoding, &encode(encoding, 0, &chunks), n).unwrap().bytes,
+                    data
+                );
             }
         }
     }
@@ -447,7 +476,11 @@ mod tests {
     fn refuses_one_byte_over_the_limit() {
         for encoding in ALL {
             let body = packed(encoding, &sample(50_000));
-            assert_eq!(decode(encoding, &body, 49_999), Err(Error::TooLarge { limit: 49_999 }), "{encoding:?}");
+            assert_eq!(
+                decode(encoding, &body, 49_999),
+                Err(Error::TooLarge { limit: 49_999 }),
+                "{encoding:?}"
+            );
             assert!(decode(encoding, &body, 50_000).is_ok(), "{encoding:?}");
         }
     }
@@ -456,14 +489,23 @@ mod tests {
     fn stops_bombs_of_zeros_early() {
         for encoding in ALL {
             let body = packed(encoding, &vec![0; 64 << 20]);
-            assert_eq!(decode(encoding, &body, 1 << 20), Err(Error::TooLarge { limit: 1 << 20 }), "{encoding:?}");
+            assert_eq!(
+                decode(encoding, &body, 1 << 20),
+                Err(Error::TooLarge { limit: 1 << 20 }),
+                "{encoding:?}"
+            );
         }
     }
 
     #[test]
     fn reads_every_member_and_says_that_it_is_not_single() {
         let (a, b) = (sample(40_000), sample(9_000));
-        for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::SnappyFramed, Encoding::Lz4] {
+        for encoding in [
+            Encoding::Gzip,
+            Encoding::Zstd,
+            Encoding::SnappyFramed,
+            Encoding::Lz4,
+        ] {
             for (a, b) in [(&a, &b), (&b, &b), (&b, &Vec::new())] {
                 let second = packed(encoding, b);
                 if second.is_empty() {
@@ -475,7 +517,11 @@ mod tests {
                 assert!(!got.single, "{encoding:?}");
             }
             let body = [packed(encoding, &a), packed(encoding, &a)].concat();
-            assert_eq!(decode(encoding, &body, 79_999), Err(Error::TooLarge { limit: 79_999 }), "{encoding:?}");
+            assert_eq!(
+                decode(encoding, &body, 79_999),
+                Err(Error::TooLarge { limit: 79_999 }),
+                "{encoding:?}"
+            );
         }
     }
 
@@ -489,11 +535,17 @@ mod tests {
                 let kept = &body[..body.len() - cut];
                 // A framed snappy stream has no end mark: cut between frames it is whole.
                 let whole = encoding == Encoding::SnappyFramed && kept.is_empty();
-                assert!(whole || decode(encoding, kept, 100_000).is_err(), "{encoding:?} -{cut}");
+                assert!(
+                    whole || decode(encoding, kept, 100_000).is_err(),
+                    "{encoding:?} -{cut}"
+                );
             }
         }
         let gz = packed(Encoding::Gzip, &sample(2000));
-        assert_eq!(decode(Encoding::Gzip, &[&gz[..], &[0, 0]].concat(), 9999), Err(Error::Trailing));
+        assert_eq!(
+            decode(Encoding::Gzip, &[&gz[..], &[0, 0]].concat(), 9999),
+            Err(Error::Trailing)
+        );
     }
 
     #[test]
@@ -519,7 +571,10 @@ mod tests {
         let mut bad = packed(Encoding::Gzip, &data).to_vec();
         let n = bad.len();
         bad[n - 8] ^= 1;
-        assert!(matches!(decode(Encoding::Gzip, &bad, 10_000), Err(Error::Corrupt { .. })));
+        assert!(matches!(
+            decode(Encoding::Gzip, &bad, 10_000),
+            Err(Error::Corrupt { .. })
+        ));
         let mut named = flate2::GzBuilder::new()
             .filename("x")
             .comment("y")
@@ -533,12 +588,21 @@ mod tests {
     fn reads_zstd_frames_without_a_content_size() {
         let data = sample(200_000);
         let body = zstd::stream::encode_all(&data[..], 3).unwrap();
-        assert_eq!(zstd::zstd_safe::get_frame_content_size(&body).ok().flatten(), None);
+        assert_eq!(
+            zstd::zstd_safe::get_frame_content_size(&body).ok().flatten(),
+            None
+        );
         let got = decode(Encoding::Zstd, &body, 200_000).unwrap();
         assert!(got.single && got.bytes == data);
-        assert_eq!(decode(Encoding::Zstd, &body, 199_999), Err(Error::TooLarge { limit: 199_999 }));
+        assert_eq!(
+            decode(Encoding::Zstd, &body, 199_999),
+            Err(Error::TooLarge { limit: 199_999 })
+        );
         let two = [body, packed(Encoding::Zstd, b"x").to_vec()].concat();
-        assert_eq!(decode(Encoding::Zstd, &two, 200_001).unwrap().bytes.len(), 200_001);
+        assert_eq!(
+            decode(Encoding::Zstd, &two, 200_001).unwrap().bytes.len(),
+            200_001
+        );
     }
 
     #[test]

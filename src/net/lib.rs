@@ -1,4 +1,11 @@
-//! Servers and clients.
+//! Servers and clients, what they say to each other, and how it is compressed and encrypted.
+//!
+//! Nothing here knows OTLP: a [`server::Service`] gets requests, [`grpc`] reads and writes unary calls, [`client`] sends
+//! buffers as they are. The config blocks carry the collector's keys (configgrpc, confighttp, configtls) and defaults.
 
+pub mod body;
 pub mod compression;
 pub mod grpc;
+pub mod resolve;
+pub mod server;
+pub mod tls;
