@@ -1,1 +1,3 @@
-//! codec
+//! Encodings used by two or more components. No I/O, no clock: bytes in, bytes out.
+
+pub mod time;

@@ -116,6 +116,38 @@ pub enum Column {
 
 const COLUMNS: usize = 10;
 
+impl Column {
+    /// Every column, in the order in which tables show them.
+    pub const ALL: [Column; COLUMNS] = [
+        Column::Offered,
+        Column::Accepted,
+        Column::Refused,
+        Column::Duplicates,
+        Column::In,
+        Column::Created,
+        Column::CarriedIn,
+        Column::Out,
+        Column::Merged,
+        Column::Held,
+    ];
+
+    /// `offered`, `carried_in`, ...
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Column::Offered => "offered",
+            Column::Accepted => "accepted",
+            Column::Refused => "refused",
+            Column::Duplicates => "duplicates",
+            Column::In => "in",
+            Column::Created => "created",
+            Column::CarriedIn => "carried_in",
+            Column::Out => "out",
+            Column::Merged => "merged",
+            Column::Held => "held",
+        }
+    }
+}
+
 /// All rows of one gateway.
 #[derive(Default)]
 pub struct Ledger {
@@ -431,21 +463,9 @@ impl Totals {
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: [&str; COLUMNS] = [
-            "offered",
-            "accepted",
-            "refused",
-            "duplicates",
-            "in",
-            "created",
-            "carried_in",
-            "out",
-            "merged",
-            "held",
-        ];
         let mut space = "";
-        for (name, n) in NAMES.iter().zip(self.columns).filter(|(_, n)| *n > 0) {
-            write!(f, "{space}{name} {n}")?;
+        for (column, n) in Column::ALL.iter().zip(self.columns).filter(|(_, n)| *n > 0) {
+            write!(f, "{space}{} {n}", column.as_str())?;
             space = ", ";
         }
         for (kind, map) in [("dropped", &self.dropped), ("failed", &self.failed)] {

@@ -4,7 +4,11 @@
 //! [`Telemetry`] belongs to one running service, so that several can live in one process (tests do that).
 
 pub mod ledger;
+pub mod logs;
 pub mod metrics;
+pub mod names;
+pub mod process;
+pub mod render;
 
 pub use ledger::{Column, Ledger, Node, Place, Row, Totals};
 pub use metrics::{Counter, Gauge, Histogram, Metrics};

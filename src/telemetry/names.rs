@@ -1,0 +1,213 @@
+//! Every metric that Weir shows: name, unit, kind, help text, histogram bounds.
+//!
+//! `otelcol_*` names and units are the collector's (v0.159), so that dashboards and alerts go on working; what the
+//! collector does not have is called `weir_*`. Four names stand for one row of the table where a metric is kept per
+//! signal: the row ends in `_`, the name in what the items are called (`spans`, `log_records`, ...).
+
+use wire::Signal;
+
+/// What a metric is to Prometheus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, but for a restart.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts observations in buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// As in a `# TYPE` line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Def {
+    /// Name, or the beginning of four names if it ends in `_`.
+    pub name: &'static str,
+    /// UCUM unit as the collector states it; empty if there is none.
+    pub unit: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: Kind,
+    /// One sentence for `# HELP`.
+    pub help: &'static str,
+    /// Upper bounds of a histogram's buckets, ascending, without infinity.
+    pub bounds: &'static [f64],
+}
+
+impl Def {
+    /// True if this row describes `name`.
+    pub fn covers(&self, name: &str) -> bool {
+        match self.name.strip_suffix('_') {
+            None => self.name == name,
+            Some(_) => name
+                .strip_prefix(self.name)
+                .is_some_and(|items| Signal::ALL.iter().any(|s| s.items_name() == items)),
+        }
+    }
+}
+
+/// The row of a name.
+pub fn find(name: &str) -> Option<&'static Def> {
+    TABLE.iter().find(|def| def.covers(name))
+}
+
+/// A row's name for one signal: `otelcol_receiver_accepted_` and logs make `otelcol_receiver_accepted_log_records`.
+pub fn of_signal(prefix: &str, signal: Signal) -> String {
+    format!("{prefix}{}", signal.items_name())
+}
+
+/// Books of a receiver's door.
+pub const RECEIVER_ACCEPTED: &str = "otelcol_receiver_accepted_";
+/// Books of a receiver's door.
+pub const RECEIVER_REFUSED: &str = "otelcol_receiver_refused_";
+/// Kept at zero, as the collector does: what failed inside is refused.
+pub const RECEIVER_FAILED: &str = "otelcol_receiver_failed_";
+/// Books of a processor.
+pub const PROCESSOR_INCOMING: &str = "otelcol_processor_incoming_items";
+/// Books of a processor.
+pub const PROCESSOR_OUTGOING: &str = "otelcol_processor_outgoing_items";
+/// Books of an exporter.
+pub const EXPORTER_SENT: &str = "otelcol_exporter_sent_";
+/// Books of an exporter.
+pub const EXPORTER_SEND_FAILED: &str = "otelcol_exporter_send_failed_";
+/// All books.
+pub const LEDGER_ITEMS: &str = "weir_ledger_items";
+/// All books, the column that shrinks.
+pub const LEDGER_HELD: &str = "weir_ledger_held_items";
+/// Lines that never reached the log.
+pub const LOG_LINES_DROPPED: &str = "weir_log_lines_dropped";
+
+const ITEMS: &[f64] = &[
+    10., 25., 50., 75., 100., 250., 500., 750., 1000., 2000., 3000., 4000., 5000., 6000., 7000., 8000.,
+    9000., 10000., 20000., 30000., 50000., 100000.,
+];
+const BYTES: &[f64] = &[
+    128., 256., 512., 1024., 2048., 4096., 8192., 16384., 32768., 65536., 131072., 262144., 524288.,
+    1048576., 2097152., 4194304., 8388608., 16777216.,
+];
+const SECONDS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1., 2.5, 5., 7.5, 10.,
+];
+
+const fn row(name: &'static str, unit: &'static str, kind: Kind, help: &'static str) -> Def {
+    Def {
+        name,
+        unit,
+        kind,
+        help,
+        bounds: &[],
+    }
+}
+
+const fn histogram(
+    name: &'static str,
+    unit: &'static str,
+    bounds: &'static [f64],
+    help: &'static str,
+) -> Def {
+    Def {
+        name,
+        unit,
+        kind: Kind::Histogram,
+        help,
+        bounds,
+    }
+}
+
+use Kind::{Counter, Gauge};
+
+/// All rows.
+#[rustfmt::skip]
+pub static TABLE: &[Def] = &[
+    // doors
+    row(RECEIVER_ACCEPTED, "{item}", Counter, "Items that the pipelines took from this receiver."),
+    row(RECEIVER_REFUSED, "{item}", Counter, "Items that were given back to the client, nothing kept."),
+    row(RECEIVER_FAILED, "{item}", Counter, "Items that failed inside the receiver; kept at zero, such items are refused."),
+    row("weir_receiver_malformed_requests", "{request}", Counter, "Requests refused before their items could be counted."),
+    // processors
+    row(PROCESSOR_INCOMING, "{item}", Counter, "Items that came into the processor."),
+    row(PROCESSOR_OUTGOING, "{item}", Counter, "Items that left the processor."),
+    histogram("otelcol_processor_internal_duration", "s", SECONDS, "Time a payload spent inside the processor."),
+    row("otelcol_processor_memory_limiter_accepted_", "{item}", Counter, "Items that the memory limiter let pass."),
+    row("otelcol_processor_memory_limiter_refused_", "{item}", Counter, "Items that the memory limiter refused."),
+    row("otelcol_processor_batch_batch_size_trigger_send", "{time}", Counter, "Batches sent because they were large enough."),
+    row("otelcol_processor_batch_timeout_trigger_send", "{time}", Counter, "Batches sent because they were old enough."),
+    histogram("otelcol_processor_batch_batch_send_size", "{unit}", ITEMS, "Items in a batch that was sent."),
+    histogram("otelcol_processor_batch_batch_send_size_bytes", "By", BYTES, "Encoded bytes of a batch that was sent."),
+    row("otelcol_processor_batch_metadata_cardinality", "{combination}", Gauge, "Combinations of metadata values that are batched apart."),
+    row("weir_processor_panics", "{panic}", Counter, "Payloads refused because a processor panicked."),
+    // exporters
+    row(EXPORTER_SENT, "{item}", Counter, "Items that the exporter delivered."),
+    row(EXPORTER_SEND_FAILED, "{item}", Counter, "Items that the exporter gave up on, or that the far side rejected."),
+    row("otelcol_exporter_enqueue_failed_", "{item}", Counter, "Items that found no room in the sending queue."),
+    row("otelcol_exporter_queue_size", "{batch}", Gauge, "What the sending queue holds, in units of its sizer."),
+    row("otelcol_exporter_queue_capacity", "{batch}", Gauge, "What the sending queue may hold, in units of its sizer."),
+    row("otelcol_exporter_in_flight_requests", "{request}", Gauge, "Requests being sent or waiting for their next attempt."),
+    histogram("otelcol_exporter_queue_batch_send_size", "{item}", ITEMS, "Items in a batch that left the sending queue."),
+    histogram("otelcol_exporter_queue_batch_send_size_bytes", "By", BYTES, "Encoded bytes of a batch that left the sending queue."),
+    histogram("otelcol_exporter_enqueue_size", "{item}", ITEMS, "Items in a request that entered the sending queue."),
+    histogram("otelcol_exporter_enqueue_size_bytes", "By", BYTES, "Encoded bytes of a request that entered the sending queue."),
+    // the process
+    row("otelcol_process_uptime", "s", Counter, "Seconds since the service started."),
+    row("otelcol_process_cpu_seconds", "s", Counter, "User and system time of the process."),
+    row("otelcol_process_memory_rss", "By", Gauge, "Resident memory of the process."),
+    row("otelcol_process_runtime_heap_alloc_bytes", "By", Gauge, "Resident anonymous memory: heap and stacks."),
+    row("otelcol_process_runtime_total_sys_memory_bytes", "By", Gauge, "Private writable memory mapped from the system."),
+    // the books, the logs
+    row(LEDGER_ITEMS, "{item}", Counter, "The books: items by place, signal, column and rule."),
+    row(LEDGER_HELD, "{item}", Gauge, "The books: items owed right now, by place and signal."),
+    row(LOG_LINES_DROPPED, "{line}", Counter, "Log lines not written: limited (reason sampled), or the sink was too slow (reason backlog)."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_rows_by_name_and_by_signal() {
+        #[track_caller]
+        fn check(name: &str, expected: Option<(&str, Kind)>) {
+            assert_eq!(find(name).map(|d| (d.name, d.kind)), expected, "{name}");
+        }
+        check(
+            "otelcol_process_uptime",
+            Some(("otelcol_process_uptime", Counter)),
+        );
+        check("otelcol_exporter_sent_spans", Some((EXPORTER_SENT, Counter)));
+        check(
+            "otelcol_exporter_sent_profile_samples",
+            Some((EXPORTER_SENT, Counter)),
+        );
+        check("otelcol_exporter_sent_", None);
+        check("otelcol_exporter_sent_things", None);
+        check("otelcol_process", None);
+    }
+
+    #[test]
+    fn rows_are_well_formed() {
+        for (i, def) in TABLE.iter().enumerate() {
+            assert!(
+                def.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{}",
+                def.name
+            );
+            assert!(def.help.ends_with('.'), "{}", def.name);
+            assert!(
+                TABLE[..i].iter().all(|d| d.name != def.name),
+                "{} stands twice",
+                def.name
+            );
+            assert_eq!(def.bounds.is_empty(), def.kind != Kind::Histogram, "{}", def.name);
+            assert!(def.bounds.windows(2).all(|w| w[0] < w[1]), "{}", def.name);
+        }
+    }
+}
