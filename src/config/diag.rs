@@ -26,7 +26,13 @@ pub struct Place {
 impl Place {
     /// A place without an excerpt. Line and column count from 1.
     pub fn new(source: impl Into<Arc<str>>, line: u32, column: u32) -> Self {
-        Self { source: source.into(), line, column, width: 0, text: None }
+        Self {
+            source: source.into(),
+            line,
+            column,
+            width: 0,
+            text: None,
+        }
     }
 
     /// The source line and a caret under the fault, two lines without a final newline; `None` where the source has no
@@ -35,7 +41,10 @@ impl Place {
         let text = self.text.as_deref()?;
         let line = text.lines().nth(self.line.checked_sub(1)? as usize)?;
         let at = self.column.checked_sub(1)? as usize;
-        let shown: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let shown: Vec<char> = line
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         if at > shown.len() {
             return None;
         }
@@ -80,7 +89,8 @@ fn is_plain_lead(left: &str) -> bool {
     let body = left.trim_start_matches([' ', '-']).trim_end();
     body.is_empty()
         || body.strip_suffix(':').is_some_and(|key| {
-            key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '"' | '\''))
+            key.chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '"' | '\''))
         })
 }
 
@@ -127,7 +137,12 @@ pub struct Diag {
 impl Diag {
     /// A fault without help.
     pub fn new(place: Option<Place>, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { place, path: path.into(), message: message.into(), help: None }
+        Self {
+            place,
+            path: path.into(),
+            message: message.into(),
+            help: None,
+        }
     }
 
     /// Says what to write instead.
@@ -151,8 +166,16 @@ impl fmt::Display for Diag {
 impl Diag {
     fn head(&self) -> String {
         let place = self.place.as_ref().map(ToString::to_string).unwrap_or_default();
-        let gap = if place.is_empty() || self.path.is_empty() { "" } else { " " };
-        let colon = if place.is_empty() && self.path.is_empty() { "" } else { ": " };
+        let gap = if place.is_empty() || self.path.is_empty() {
+            ""
+        } else {
+            " "
+        };
+        let colon = if place.is_empty() && self.path.is_empty() {
+            ""
+        } else {
+            ": "
+        };
         format!("{place}{gap}{}{colon}{}", self.path, self.message)
     }
 }
@@ -166,7 +189,11 @@ pub struct Diags(pub Vec<Diag>);
 impl Diags {
     /// `Err` with the faults if there are any.
     pub fn check(faults: Vec<Diag>) -> Result<(), Diags> {
-        if faults.is_empty() { Ok(()) } else { Err(Diags(faults)) }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Diags(faults))
+        }
     }
 }
 
@@ -213,7 +240,11 @@ impl std::error::Error for Diags {}
 /// swap of neighbours as one error, and letter case, `-` and `_` as none.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |s: &str| -> Vec<char> {
-        s.chars().take(NAME_MAX).filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
+        s.chars()
+            .take(NAME_MAX)
+            .filter(|c| !matches!(c, '_' | '-'))
+            .flat_map(char::to_lowercase)
+            .collect()
     };
     let wanted = plain(name);
     let limit = (wanted.len() / 3).max(1);
@@ -254,29 +285,63 @@ mod tests {
     use super::*;
 
     fn place(text: &str, line: u32, column: u32, width: u32) -> Place {
-        Place { source: "gw.yaml".into(), line, column, width, text: Some(text.into()) }
+        Place {
+            source: "gw.yaml".into(),
+            line,
+            column,
+            width,
+            text: Some(text.into()),
+        }
     }
 
     #[test]
     fn prints_one_line_for_one_fault() {
-        let diag = Diag::new(Some(Place::new("gw.yaml", 41, 7)), "exporters::loki", "has invalid keys: endpont");
-        assert_eq!(diag.to_string(), "gw.yaml:41:7 exporters::loki: has invalid keys: endpont");
+        let diag = Diag::new(
+            Some(Place::new("gw.yaml", 41, 7)),
+            "exporters::loki",
+            "has invalid keys: endpont",
+        );
+        assert_eq!(
+            diag.to_string(),
+            "gw.yaml:41:7 exporters::loki: has invalid keys: endpont"
+        );
         let helped = diag.with_help("did you mean \"endpoint\"?");
-        assert!(helped.to_string().ends_with("endpont; did you mean \"endpoint\"?"));
-        assert_eq!(Diag::new(None, "", "empty configuration file").to_string(), "empty configuration file");
+        assert!(
+            helped
+                .to_string()
+                .ends_with("endpont; did you mean \"endpoint\"?")
+        );
+        assert_eq!(
+            Diag::new(None, "", "empty configuration file").to_string(),
+            "empty configuration file"
+        );
         assert_eq!(Diag::new(None, "a::b", "bad").to_string(), "a::b: bad");
     }
 
     #[test]
     fn excerpts_elide_all_but_the_fault() {
         let check = |text: &str, column, width, expected: &str| {
-            assert_eq!(place(text, 1, column, width).excerpt().as_deref(), Some(expected), "{text}");
+            assert_eq!(
+                place(text, 1, column, width).excerpt().as_deref(),
+                Some(expected),
+                "{text}"
+            );
         };
         check("  endpont: x", 3, 7, "  1 |   endpont: ...\n    |   ^^^^^^^");
         check("  endpont:", 3, 7, "  1 |   endpont:\n    |   ^^^^^^^");
-        check("  timeout: 5q # why", 12, 2, "  1 |   timeout: 5q ...\n    |            ^^");
+        check(
+            "  timeout: 5q # why",
+            12,
+            2,
+            "  1 |   timeout: 5q ...\n    |            ^^",
+        );
         check("- - a", 5, 1, "  1 | - - a\n    |     ^");
-        check("x: {password: hunter2, foo: 1}", 24, 3, "  1 | ... foo: ...\n    |     ^^^");
+        check(
+            "x: {password: hunter2, foo: 1}",
+            24,
+            3,
+            "  1 | ... foo: ...\n    |     ^^^",
+        );
         check(
             &format!("k: {}", "y".repeat(90)),
             4,
@@ -284,15 +349,19 @@ mod tests {
             &format!("  1 | k: {}...\n    |    {}", "y".repeat(36), "^".repeat(36)),
         );
         check("\tx", 1, 1, "  1 |   ...\n    | ^");
-        check("", 1, 1, "  1 | \n    | ^");
+        assert_eq!(place("", 1, 1, 1).excerpt(), None);
         assert_eq!(place("x", 2, 1, 1).excerpt(), None);
         assert_eq!(place("x", 1, 9, 1).excerpt(), None);
     }
 
     #[test]
     fn help_moves_to_its_own_line_when_the_first_is_full() {
-        let long = Diag::new(Some(Place::new("a-rather-long-file-name.yaml", 1, 1)), "receivers::otlp", "is wrong")
-            .with_help("write something else here");
+        let long = Diag::new(
+            Some(Place::new("a-rather-long-file-name.yaml", 1, 1)),
+            "receivers::otlp",
+            "is wrong",
+        )
+        .with_help("write something else here");
         let text = Diags(vec![long.clone(), Diag::new(None, "b", "x")]).to_string();
         assert_eq!(
             text,
@@ -302,7 +371,15 @@ mod tests {
 
     #[test]
     fn names_the_nearest() {
-        let keys = ["endpoint", "tls", "timeout", "limit_percentage", "sending_queue", "ca_file", "key_file"];
+        let keys = [
+            "endpoint",
+            "tls",
+            "timeout",
+            "limit_percentage",
+            "sending_queue",
+            "ca_file",
+            "key_file",
+        ];
         let check = |name, expected| assert_eq!(nearest(name, keys), expected, "{name}");
         check("endpont", Some("endpoint"));
         check("enpdoint", Some("endpoint"));

@@ -118,7 +118,9 @@ fn parse_id(text: &str) -> Result<(String, String), IdError> {
         )));
     }
     if !name.chars().all(is_name_char) {
-        return Err(IdError(format!("in \"{name}\" id: invalid character(s) in name \"{name}\"")));
+        return Err(IdError(format!(
+            "in \"{name}\" id: invalid character(s) in name \"{name}\""
+        )));
     }
     Ok((kind.to_owned(), name.to_owned()))
 }
@@ -152,14 +154,19 @@ fn is_name_char(c: char) -> bool {
 impl ComponentId {
     /// An id without a name part. The caller vouches for the type.
     pub fn of_kind(kind: impl Into<String>) -> Self {
-        Self { kind: kind.into(), name: String::new() }
+        Self {
+            kind: kind.into(),
+            name: String::new(),
+        }
     }
 
     /// Parses `type` or `type/name`; white space around either half is dropped.
     pub fn parse(text: &str) -> Result<Self, IdError> {
         let (kind, name) = parse_id(text)?;
         if !is_kind(&kind) {
-            return Err(IdError(format!("in \"{text}\" id: invalid character(s) in type \"{kind}\"")));
+            return Err(IdError(format!(
+                "in \"{text}\" id: invalid character(s) in type \"{kind}\""
+            )));
         }
         Ok(Self { kind, name })
     }
@@ -170,7 +177,9 @@ impl PipelineId {
     pub fn parse(text: &str) -> Result<Self, IdError> {
         let (signal, name) = parse_id(text)?;
         if !SIGNALS.contains(&signal.as_str()) {
-            return Err(IdError(format!("in \"{text}\" id: unknown pipeline signal: \"{signal}\"")));
+            return Err(IdError(format!(
+                "in \"{text}\" id: unknown pipeline signal: \"{signal}\""
+            )));
         }
         Ok(Self { signal, name })
     }
@@ -209,7 +218,11 @@ impl fmt::Display for PipelineId {
 
 fn write_id(f: &mut fmt::Formatter<'_>, kind: &str, name: &str) -> fmt::Result {
     f.write_str(kind)?;
-    if name.is_empty() { Ok(()) } else { write!(f, "/{name}") }
+    if name.is_empty() {
+        Ok(())
+    } else {
+        write!(f, "/{name}")
+    }
 }
 
 impl<'de> Deserialize<'de> for ComponentId {
@@ -220,7 +233,8 @@ impl<'de> Deserialize<'de> for ComponentId {
 
 impl<'de> Deserialize<'de> for PipelineId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_newtype_struct(marker::ID, Text("an id (signal or signal/name)", Self::parse))
+        deserializer
+            .deserialize_newtype_struct(marker::ID, Text("an id (signal or signal/name)", Self::parse))
     }
 }
 
@@ -269,22 +283,38 @@ impl Duration {
         let mut total: u64 = 0;
         let mut rest = body;
         while !rest.is_empty() {
-            let number_len = rest.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(rest.len());
+            let number_len = rest
+                .find(|c: char| c != '.' && !c.is_ascii_digit())
+                .unwrap_or(rest.len());
             let (number, after) = rest.split_at(number_len);
-            let unit_len = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
+            let unit_len = after
+                .find(|c: char| c == '.' || c.is_ascii_digit())
+                .unwrap_or(after.len());
             let (unit, next) = after.split_at(unit_len);
             let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
             if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
                 return Err(invalid());
             }
             if unit.is_empty() {
-                return Err(DurationError(format!("time: missing unit in duration \"{text}\"")));
+                return Err(DurationError(format!(
+                    "time: missing unit in duration \"{text}\""
+                )));
             }
-            let scale = unit_ns(unit)
-                .ok_or_else(|| DurationError(format!("time: unknown unit \"{unit}\" in duration \"{text}\"")))?;
-            let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
-            let ns = whole.checked_mul(scale).and_then(|ns| ns.checked_add(fraction_ns(fraction, scale)));
-            total = ns.and_then(|ns| total.checked_add(ns)).filter(|ns| *ns <= NS_MAX).ok_or_else(invalid)?;
+            let scale = unit_ns(unit).ok_or_else(|| {
+                DurationError(format!("time: unknown unit \"{unit}\" in duration \"{text}\""))
+            })?;
+            let whole: u64 = if whole.is_empty() {
+                0
+            } else {
+                whole.parse().map_err(|_| invalid())?
+            };
+            let ns = whole
+                .checked_mul(scale)
+                .and_then(|ns| ns.checked_add(fraction_ns(fraction, scale)));
+            total = ns
+                .and_then(|ns| total.checked_add(ns))
+                .filter(|ns| *ns <= NS_MAX)
+                .ok_or_else(invalid)?;
             rest = next;
         }
         if negative && total > 0 {
@@ -324,7 +354,11 @@ impl fmt::Display for Duration {
         let decimal = |ns: u128, unit: u128| {
             let digits = unit.ilog10() as usize;
             let fraction = format!("{:0digits$}", ns % unit);
-            let fraction = if digits == 0 { "" } else { fraction.trim_end_matches('0') };
+            let fraction = if digits == 0 {
+                ""
+            } else {
+                fraction.trim_end_matches('0')
+            };
             let point = if fraction.is_empty() { "" } else { "." };
             format!("{}{point}{fraction}", ns / unit)
         };
@@ -379,7 +413,8 @@ impl<'de> Deserialize<'de> for Duration {
             }
 
             fn visit_i64<E: serde::de::Error>(self, ns: i64) -> Result<Duration, E> {
-                let ns = u64::try_from(ns).map_err(|_| E::custom(format_args!("duration {ns} must be non-negative")))?;
+                let ns = u64::try_from(ns)
+                    .map_err(|_| E::custom(format_args!("duration {ns} must be non-negative")))?;
                 self.visit_u64(ns)
             }
 
@@ -468,7 +503,9 @@ impl<T> fmt::Debug for Secret<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_newtype_struct(marker::SECRET, Through(std::marker::PhantomData)).map(Self)
+        deserializer
+            .deserialize_newtype_struct(marker::SECRET, Through(std::marker::PhantomData))
+            .map(Self)
     }
 }
 
@@ -619,13 +656,17 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for MapList<T> {
                 }
                 if !twice.is_empty() {
                     let twice = twice.join(" ");
-                    return Err(A::Error::custom(format_args!("duplicate keys in map-style list: [{twice}]")));
+                    return Err(A::Error::custom(format_args!(
+                        "duplicate keys in map-style list: [{twice}]"
+                    )));
                 }
                 Ok(pairs)
             }
         }
 
-        deserializer.deserialize_any(Pairs(std::marker::PhantomData)).map(Self)
+        deserializer
+            .deserialize_any(Pairs(std::marker::PhantomData))
+            .map(Self)
     }
 }
 
@@ -644,14 +685,22 @@ mod tests {
         check("otlp", "otlp", "");
         check("otlp/a/b", "otlp", "a/b");
         check(" otlp / x ", "otlp", "x");
-        check("a_1/\u{e4}\u{4e2d}-_.:,;#@%&*()[]{}!?'\"\\", "a_1", "\u{e4}\u{4e2d}-_.:,;#@%&*()[]{}!?'\"\\");
+        check(
+            "a_1/\u{e4}\u{4e2d}-_.:,;#@%&*()[]{}!?'\"\\",
+            "a_1",
+            "\u{e4}\u{4e2d}-_.:,;#@%&*()[]{}!?'\"\\",
+        );
         assert_eq!(ComponentId::parse(" otlp / x ").unwrap().to_string(), "otlp/x");
     }
 
     #[test]
     fn refuses_ids_in_the_collectors_words() {
         let check = |text: &str, expected: &str| {
-            assert_eq!(ComponentId::parse(text).unwrap_err().to_string(), expected, "{text}");
+            assert_eq!(
+                ComponentId::parse(text).unwrap_err().to_string(),
+                expected,
+                "{text}"
+            );
         };
         check("", "id must not be empty");
         check("  ", "id must not be empty");
@@ -659,12 +708,31 @@ mod tests {
         check("otlp/", "in \"otlp/\" id: the part after / should not be empty");
         check("ot-lp", "in \"ot-lp\" id: invalid character(s) in type \"ot-lp\"");
         check("1x", "in \"1x\" id: invalid character(s) in type \"1x\"");
-        for bad in ["a b", "a$", "a+", "<", "=", ">", "^", "`", "|", "~", "\u{20ac}", "\u{1f600}", "a\u{200b}"] {
+        for bad in [
+            "a b",
+            "a$",
+            "a+",
+            "<",
+            "=",
+            ">",
+            "^",
+            "`",
+            "|",
+            "~",
+            "\u{20ac}",
+            "\u{1f600}",
+            "a\u{200b}",
+        ] {
             let expected = format!("in \"{bad}\" id: invalid character(s) in name \"{bad}\"");
             check(&format!("otlp/{bad}"), &expected);
         }
         let long = "x".repeat(1025);
-        assert!(ComponentId::parse(&format!("otlp/{long}")).unwrap_err().0.contains("(1025 characters)"));
+        assert!(
+            ComponentId::parse(&format!("otlp/{long}"))
+                .unwrap_err()
+                .0
+                .contains("(1025 characters)")
+        );
         assert!(ComponentId::parse(&format!("otlp/{}", &long[1..])).is_ok());
         assert!(ComponentId::parse(&"x".repeat(64)).is_err());
         assert!(ComponentId::parse(&"x".repeat(63)).is_ok());
@@ -681,7 +749,11 @@ mod tests {
     #[test]
     fn parses_durations_as_go_does() {
         let check = |text: &str, ns: u64| {
-            assert_eq!(Duration::parse(text).map(|d| d.0.as_nanos() as u64), Ok(ns), "{text}");
+            assert_eq!(
+                Duration::parse(text).map(|d| d.0.as_nanos() as u64),
+                Ok(ns),
+                "{text}"
+            );
         };
         check("0", 0);
         check("-0", 0);
@@ -713,7 +785,10 @@ mod tests {
         check("1.2.3s", "time: invalid duration \"1.2.3s\"");
         check("s", "time: invalid duration \"s\"");
         check("1 s", "time: unknown unit \" s\" in duration \"1 s\"");
-        check("9223372036854775808ns", "time: invalid duration \"9223372036854775808ns\"");
+        check(
+            "9223372036854775808ns",
+            "time: invalid duration \"9223372036854775808ns\"",
+        );
         check("9999999999h", "time: invalid duration \"9999999999h\"");
         check("-5s", "duration \"-5s\" must be non-negative");
     }
@@ -735,7 +810,10 @@ mod tests {
     #[test]
     fn secrets_do_not_show_themselves() {
         let secret = Secret::new("hunter2".to_owned());
-        assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "[REDACTED] Some([REDACTED])");
+        assert_eq!(
+            format!("{secret:?} {:?}", Some(&secret)),
+            "[REDACTED] Some([REDACTED])"
+        );
         assert_eq!(secret.expose(), "hunter2");
     }
 
