@@ -3,10 +3,22 @@
 //! In: encoded `Export*ServiceRequest` messages. Out: the same bytes, or the same with the touched parts spliced.
 //! Nothing here knows a clock, a socket, a configuration or a rule; a payload is validated once at the door
 //! ([`validate`]), seen through a [`view`] inside a segment, and cut or joined as bytes ([`split`], [`join`]).
-//! Field numbers stand in one table, [`otlp`] (opentelemetry-proto v1.9 and later).
+//! Field numbers stand in one table, [`otlp`] (opentelemetry-proto v1.10).
 
+pub mod field;
+mod join;
+mod normal;
+pub mod otlp;
 pub mod payload;
 pub mod scan;
+mod split;
+mod validate;
+pub mod varint;
 pub mod view;
 
+pub use field::{Malformed, Reason};
+pub use join::join;
+pub use normal::normalize;
 pub use payload::{Chunk, Context, Encoding, Origin, Payload, Shape, Signal, Twin};
+pub use split::{Cut, count_items, split, split_chunk};
+pub use validate::{Limits, validate};

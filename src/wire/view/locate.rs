@@ -1,0 +1,124 @@
+//! From an offset in the original bytes to the node and the part of it that lies there.
+
+use std::ops::Range;
+
+use super::{NONE, NodeId, View};
+use crate::field::Fields;
+
+/// A part of a node, as it was in the original bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Key of the `i`-th attribute, its headers included.
+    AttrKey(usize),
+    /// Value of the `i`-th attribute, its headers included.
+    AttrValue(usize),
+    /// Body of a log record.
+    Body,
+    /// Another field of the node's message, by number.
+    Field(u32),
+}
+
+impl View<'_> {
+    /// The innermost node that an original offset lies in, and the part of it. `None` outside of all nodes, in a node's
+    /// own header, and beyond the index's depth of a group.
+    ///
+    /// Indices are those of the map as it came, whatever was written to it since: check [`View::map_edited`].
+    /// Cost: two binary searches; for other fields a walk over the node.
+    pub fn locate(&self, offset: usize) -> Option<(NodeId, Part)> {
+        let at = u32::try_from(offset).ok()?;
+        let nodes = &self.s.nodes;
+        // Nodes begin in ascending order, and what a node holds lies within it.
+        let after = nodes.partition_point(|n| n.start - u32::from(n.header) <= at);
+        let mut n = after.checked_sub(1)? as NodeId;
+        while self.node(n).end <= at {
+            n = self.parent(n)?;
+        }
+        let node = self.node(n);
+        if at < node.start {
+            return None;
+        }
+        let attrs = &self.s.attrs[node.attrs as usize..(node.attrs + node.attrs_len) as usize];
+        let next = attrs.partition_point(|a| self.s.entry_range(a).start <= offset);
+        if let Some(i) = next.checked_sub(1) {
+            let attr = &attrs[i];
+            if self.s.entry_range(attr).contains(&offset) {
+                let key = attr.key_off as usize..attr.key_off as usize + attr.key_len();
+                let value_first = attr.val_off < attr.key_off;
+                let in_key = if value_first {
+                    offset >= (attr.val_off + attr.val_len) as usize
+                } else {
+                    offset < key.end
+                };
+                return Some((
+                    n,
+                    if in_key {
+                        Part::AttrKey(i)
+                    } else {
+                        Part::AttrValue(i)
+                    },
+                ));
+            }
+        }
+        if node.body != NONE && (node.body..node.body + node.body_len).contains(&at) {
+            return Some((n, Part::Body));
+        }
+        self.locate_field(n, offset)
+    }
+
+    /// Calls `found` for each part that a range of the original bytes touches, in order; what lies between parts is left
+    /// out. For candidates that begin in a header or reach from one value into the next.
+    pub fn locate_range(&self, range: Range<usize>, mut found: impl FnMut(NodeId, Part)) {
+        let mut offset = range.start;
+        let mut last = None;
+        while offset < range.end {
+            let located = self.locate(offset);
+            offset += 1;
+            let Some((n, part)) = located else { continue };
+            if last != Some((n, part)) {
+                last = located;
+                found(n, part);
+            }
+            // The rest of the part need not be looked at, however long it is.
+            if let Some(extent) = self.extent(n, part) {
+                offset = offset.max(extent.end);
+            }
+        }
+    }
+
+    /// Where the content of a part lies in the original bytes: of a key its text, of a value or a body its `AnyValue`
+    /// message.
+    pub fn extent(&self, n: NodeId, part: Part) -> Option<Range<usize>> {
+        let node = self.node(n);
+        let attr = |i: usize| {
+            let attrs = &self.s.attrs[node.attrs as usize..(node.attrs + node.attrs_len) as usize];
+            attrs.get(i)
+        };
+        let (off, len) = match part {
+            Part::AttrKey(i) => attr(i).map(|a| (a.key_off, a.key_len() as u32))?,
+            Part::AttrValue(i) => attr(i).map(|a| (a.val_off, a.val_len))?,
+            Part::Body if node.body != NONE => (node.body, node.body_len),
+            Part::Body => return None,
+            Part::Field(number) => {
+                return [false, true].into_iter().find_map(|framed| {
+                    let (start, end) = self.bounds(n, framed)?;
+                    Fields::new(&self.bytes[..end], start)
+                        .map_while(Result::ok)
+                        .find(|f| f.number == number)
+                        .map(|f| f.value..f.end)
+                });
+            }
+        };
+        Some(off as usize..(off + len) as usize)
+    }
+
+    fn locate_field(&self, n: NodeId, offset: usize) -> Option<(NodeId, Part)> {
+        let framed = self
+            .bounds(n, true)
+            .is_some_and(|(start, end)| (start..end).contains(&offset));
+        let (start, end) = self.bounds(n, framed)?;
+        Fields::new(&self.bytes[..end], start)
+            .map_while(Result::ok)
+            .find(|f| f.end > offset)
+            .map(|f| (n, Part::Field(f.number)))
+    }
+}
