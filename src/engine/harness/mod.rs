@@ -1,1 +1,353 @@
 //! Everything around an exporter; the exporter itself only pushes.
+//!
+//! One [`Harness`] stands in front of one exporter for one signal, outside in: queue, batch, consumers, retry, timeout,
+//! push. What comes to it comes through an [`Entry`], one for each edge, which knows how that edge's pipeline wants
+//! batches. Without queue and batch an entry is the *direct* path: one attempt in the caller's own task.
+//! Every item is booked: held while queued, out when delivered, failed with its reason else.
+
+pub mod config;
+
+mod batch;
+mod cut;
+pub(crate) mod queue;
+pub(crate) mod retry;
+mod send;
+pub(crate) mod tally;
+pub(crate) mod verdict;
+pub(crate) mod wait;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use ::config::ComponentId;
+use component::host::StopSwitch;
+use component::{
+    BoxFuture, Class, Code, Consumer, ExportError, FlushPolicy, Host, Memory, Outcome, Push, Refusal, Stop,
+};
+use parking_lot::Mutex;
+use telemetry::{Node, Place, Telemetry};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use wire::{Payload, Signal};
+
+pub use config::{QueueSettings, Settings};
+pub use queue::Sizer;
+pub use retry::RetrySettings;
+
+use batch::{Policy, ProcessorMetrics};
+use cut::Limits;
+use queue::{Capacity, Hub, HubSettings, Room};
+use send::Sender;
+use verdict::{Books, Refused};
+
+/// Attempts at the same time where no queue says how many.
+const CONSUMERS: usize = 10;
+
+/// Stands around one exporter for one signal.
+pub struct Harness {
+    sender: Arc<Sender>,
+    settings: Settings,
+    telemetry: Telemetry,
+    memory: Arc<Memory>,
+    hub: Mutex<Option<Arc<Hub>>>,
+    plain: Mutex<Option<Arc<Policy>>>,
+    switch: StopSwitch,
+}
+
+/// How the pipeline of an edge wants batches, and the `batch` processor that says so.
+#[derive(Clone, Debug)]
+pub struct PipelineBatch {
+    /// The policy.
+    pub policy: FlushPolicy,
+    /// The processor's id.
+    pub processor: String,
+}
+
+impl Harness {
+    /// Around an exporter.
+    pub fn new(
+        id: &ComponentId,
+        signal: Signal,
+        exporter: Arc<dyn Push>,
+        settings: Settings,
+        telemetry: &Telemetry,
+        memory: &Arc<Memory>,
+    ) -> Arc<Harness> {
+        let node = Node::Exporter(id.to_string());
+        let books = Books {
+            row: telemetry.ledger.row(Place::Node(node), signal),
+            out: true,
+        };
+        Harness::around(
+            id.to_string(),
+            signal,
+            exporter,
+            settings,
+            books,
+            telemetry,
+            memory,
+        )
+    }
+
+    /// Around a connector that a pipeline with `batch` ends in: only gathers and answers, callers wait.
+    pub(crate) fn before(
+        id: &str,
+        signal: Signal,
+        next: Arc<dyn Consumer>,
+        telemetry: &Telemetry,
+        memory: &Arc<Memory>,
+    ) -> Arc<Harness> {
+        let node = Node::Connector(id.to_owned());
+        let books = Books {
+            row: telemetry.ledger.row(Place::Node(node), signal),
+            out: false,
+        };
+        let exporter = Arc::new(IntoPush(next));
+        Harness::around(
+            id.to_owned(),
+            signal,
+            exporter,
+            Settings::default(),
+            books,
+            telemetry,
+            memory,
+        )
+    }
+
+    fn around(
+        id: String,
+        signal: Signal,
+        exporter: Arc<dyn Push>,
+        settings: Settings,
+        books: Books,
+        telemetry: &Telemetry,
+        memory: &Arc<Memory>,
+    ) -> Arc<Harness> {
+        let (switch, stop) = Stop::new();
+        let metrics = &telemetry.metrics;
+        let labels = || {
+            vec![
+                ("exporter", id.clone()),
+                ("data_type", signal.as_str().to_owned()),
+            ]
+        };
+        let sender = Sender {
+            in_flight: metrics.gauge("otelcol_exporter_in_flight_requests", labels()),
+            panics: metrics.counter("weir_exporter_panics", vec![("exporter", id.clone())]),
+            id,
+            signal,
+            exporter,
+            timeout: settings.timeout,
+            retry: settings.retry.clone(),
+            limits: Limits {
+                items: None,
+                bytes: settings.bytes_max,
+            },
+            books,
+            host: OnceLock::new(),
+            unauthorized: AtomicBool::new(false),
+            stop,
+        };
+        Arc::new(Harness {
+            sender: Arc::new(sender),
+            settings,
+            telemetry: telemetry.clone(),
+            memory: memory.clone(),
+            hub: Mutex::new(None),
+            plain: Mutex::new(None),
+            switch,
+        })
+    }
+
+    /// A way in for one edge. Built before the start.
+    pub fn entry(self: &Arc<Harness>, batch: Option<&PipelineBatch>) -> Entry {
+        let lane = match (&self.settings.queue, batch) {
+            (None, None) => Lane::Direct(self.sender.clone()),
+            (None, Some(_)) | (Some(_), _) => {
+                let hub = self.hub();
+                let policy = self.policy(&hub, batch);
+                Lane::Hub(hub, policy)
+            }
+        };
+        Entry { lane }
+    }
+
+    fn hub(&self) -> Arc<Hub> {
+        let make = || {
+            let queue = self.settings.queue.as_ref();
+            let settings = HubSettings {
+                capacity: queue.map(|q| self.capacity(q)),
+                waiting: queue.is_none_or(|q| q.wait_for_result),
+                consumers: queue.map_or(CONSUMERS, |q| q.consumers),
+                sizes: queue.and_then(|q| q.batch.as_ref()).map(|_| {
+                    let labels = || vec![("exporter", self.sender.id.clone())];
+                    let metrics = &self.telemetry.metrics;
+                    (
+                        metrics.histogram("otelcol_exporter_queue_batch_send_size", labels()),
+                        metrics.histogram("otelcol_exporter_queue_batch_send_size_bytes", labels()),
+                    )
+                }),
+            };
+            Hub::new(self.sender.clone(), settings)
+        };
+        self.hub.lock().get_or_insert_with(make).clone()
+    }
+
+    fn capacity(&self, queue: &QueueSettings) -> Capacity {
+        let metrics = &self.telemetry.metrics;
+        let (id, signal) = (&self.sender.id, self.sender.signal);
+        let labels = || {
+            vec![
+                ("exporter", id.clone()),
+                ("data_type", signal.as_str().to_owned()),
+            ]
+        };
+        metrics
+            .gauge("otelcol_exporter_queue_capacity", labels())
+            .set(queue.size as i64);
+        let size = queue.size.min(Semaphore::MAX_PERMITS);
+        Capacity {
+            size,
+            sizer: queue.sizer,
+            block: queue.block,
+            permits: Arc::new(Semaphore::new(size)),
+            memory: self.memory.clone(),
+            class: Class::Queues,
+            used: metrics.gauge("otelcol_exporter_queue_size", labels()),
+            refused: metrics.counter(enqueue_failed(signal), vec![("exporter", id.clone())]),
+        }
+    }
+
+    /// The exporter's own batch settings win; a pipeline's metadata keys hold in any case.
+    fn policy(&self, hub: &Hub, batch: Option<&PipelineBatch>) -> Arc<Policy> {
+        let own = self.settings.queue.as_ref().and_then(|q| q.batch.clone());
+        let Some(batch) = batch else {
+            let mut plain = self.plain.lock();
+            let make = || {
+                hub.add_policy(|index| Policy {
+                    index,
+                    flush: own,
+                    processor: None,
+                })
+            };
+            return plain.get_or_insert_with(make).clone();
+        };
+        let mut flush = own.unwrap_or_else(|| batch.policy.clone());
+        for key in &batch.policy.metadata_keys {
+            if !flush.metadata_keys.iter().any(|k| k.eq_ignore_ascii_case(key)) {
+                flush.metadata_keys.push(key.clone());
+                flush.cardinality_max = batch.policy.cardinality_max;
+            }
+        }
+        let labels = || vec![("processor", batch.processor.clone())];
+        let metrics = &self.telemetry.metrics;
+        let processor = ProcessorMetrics {
+            by_size: metrics.counter("otelcol_processor_batch_batch_size_trigger_send", labels()),
+            by_timeout: metrics.counter("otelcol_processor_batch_timeout_trigger_send", labels()),
+            items: metrics.histogram("otelcol_processor_batch_batch_send_size", labels()),
+            bytes: metrics.histogram("otelcol_processor_batch_batch_send_size_bytes", labels()),
+        };
+        hub.add_policy(|index| Policy {
+            index,
+            flush: Some(flush),
+            processor: Some(processor),
+        })
+    }
+
+    /// Begins to watch the clock; the exporter was started before.
+    pub fn start(&self, host: Arc<dyn Host>) {
+        // Started twice, the first host stays.
+        let _ = self.sender.host.set(host);
+        if let Some(hub) = &*self.hub.lock() {
+            hub.start();
+        }
+    }
+
+    /// Receivers are about to stop: waiting for retries and for batches to fill ends.
+    pub fn close(&self) {
+        self.switch.stop();
+        let hub = self.hub.lock().clone();
+        if let Some(hub) = hub {
+            hub.close();
+        }
+    }
+
+    /// Tries to deliver what is queued, each batch once. What is left at the deadline is booked as failed.
+    pub async fn drain(&self, deadline: Instant) {
+        self.close();
+        let hub = self.hub.lock().clone();
+        if let Some(hub) = hub {
+            hub.drain(deadline).await;
+        }
+    }
+}
+
+fn enqueue_failed(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Logs => "otelcol_exporter_enqueue_failed_log_records",
+        Signal::Traces => "otelcol_exporter_enqueue_failed_spans",
+        Signal::Metrics => "otelcol_exporter_enqueue_failed_metric_points",
+        Signal::Profiles => "otelcol_exporter_enqueue_failed_profile_samples",
+    }
+}
+
+/// The way into a harness for one edge.
+#[derive(Clone)]
+pub struct Entry {
+    lane: Lane,
+}
+
+#[derive(Clone)]
+enum Lane {
+    Direct(Arc<Sender>),
+    Hub(Arc<Hub>, Arc<Policy>),
+}
+
+impl Entry {
+    /// Takes room for a payload where there is a queue, so that a fan-out can ask all its branches before it moves
+    /// anything.
+    pub(crate) async fn reserve(&self, payload: &Payload) -> Result<Option<Room>, Refusal> {
+        match &self.lane {
+            Lane::Direct(_) => Ok(None),
+            Lane::Hub(hub, _) => hub.reserve(payload).await,
+        }
+    }
+
+    /// Queues or delivers the payload; `room` was reserved for it.
+    pub(crate) async fn offer(&self, payload: Payload, room: Option<Room>) -> Result<Outcome, Refused> {
+        match &self.lane {
+            Lane::Direct(sender) => sender.direct(payload).await,
+            Lane::Hub(hub, policy) => hub.offer(policy, payload, room).await,
+        }
+    }
+}
+
+/// A connector as what a batcher pushes to. It answers for itself, so there are no retries here.
+struct IntoPush(Arc<dyn Consumer>);
+
+impl Push for IntoPush {
+    fn export<'a>(&'a self, batch: &'a Payload) -> BoxFuture<'a, Result<Outcome, ExportError>> {
+        Box::pin(async move {
+            let refusal = match self.0.consume(batch.clone()).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(refusal) => refusal,
+            };
+            let source = refusal.message().into();
+            Err(match refusal {
+                r if r.is_retryable() => ExportError::Retry {
+                    after: r.retry_after(),
+                    remaining: None,
+                    source,
+                },
+                Refusal::Status(code, _) => ExportError::Rejected { code, source },
+                _ => ExportError::Rejected {
+                    code: Code::INVALID_ARGUMENT,
+                    source,
+                },
+            })
+        })
+    }
+}

@@ -3,18 +3,34 @@
 //! In: the components a configuration names, with their factories and sections ([`GraphSpec`]). Out: a [`Graph`] that
 //! can be started, explained ([`Graph::plan`]) and drained.
 
+mod drain;
+mod edge;
+mod fanout;
+mod graph;
+mod line;
+mod plan;
+mod segment;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use component::{
-    BuildInfo, ConnectorFactory, Consumer, ExporterFactory, Fault, Host, Memory, ProcessorFactory,
-    ReceiverFactory,
+    BoxFuture, BuildInfo, ConnectorFactory, Consumer, ExporterFactory, Fault, Host, Memory, Outcome,
+    ProcessorFactory, ReceiverFactory, Refusal,
 };
 use config::{ComponentId, PipelineId, Section};
-use telemetry::Telemetry;
-use wire::Signal;
+use telemetry::{Node, Telemetry};
+use wire::{Payload, Signal};
+
+use self::edge::{Edge, Target};
+use self::fanout::Fanout;
+use self::graph::{Built, Holder};
+pub use self::plan::Plan;
+use crate::harness::Harness;
 
 /// What to build.
 #[derive(Default)]
@@ -57,50 +73,97 @@ pub struct GraphContext {
     pub info: BuildInfo,
 }
 
-/// What was built, in words: segments, copies, queues, and who is answered when.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
-    }
-}
-
 /// All pipelines of one configuration.
 pub struct Graph {
-    plan: Plan,
+    built: Built,
+    telemetry: Telemetry,
 }
 
 impl Graph {
     /// Builds everything, opens nothing. Every fault found is reported.
     pub fn build(spec: GraphSpec, cx: &GraphContext) -> Result<Graph, Vec<Fault>> {
-        let _ = (spec, cx);
         Ok(Graph {
-            plan: Plan::default(),
+            built: graph::build(spec, cx)?,
+            telemetry: cx.telemetry.clone(),
         })
     }
 
     /// What was built, in words.
     pub fn plan(&self) -> &Plan {
-        &self.plan
+        &self.built.plan
     }
 
     /// Starts the exporters, then what is before them, the receivers last. On a fault what was started is stopped.
     pub async fn start(&self, host: Arc<dyn Host>) -> Result<(), Fault> {
-        let _ = host;
+        for (at, (id, exporter)) in self.built.exporters.iter().enumerate() {
+            if let Err(fault) = exporter.start(host.clone()).await {
+                for (_, started) in &self.built.exporters[..at] {
+                    started.stop().await;
+                }
+                return Err(failed_to_start(id, "exporter", fault));
+            }
+        }
+        for harness in self.harnesses() {
+            harness.start(host.clone());
+        }
+        for (at, (id, receiver, outputs)) in self.built.receivers.iter().enumerate() {
+            if let Err(fault) = receiver.start(outputs.clone(), host.clone()).await {
+                self.stop(at, drain::AFTER_FAULT).await;
+                return Err(failed_to_start(id, "receiver", fault));
+            }
+        }
         Ok(())
     }
 
     /// Stops the receivers, hands on what is held, stops the exporters. What is not delivered by the deadline is
     /// booked as failed.
     pub async fn drain(&self, deadline: Duration) {
-        let _ = deadline;
+        self.stop(self.built.receivers.len(), deadline).await;
     }
 
-    /// An exporter with its harness, for [`Host::exporter`].
+    /// An exporter with its harness, for [`Host::exporter`]: one that a pipeline uses, for the signals of such
+    /// pipelines. Booked as an edge from `host`.
     pub fn exporter(&self, id: &ComponentId) -> Option<Arc<dyn Consumer>> {
-        let _ = id;
-        None
+        let mut ways: [Option<Fanout>; 4] = Default::default();
+        for signal in Signal::ALL {
+            if let Some(harness) = self.built.harnesses.get(&(id.clone(), signal)) {
+                let (from, to) = (Node::Receiver("host".into()), Node::Exporter(id.to_string()));
+                let target = Target::Entry(harness.entry(None));
+                let edge = Edge::new(&self.telemetry.ledger, from, to, signal, target);
+                ways[signal.index()] = Some(Fanout::new(vec![edge]));
+            }
+        }
+        ways.iter()
+            .any(Option::is_some)
+            .then(|| -> Arc<dyn Consumer> { Arc::new(ByHost(ways)) })
+    }
+
+    fn harnesses(&self) -> impl Iterator<Item = &Arc<Harness>> {
+        let batchers = self.built.holders.iter().filter_map(|holder| match holder {
+            Holder::Batcher(harness) => Some(harness),
+            Holder::Node(_) => None,
+        });
+        batchers.chain(self.built.harnesses.values())
+    }
+}
+
+fn failed_to_start(id: &ComponentId, what: &str, fault: Fault) -> Fault {
+    Fault::World(format!(
+        "cannot start pipelines: failed to start \"{id}\" {what}: {fault}"
+    ))
+}
+
+/// One exporter for whoever asks the host for it.
+struct ByHost([Option<Fanout>; 4]);
+
+impl Consumer for ByHost {
+    fn consume(&self, payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
+        match &self.0[payload.signal.index()] {
+            Some(way) => way.consume(payload),
+            None => {
+                let message = format!("the exporter is in no pipeline for {}", payload.signal.as_str());
+                component::ready(Err(Refusal::Invalid(message)))
+            }
+        }
     }
 }

@@ -1,0 +1,398 @@
+//! `timeout`, `retry_on_failure` and `sending_queue`: the collector's keys, defaults, states and messages.
+//!
+//! [`Settings::take`] takes the blocks that an exporter offers out of its section, before the exporter sees it; a block
+//! that is not offered stays there and becomes an unknown key. Source: opentelemetry-collector exporterhelper 0.159.
+
+use std::time::Duration;
+
+use component::FlushPolicy;
+use component::exporter::{Block, Harness};
+use config::{ComponentId, Diags, Optional, Section};
+use serde::Deserialize;
+
+use super::queue::Sizer;
+use super::retry::RetrySettings;
+
+/// What the harness of one exporter does.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    /// Longest time of one attempt; `None` = no limit.
+    pub timeout: Option<Duration>,
+    /// `None` = a failed attempt is the last one.
+    pub retry: Option<RetrySettings>,
+    /// `None` = the caller waits for the attempt.
+    pub queue: Option<QueueSettings>,
+    /// Largest batch in encoded bytes, unless the batch says otherwise.
+    pub bytes_max: Option<usize>,
+}
+
+/// `sending_queue`, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueSettings {
+    /// Attempts at the same time.
+    pub consumers: usize,
+    /// How much it holds, in units of `sizer`, what is in flight included.
+    pub size: usize,
+    /// What `size` counts.
+    pub sizer: Sizer,
+    /// Callers wait for room instead of being refused.
+    pub block: bool,
+    /// Callers wait for the result of the export.
+    pub wait_for_result: bool,
+    /// `None` = sent as they came, unless a pipeline's `batch` says otherwise.
+    pub batch: Option<FlushPolicy>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct TimeoutBlock {
+    timeout: Option<config::Duration>,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RetryBlock {
+    retry_on_failure: Retry,
+}
+
+#[derive(Deserialize, Clone)]
+#[serde(default, deny_unknown_fields)]
+struct Retry {
+    enabled: bool,
+    initial_interval: config::Duration,
+    randomization_factor: f64,
+    multiplier: f64,
+    max_interval: config::Duration,
+    max_elapsed_time: config::Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct QueueOn {
+    sending_queue: Optional<Queue>,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct QueueOff {
+    sending_queue: Optional<Queue>,
+}
+
+#[derive(Deserialize, Clone)]
+#[serde(default, deny_unknown_fields)]
+struct Queue {
+    num_consumers: i64,
+    queue_size: i64,
+    sizer: Option<String>,
+    block_on_overflow: bool,
+    wait_for_result: bool,
+    storage: Option<ComponentId>,
+    batch: Optional<Batch>,
+}
+
+#[derive(Deserialize, Clone)]
+#[serde(default, deny_unknown_fields)]
+struct Batch {
+    flush_timeout: config::Duration,
+    min_size: i64,
+    max_size: i64,
+    sizer: Option<String>,
+    partition: Partition,
+}
+
+#[derive(Deserialize, Clone, Default)]
+#[serde(default, deny_unknown_fields)]
+struct Partition {
+    metadata_keys: Vec<String>,
+}
+
+impl Default for RetryBlock {
+    fn default() -> RetryBlock {
+        RetryBlock {
+            retry_on_failure: Retry::default(),
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Retry {
+        Retry {
+            enabled: true,
+            initial_interval: config::Duration(Duration::from_secs(5)),
+            randomization_factor: 0.5,
+            multiplier: 1.5,
+            max_interval: config::Duration(Duration::from_secs(30)),
+            max_elapsed_time: config::Duration(Duration::from_secs(300)),
+        }
+    }
+}
+
+impl Default for QueueOn {
+    fn default() -> QueueOn {
+        QueueOn {
+            sending_queue: Optional::Some(Queue::default()),
+        }
+    }
+}
+
+impl Default for QueueOff {
+    fn default() -> QueueOff {
+        QueueOff {
+            sending_queue: Optional::Default(Queue::default()),
+        }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue {
+            num_consumers: 10,
+            queue_size: 1000,
+            sizer: None,
+            block_on_overflow: false,
+            wait_for_result: false,
+            storage: None,
+            batch: Optional::Default(Batch::default()),
+        }
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch {
+            flush_timeout: config::Duration(Duration::from_millis(200)),
+            min_size: 8192,
+            max_size: 0,
+            sizer: None,
+            partition: Partition::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Takes the blocks that `offer` names out of the section, and checks them. All faults at once.
+    pub fn take(section: &mut Section, offer: &Harness) -> Result<Settings, Diags> {
+        let mut faults = Vec::new();
+        let timeout = offer.timeout_ms.map(|ms| {
+            let block: TimeoutBlock = keep(section.take(), &mut faults);
+            block.timeout.map_or(Duration::from_millis(ms), |d| d.0)
+        });
+        let retry = match offer.retry {
+            Block::Absent => None,
+            state => {
+                let block: RetryBlock = keep(take_retry(section, state), &mut faults);
+                check_retry(&block.retry_on_failure, section, &mut faults)
+            }
+        };
+        let queue: Option<Queue> = match offer.queue {
+            Block::Absent => None,
+            Block::On => keep(section.take::<QueueOn>(), &mut faults)
+                .sending_queue
+                .into_option(),
+            Block::Off => keep(section.take::<QueueOff>(), &mut faults)
+                .sending_queue
+                .into_option(),
+        };
+        let queue = queue.and_then(|q| check_queue(&q, section, &mut faults));
+        if !faults.is_empty() {
+            return Err(Diags(faults));
+        }
+        Ok(Settings {
+            timeout: timeout.filter(|t| !t.is_zero()),
+            retry,
+            queue,
+            bytes_max: offer.batch_bytes_max,
+        })
+    }
+}
+
+/// `retry_on_failure` that is off unless written keeps its switch apart, as its `enabled` is true in the collector.
+fn take_retry(section: &mut Section, state: Block) -> Result<RetryBlock, Diags> {
+    if state == Block::On {
+        return section.take();
+    }
+    #[derive(Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Off {
+        retry_on_failure: Optional<Retry>,
+    }
+    impl Default for Off {
+        fn default() -> Off {
+            Off {
+                retry_on_failure: Optional::Default(Retry::default()),
+            }
+        }
+    }
+    let off: Off = section.take()?;
+    let off = off.retry_on_failure.into_option();
+    let retry_on_failure = off.unwrap_or(Retry {
+        enabled: false,
+        ..Retry::default()
+    });
+    Ok(RetryBlock { retry_on_failure })
+}
+
+fn keep<T: Default>(block: Result<T, Diags>, faults: &mut Vec<config::Diag>) -> T {
+    block.unwrap_or_else(|diags| {
+        faults.extend(diags.0);
+        T::default()
+    })
+}
+
+fn check_retry(retry: &Retry, section: &Section, faults: &mut Vec<config::Diag>) -> Option<RetrySettings> {
+    let mut fault = |key: &str, message: &str| {
+        faults.extend(section.fault(&format!("retry_on_failure.{key}"), message).0);
+    };
+    if !(0.0..=1.0).contains(&retry.randomization_factor) {
+        fault(
+            "randomization_factor",
+            "'randomization_factor' must be within [0, 1]",
+        );
+    }
+    if !(retry.multiplier >= 0.0 && retry.multiplier.is_finite()) {
+        fault("multiplier", "'multiplier' must be non-negative");
+    }
+    let elapsed = retry.max_elapsed_time.0;
+    if !elapsed.is_zero() && elapsed < retry.initial_interval.0 {
+        fault(
+            "max_elapsed_time",
+            "'max_elapsed_time' must not be less than 'initial_interval'",
+        );
+    }
+    if !elapsed.is_zero() && elapsed < retry.max_interval.0 {
+        fault(
+            "max_elapsed_time",
+            "'max_elapsed_time' must not be less than 'max_interval'",
+        );
+    }
+    retry.enabled.then(|| RetrySettings {
+        initial: retry.initial_interval.0,
+        randomization: retry.randomization_factor,
+        multiplier: retry.multiplier,
+        max: retry.max_interval.0,
+        elapsed_max: Some(elapsed).filter(|e| !e.is_zero()),
+    })
+}
+
+fn check_queue(queue: &Queue, section: &Section, faults: &mut Vec<config::Diag>) -> Option<QueueSettings> {
+    let before = faults.len();
+    let mut fault = |key: &str, message: String| {
+        faults.extend(section.fault(&format!("sending_queue.{key}"), message).0);
+    };
+    let mut positive = |key: &str, value: i64| {
+        if value <= 0 {
+            fault(key, format!("`{key}` must be positive"));
+        }
+        usize::try_from(value).unwrap_or(0)
+    };
+    let consumers = positive("num_consumers", queue.num_consumers);
+    let size = positive("queue_size", queue.queue_size);
+    let sizer = match queue.sizer.as_deref().map(parse_sizer) {
+        None => Sizer::Requests,
+        Some(Ok(sizer)) => sizer,
+        Some(Err(message)) => {
+            fault("sizer", message);
+            Sizer::Requests
+        }
+    };
+    if queue.storage.is_some() {
+        fault(
+            "storage",
+            "storage is not supported yet: comes with the journal".into(),
+        );
+        if queue.wait_for_result {
+            let message =
+                "`wait_for_result` is not supported with a persistent queue configured with `storage`";
+            fault("wait_for_result", message.into());
+        }
+    }
+    let batch = queue
+        .batch
+        .get()
+        .map(|b| check_batch(b, queue, sizer, size, &mut fault));
+    (faults.len() == before).then_some(QueueSettings {
+        consumers,
+        size,
+        sizer,
+        block: queue.block_on_overflow,
+        wait_for_result: queue.wait_for_result,
+        batch,
+    })
+}
+
+fn check_batch(
+    batch: &Batch,
+    queue: &Queue,
+    queue_sizer: Sizer,
+    queue_size: usize,
+    fault: &mut impl FnMut(&str, String),
+) -> FlushPolicy {
+    let written = batch
+        .sizer
+        .as_deref()
+        .or(queue.sizer.as_deref())
+        .unwrap_or("items");
+    let sizer = match parse_sizer(written) {
+        Ok(Sizer::Requests) => {
+            let message = "`batch` supports only `items` or `bytes` sizer, found \"requests\"";
+            fault("batch.sizer", message.into());
+            Sizer::Items
+        }
+        Ok(sizer) => sizer,
+        Err(message) => {
+            fault("batch.sizer", message);
+            Sizer::Items
+        }
+    };
+    if batch.flush_timeout.0.is_zero() {
+        fault("batch.flush_timeout", "`flush_timeout` must be positive".into());
+    }
+    let (min, max) = (usize::try_from(batch.min_size), usize::try_from(batch.max_size));
+    if min.is_err() {
+        fault("batch.min_size", "`min_size` must be non-negative".into());
+    }
+    if max.is_err() {
+        fault("batch.max_size", "`max_size` must be non-negative".into());
+    }
+    let (min, max) = (min.unwrap_or(0), max.unwrap_or(0));
+    if max > 0 && max < min {
+        fault(
+            "batch.max_size",
+            format!("`max_size` ({max}) must be greater or equal to `min_size` ({min})"),
+        );
+    }
+    if sizer == queue_sizer && min > queue_size {
+        let message = format!("`min_size` ({min}) must be less than or equal to `queue_size` ({queue_size})");
+        fault("batch.min_size", message);
+    }
+    let keys = &batch.partition.metadata_keys;
+    for (at, key) in keys.iter().enumerate() {
+        if keys[..at].iter().any(|k| k.eq_ignore_ascii_case(key)) {
+            let message = format!(
+                "duplicate entry in metadata_keys: \"{}\" (case-insensitive)",
+                key.to_lowercase()
+            );
+            fault("batch.partition.metadata_keys", message);
+        }
+    }
+    let max = Some(max).filter(|max| *max > 0);
+    let by_items = sizer == Sizer::Items;
+    FlushPolicy {
+        items_min: if by_items { min } else { usize::MAX },
+        items_max: max.filter(|_| by_items),
+        bytes_min: Some(min).filter(|_| !by_items),
+        bytes_max: max.filter(|_| !by_items),
+        timeout: batch.flush_timeout.0,
+        metadata_keys: keys.clone(),
+        cardinality_max: None,
+    }
+}
+
+fn parse_sizer(text: &str) -> Result<Sizer, String> {
+    match text {
+        "requests" => Ok(Sizer::Requests),
+        "items" => Ok(Sizer::Items),
+        "bytes" => Ok(Sizer::Bytes),
+        other => Err(format!("invalid sizer: {other:?}")),
+    }
+}

@@ -1,0 +1,88 @@
+//! Payloads in pieces: what an exporter is given when all of it is too much, or too much together.
+
+use wire::{Cut, Payload, Signal};
+
+/// No piece has more than this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) items: Option<usize>,
+    pub(crate) bytes: Option<usize>,
+}
+
+impl Limits {
+    pub(crate) fn is_within(&self, items: usize, bytes: impl FnOnce() -> usize) -> bool {
+        self.items.is_none_or(|max| items <= max) && self.bytes.is_none_or(|max| bytes() <= max)
+    }
+}
+
+/// Pieces within the limits (a single item that is larger stays alone). Profiles stay whole.
+pub(crate) fn within(payload: Payload, limits: Limits) -> Vec<Payload> {
+    if payload.signal == Signal::Profiles || limits.is_within(payload.items, || payload.len()) {
+        return vec![payload];
+    }
+    let cut = Cut {
+        items_max: limits.items,
+        bytes_max: limits.bytes,
+    };
+    wire::split(payload, cut)
+}
+
+/// Two halves, or the payload back if it cannot be halved.
+pub(crate) fn halves(payload: Payload) -> Result<Vec<Payload>, Payload> {
+    if payload.signal == Signal::Profiles || payload.items < 2 {
+        return Err(payload);
+    }
+    let limits = Limits {
+        items: Some(payload.items.div_ceil(2)),
+        bytes: None,
+    };
+    let mut pieces = within(payload, limits);
+    match pieces.len() {
+        1 => Err(pieces.remove(0)),
+        _ => Ok(pieces),
+    }
+}
+
+/// One payload for each caller in it: chunk runs of the same slot. One payload back if there is but one caller.
+pub(crate) fn by_slot(payload: Payload) -> Vec<Payload> {
+    let Payload {
+        signal,
+        chunks,
+        context,
+        ..
+    } = payload;
+    let mut out: Vec<Payload> = Vec::new();
+    for chunk in chunks {
+        let items = chunk.shape.items as usize;
+        match out
+            .last_mut()
+            .filter(|p| p.chunks[0].origin.slot == chunk.origin.slot)
+        {
+            Some(last) => {
+                last.items += items;
+                last.chunks.push(chunk);
+            }
+            None => out.push(Payload {
+                signal,
+                chunks: vec![chunk],
+                items,
+                context: context.clone(),
+            }),
+        }
+    }
+    out
+}
+
+/// One payload for each chunk.
+pub(crate) fn by_chunk(payload: Payload) -> Vec<Payload> {
+    let Payload {
+        signal,
+        chunks,
+        context,
+        ..
+    } = payload;
+    chunks
+        .into_iter()
+        .map(|chunk| Payload::new(signal, chunk, context.clone()))
+        .collect()
+}

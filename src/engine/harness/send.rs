@@ -1,0 +1,254 @@
+//! One attempt, and the direct path: an exporter without queue and batch, in its caller's own task.
+//!
+//! The caller's future is never dropped half way (see [`component::Consumer`]), so an attempt needs no task. A caller
+//! waits for retries until its deadline, else two seconds; then it is told `Unavailable`, and nothing is kept.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use component::{Code, ExportError, Host, Outcome, Push, Refusal, Status, Stop};
+use telemetry::{Counter, Gauge};
+use tokio::time::Instant;
+use wire::{Payload, Signal};
+
+use super::cut::{self, Limits};
+use super::retry::{self, Backoff, Next, RetrySettings, Trouble};
+use super::tally::Tally;
+use super::verdict::{Books, Refused, Verdict};
+use super::wait;
+
+/// An exporter for one signal, with what every attempt needs.
+pub(crate) struct Sender {
+    pub(crate) id: String,
+    pub(crate) signal: Signal,
+    pub(crate) exporter: Arc<dyn Push>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retry: Option<RetrySettings>,
+    pub(crate) limits: Limits,
+    pub(crate) books: Books,
+    pub(crate) in_flight: Gauge,
+    pub(crate) panics: Counter,
+    pub(crate) host: OnceLock<Arc<dyn Host>>,
+    pub(crate) unauthorized: AtomicBool,
+    pub(crate) stop: Stop,
+}
+
+/// What an export answered.
+pub(crate) type Attempt = Result<Outcome, ExportError>;
+
+impl Sender {
+    /// Sends once. A panic of the exporter is its rejection of this batch.
+    pub(crate) async fn attempt(&self, payload: &Payload) -> Attempt {
+        let _guard = InFlight::new(&self.in_flight);
+        let export = std::panic::catch_unwind(AssertUnwindSafe(|| self.exporter.export(payload)));
+        let caught = match (export, self.timeout) {
+            (Err(_), _) => None,
+            (Ok(export), None) => CatchPanic(export).await,
+            (Ok(export), Some(limit)) => match tokio::time::timeout(limit, CatchPanic(export)).await {
+                Ok(caught) => caught,
+                Err(_) => {
+                    let message = format!("no answer within {limit:?}; the far side may have it");
+                    return Err(ExportError::retry(message));
+                }
+            },
+        };
+        let result = caught.unwrap_or_else(|| {
+            self.panics.add(1);
+            Err(ExportError::Rejected {
+                code: Code::INTERNAL,
+                source: "the exporter panicked".into(),
+            })
+        });
+        self.report(&result);
+        result
+    }
+
+    /// Sends in the caller's task: the path without queue and batch.
+    pub(crate) async fn direct(&self, payload: Payload) -> Result<Outcome, Refused> {
+        if !self.limits.is_within(payload.items, || payload.len()) {
+            return Box::pin(self.settle(payload, None)).await;
+        }
+        match self.attempt(&payload).await {
+            Ok(outcome) if outcome.rejected.is_empty() => {
+                self.books.delivered(&Tally::of(&payload));
+                Ok(outcome)
+            }
+            result => Box::pin(self.settle(payload, Some(result))).await,
+        }
+    }
+
+    /// The long way: pieces, retries, rejections.
+    async fn settle(&self, payload: Payload, mut first: Option<Attempt>) -> Result<Outcome, Refused> {
+        let until = wait::until(&payload.context, Instant::now());
+        let mut verdict = Verdict::default();
+        let mut work: VecDeque<(Payload, Backoff)> = match &first {
+            Some(_) => VecDeque::from([(payload, Backoff::default())]),
+            None => cut::within(payload, self.limits)
+                .into_iter()
+                .map(|p| (p, Backoff::default()))
+                .collect(),
+        };
+        while let Some((mut part, mut backoff)) = work.pop_front() {
+            let result = match first.take() {
+                Some(result) => result,
+                None => self.attempt(&part).await,
+            };
+            let error = match result {
+                Ok(outcome) => {
+                    settle_delivered(&mut verdict, &part, &outcome);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let refusal = Refusal::from(&error);
+            let trouble = match error {
+                ExportError::Rejected { .. } => {
+                    verdict.fail(Tally::of(&part), "rejected", &refusal);
+                    continue;
+                }
+                ExportError::TooLarge { .. } => {
+                    match cut::halves(part) {
+                        Ok(pieces) => pieces
+                            .into_iter()
+                            .rev()
+                            .for_each(|p| work.push_front((p, backoff.clone()))),
+                        Err(whole) => verdict.fail(Tally::of(&whole), "too_large", &refusal),
+                    }
+                    continue;
+                }
+                ExportError::Retry { after, remaining, .. } => {
+                    match still_owed(&part, remaining) {
+                        Owed::All => {}
+                        Owed::Part(owed) => {
+                            let mut done = Tally::of(&part);
+                            done.minus(&Tally::of(&owed));
+                            verdict.deliver(&done);
+                            part = owed;
+                        }
+                        Owed::Nothing => {
+                            verdict.deliver(&Tally::of(&part));
+                            continue;
+                        }
+                    }
+                    Trouble::Unwell(after)
+                }
+                ExportError::Unauthorized { .. } => Trouble::Unauthorized,
+            };
+            let now = Instant::now();
+            match backoff.next(self.retry.as_ref(), trouble, now, retry::chance()) {
+                Next::Wait(delay) if now + delay <= until && self.sleep(delay).await => {
+                    work.push_front((part, backoff));
+                }
+                _ => {
+                    // What is left is refused unsent: its attempts would outlast the caller.
+                    self.log_refused(&part, &work, &refusal);
+                    verdict.postpone(retryable(refusal));
+                    break;
+                }
+            }
+        }
+        verdict.finish(&self.books)
+    }
+
+    fn log_refused(&self, part: &Payload, rest: &VecDeque<(Payload, Backoff)>, refusal: &Refusal) {
+        let items = part.items + rest.iter().map(|(p, _)| p.items).sum::<usize>();
+        tracing::warn!(
+            component = %self.id,
+            signal = self.signal.as_str(),
+            rejected_items = items,
+            error = %refusal.message(),
+            "Exporting failed. Rejecting data."
+        );
+    }
+
+    /// False if the harness closes meanwhile.
+    async fn sleep(&self, delay: Duration) -> bool {
+        let mut stop = self.stop.clone();
+        tokio::time::timeout(delay, stop.stopped()).await.is_err()
+    }
+
+    fn report(&self, result: &Attempt) {
+        let denied = matches!(result, Err(ExportError::Unauthorized { .. }));
+        if denied == self.unauthorized.load(Relaxed) || self.unauthorized.swap(denied, Relaxed) == denied {
+            return;
+        }
+        let status = match result {
+            Err(error) => Status::Permanent(error.source().to_string()),
+            Ok(_) => Status::Ok,
+        };
+        if let Some(host) = self.host.get() {
+            host.report(&self.id, status);
+        }
+    }
+}
+
+/// Books a batch that the far side took, and what it rejected out of it. The far side says how many items, not which:
+/// they are taken to be the first ones.
+pub(crate) fn settle_delivered(verdict: &mut Verdict, part: &Payload, outcome: &Outcome) {
+    let mut tally = Tally::of(part);
+    for rejection in &outcome.rejected {
+        verdict.reject(tally.take(rejection.items), rejection);
+    }
+    verdict.deliver(&tally);
+}
+
+/// What a failed export left to be done.
+pub(crate) enum Owed {
+    All,
+    Part(Payload),
+    Nothing,
+}
+
+/// What a failed export says is still owed, if that can be a part of what it was given.
+pub(crate) fn still_owed(sent: &Payload, remaining: Option<Payload>) -> Owed {
+    match remaining {
+        Some(owed) if owed.items == 0 => Owed::Nothing,
+        Some(owed) if owed.items < sent.items && owed.signal == sent.signal => Owed::Part(owed),
+        _ => Owed::All,
+    }
+}
+
+/// Refused for now, whatever the far side called it.
+pub(crate) fn retryable(refusal: Refusal) -> Refusal {
+    if refusal.is_retryable() {
+        refusal
+    } else {
+        Refusal::unavailable(refusal.message())
+    }
+}
+
+struct InFlight<'a>(&'a Gauge);
+
+impl<'a> InFlight<'a> {
+    fn new(gauge: &'a Gauge) -> InFlight<'a> {
+        gauge.add(1);
+        InFlight(gauge)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}
+
+/// A future whose panic is an answer.
+struct CatchPanic<F>(F);
+
+impl<F: Future + Unpin> Future for CatchPanic<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let inner = Pin::new(&mut self.0);
+        match std::panic::catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    }
+}

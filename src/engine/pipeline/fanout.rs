@@ -1,0 +1,162 @@
+//! One payload to several edges at once, and one answer for all of them.
+//!
+//! First every queue among the branches is asked for room, so that "full" is said before anything has moved. Then all
+//! branches run at the same time in the caller's task, the first one polled first; a single branch costs nothing extra.
+//! All branches are required. The joint answer:
+//!
+//! - all accept: accepted, with the rejections of the branch that rejected most;
+//! - a branch refuses for now: refused for now, with the longest wish. What other branches took comes twice (booked as
+//!   duplicates), but nothing is lost, and it ends once that branch takes it;
+//! - branches refuse, all for good: refused for good, so that no client repeats for ever what can never be delivered.
+//!
+//! The collector says "for good" as soon as one branch does; then what another branch could not take *now* is lost.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use component::{BoxFuture, Consumer, Outcome, Refusal, Rejection};
+use wire::Payload;
+
+use super::edge::{Edge, Target};
+use crate::harness::queue::Room;
+use crate::harness::tally::Tally;
+use crate::harness::verdict::{self, Refused};
+
+/// Edges that all get every payload.
+pub(crate) struct Fanout {
+    edges: Vec<Edge>,
+}
+
+impl Fanout {
+    pub(crate) fn new(edges: Vec<Edge>) -> Fanout {
+        Fanout { edges }
+    }
+
+    /// Sends to all, and books every edge.
+    pub(crate) async fn send(&self, payload: Payload) -> Result<Outcome, Refusal> {
+        let tally = Tally::of(&payload);
+        for edge in &self.edges {
+            edge.book_offered(&tally);
+        }
+        let targets = match self.edges.as_slice() {
+            [edge] => {
+                let target = edge.target();
+                let result = match target.reserve(&payload).await {
+                    Ok(room) => target.call(payload, room).await,
+                    Err(refusal) => Err(refusal.into()),
+                };
+                return match result {
+                    Ok(outcome) => {
+                        edge.book_accepted(&tally);
+                        Ok(outcome)
+                    }
+                    Err(refused) => {
+                        edge.book_refused(&tally, &refused.moved);
+                        Err(refused.refusal)
+                    }
+                };
+            }
+            edges => edges.iter().map(Edge::target).collect::<Vec<_>>(),
+        };
+        let rooms = match reserve(&targets, &payload).await {
+            Ok(rooms) => rooms,
+            Err(refusal) => {
+                for edge in &self.edges {
+                    edge.book_refused(&tally, &Tally::default());
+                }
+                return Err(refusal);
+            }
+        };
+        let calls = targets
+            .iter()
+            .zip(rooms)
+            .map(|(target, room)| -> BoxFuture<'_, _> {
+                let payload = payload.clone();
+                Box::pin(async move { target.call(payload, room).await })
+            });
+        let calls = calls.collect();
+        drop(payload);
+        self.join(&tally, all(calls).await)
+    }
+
+    fn join(&self, tally: &Tally, results: Vec<Result<Outcome, Refused>>) -> Result<Outcome, Refusal> {
+        let refusals = results
+            .iter()
+            .filter_map(|r| r.as_ref().err())
+            .map(|r| r.refusal.clone());
+        let Some(refusal) = refusals.reduce(verdict::join) else {
+            for edge in &self.edges {
+                edge.book_accepted(tally);
+            }
+            return Ok(merge(results.into_iter().flatten()));
+        };
+        for (edge, result) in self.edges.iter().zip(&results) {
+            match result {
+                Ok(_) => edge.book_refused(tally, tally),
+                Err(refused) => edge.book_refused(tally, &refused.moved),
+            }
+        }
+        // "Busy" asks for the same again at once; after a part has moved it is not the queue's word any more.
+        let moved = results
+            .iter()
+            .any(|r| r.as_ref().map_or_else(|e| !e.moved.is_zero(), |_| true));
+        Err(match refusal {
+            Refusal::Busy { retry_after } if moved => Refusal::Unavailable {
+                retry_after,
+                message: "one of several destinations is full".into(),
+            },
+            refusal => refusal,
+        })
+    }
+}
+
+impl Consumer for Fanout {
+    fn consume(&self, payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
+        Box::pin(self.send(payload))
+    }
+}
+
+async fn reserve(targets: &[Arc<Target>], payload: &Payload) -> Result<Vec<Option<Room>>, Refusal> {
+    let mut rooms = Vec::with_capacity(targets.len());
+    for target in targets {
+        rooms.push(target.reserve(payload).await?);
+    }
+    Ok(rooms)
+}
+
+/// Branches may reject the same items, so their numbers do not add up: the largest stands, the other words follow it.
+fn merge(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
+    let mut most = Outcome::all();
+    let mut words: Vec<Rejection> = Vec::new();
+    for mut outcome in outcomes {
+        if outcome.rejected_items() > most.rejected_items() {
+            std::mem::swap(&mut outcome, &mut most);
+        }
+        words.extend(outcome.rejected.into_iter().map(|r| Rejection { items: 0, ..r }));
+    }
+    most.rejected.extend(words);
+    most
+}
+
+/// Polls all until all are done; answers in their order.
+pub(crate) async fn all<T>(mut futures: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    let mut results: Vec<Option<T>> = futures.iter().map(|_| None).collect();
+    poll_fn(|cx| {
+        let mut left = false;
+        for (future, slot) in futures.iter_mut().zip(&mut results) {
+            if slot.is_none() {
+                match future.as_mut().poll(cx) {
+                    Poll::Ready(value) => *slot = Some(value),
+                    Poll::Pending => left = true,
+                }
+            }
+        }
+        if left { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    results
+        .into_iter()
+        .map(|r| r.expect("polled until all were there"))
+        .collect()
+}

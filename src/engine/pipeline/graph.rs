@@ -1,0 +1,669 @@
+//! From the configuration to connected components: checks first, all faults at once, then construction from the
+//! exporters upward.
+//!
+//! Receivers and exporters are one object an id; an exporter has one harness for each signal; a processor is one object
+//! for each pipeline, a connector one for each pair of signals. What is configured but not used is built too, to check
+//! its configuration, and thrown away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use component::{
+    BuildContext, ConnectorFactory, Consumer, Exporter, Fault, Hold, Node as HoldingNode, Outcome, Outputs,
+    Processor, Push, Receiver, Refusal,
+};
+use config::{ComponentId, Section};
+use telemetry::{Node, Place, Telemetry};
+use wire::{Payload, Signal};
+
+use super::edge::{Edge, Target};
+use super::fanout::Fanout;
+use super::line::{AsConsumer, GivesOut, Line, TakesIn};
+use super::plan::{self, Plan};
+use super::segment::Segment;
+use super::{GraphContext, GraphSpec, PipelineSpec};
+use crate::harness::{Harness, PipelineBatch, Settings};
+
+/// Everything that lives, in the order in which it is drained.
+pub(crate) struct Built {
+    pub(crate) plan: Plan,
+    pub(crate) receivers: Vec<(ComponentId, Arc<dyn Receiver>, Outputs)>,
+    /// Upstream first.
+    pub(crate) holders: Vec<Holder>,
+    pub(crate) exporters: Vec<(ComponentId, Arc<dyn Push>)>,
+    pub(crate) harnesses: BTreeMap<(ComponentId, Signal), Arc<Harness>>,
+}
+
+/// What may hold data between a receiver and an exporter.
+pub(crate) enum Holder {
+    Node(Arc<dyn HoldingNode>),
+    /// The batcher before a connector.
+    Batcher(Arc<Harness>),
+}
+
+/// Checks, and builds.
+pub(crate) fn build(spec: GraphSpec, cx: &GraphContext) -> Result<Built, Vec<Fault>> {
+    let mut parts = Parts::default();
+    parts.build_receivers(&spec, cx);
+    parts.build_exporters(&spec, cx);
+    parts.build_processors(&spec, cx);
+    parts.check_connectors(&spec, cx);
+    if parts.faults.is_empty() {
+        parts.check_cycles(&spec);
+    }
+    if !parts.faults.is_empty() {
+        return Err(parts.faults);
+    }
+    Construction::new(&spec, cx, parts).run()
+}
+
+/// Components before they are connected.
+#[derive(Default)]
+struct Parts {
+    receivers: BTreeMap<ComponentId, Arc<dyn Receiver>>,
+    exporters: BTreeMap<ComponentId, (Arc<dyn Push>, Settings)>,
+    /// By pipeline, in order.
+    processors: Vec<Vec<(ComponentId, Processor)>>,
+    faults: Vec<Fault>,
+}
+
+impl Parts {
+    fn keep<T>(&mut self, built: Result<T, Fault>) -> Option<T> {
+        built.map_err(|fault| self.faults.push(fault)).ok()
+    }
+
+    fn refuse(&mut self, section: &Section, message: String) {
+        let message = format!("failed to build pipelines: {message}");
+        self.faults.push(section.fault("", message).into());
+    }
+
+    fn build_receivers(&mut self, spec: &GraphSpec, cx: &GraphContext) {
+        for (id, (factory, section)) in &spec.receivers {
+            let used = users(&spec.pipelines, id, |p| &p.receivers);
+            let made = (factory.build)(section.clone(), &cx.of(id, !used.is_empty()));
+            let made = self.keep(made);
+            for pipeline in &used {
+                if !factory.signals.iter().any(|(s, _)| *s == pipeline.signal) {
+                    self.refuse(section, unsupported(id, "receiver", pipeline.signal));
+                }
+            }
+            if let (Some(made), false) = (made, used.is_empty()) {
+                self.receivers.insert(id.clone(), made);
+            }
+        }
+    }
+
+    fn build_exporters(&mut self, spec: &GraphSpec, cx: &GraphContext) {
+        for (id, (factory, section)) in &spec.exporters {
+            let used = users(&spec.pipelines, id, |p| &p.exporters);
+            let mut section = section.clone();
+            let settings = self.keep(Settings::take(&mut section, &factory.harness).map_err(Fault::from));
+            let made = self.keep((factory.build)(section.clone(), &cx.of(id, !used.is_empty())));
+            for pipeline in &used {
+                if !factory.signals.iter().any(|(s, _)| *s == pipeline.signal) {
+                    self.refuse(&section, unsupported(id, "exporter", pipeline.signal));
+                }
+            }
+            match (made, settings) {
+                (Some(Exporter::Collect(_)), _) => {
+                    self.refuse(
+                        &section,
+                        format!("exporter \"{id}\" collects objects, which comes with the journal"),
+                    );
+                }
+                (Some(Exporter::Push(push)), Some(settings)) if !used.is_empty() => {
+                    self.exporters.insert(id.clone(), (push, settings));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn build_processors(&mut self, spec: &GraphSpec, cx: &GraphContext) {
+        for pipeline in &spec.pipelines {
+            let mut made = Vec::new();
+            for id in &pipeline.processors {
+                let Some((factory, section)) = spec.processors.get(id) else {
+                    continue;
+                };
+                if !factory.signals.iter().any(|(s, _)| *s == pipeline.signal) {
+                    let message = format!(
+                        "failed to create \"{id}\" processor, in pipeline \"{}\": telemetry type is not supported",
+                        pipeline.id
+                    );
+                    self.refuse(section, message);
+                    continue;
+                }
+                let built = (factory.build)(section.clone(), &cx.of(id, true), pipeline.signal);
+                if let Some(processor) = self.keep(built) {
+                    made.push((id.clone(), processor));
+                }
+            }
+            self.processors.push(made);
+        }
+        for (id, (factory, section)) in &spec.processors {
+            let used = spec.pipelines.iter().any(|p| p.processors.contains(id));
+            if let (false, Some((signal, _))) = (used, factory.signals.first()) {
+                self.keep((factory.build)(section.clone(), &cx.of(id, false), *signal));
+            }
+        }
+    }
+
+    fn check_connectors(&mut self, spec: &GraphSpec, cx: &GraphContext) {
+        for (id, (factory, section)) in &spec.connectors {
+            self.keep((factory.build)(
+                section.clone(),
+                &cx.of(id, false),
+                Arc::new(Nowhere),
+            ));
+            let into = users(&spec.pipelines, id, |p| &p.exporters);
+            let out_of = users(&spec.pipelines, id, |p| &p.receivers);
+            let side = |side: &str, pipelines: &[&PipelineSpec], other: &str| {
+                let ids: Vec<String> = pipelines.iter().map(|p| p.id.to_string()).collect();
+                format!(
+                    "connector \"{id}\" used as {side} in [{}] pipeline but not used in any supported {other} pipeline",
+                    ids.join(" ")
+                )
+            };
+            let lonely = |here: &PipelineSpec, there: &[&PipelineSpec], downward: bool| {
+                !there.iter().any(|t| match downward {
+                    true => supports(factory, here.signal, t.signal),
+                    false => supports(factory, t.signal, here.signal),
+                })
+            };
+            let (lonely_in, _): (Vec<&PipelineSpec>, Vec<_>) =
+                into.iter().partition(|p| lonely(p, &out_of, true));
+            let (lonely_out, _): (Vec<&PipelineSpec>, Vec<_>) =
+                out_of.iter().partition(|p| lonely(p, &into, false));
+            if !lonely_in.is_empty() {
+                self.refuse(section, side("exporter", &lonely_in, "receiver"));
+            }
+            if !lonely_out.is_empty() {
+                self.refuse(section, side("receiver", &lonely_out, "exporter"));
+            }
+        }
+    }
+
+    /// Depth-first over connectors; the first way back to a connector that is being visited is a cycle.
+    fn check_cycles(&mut self, spec: &GraphSpec) {
+        let mut done = BTreeSet::new();
+        for (id, (_, section)) in &spec.connectors {
+            for hop in hops(spec, id) {
+                let mut way = Vec::new();
+                if let Some(cycle) = find_cycle(spec, hop, &mut way, &mut done) {
+                    return self.refuse(section, format!("cycle detected: {cycle}"));
+                }
+            }
+        }
+    }
+}
+
+/// A connector for one pair of signals.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Hop {
+    id: ComponentId,
+    from: Signal,
+    to: Signal,
+}
+
+impl Hop {
+    fn name(&self) -> String {
+        format!(
+            "connector \"{}\" ({} to {})",
+            self.id,
+            self.from.as_str(),
+            self.to.as_str()
+        )
+    }
+}
+
+/// The pairs of signals for which a connector has pipelines on both sides.
+fn hops(spec: &GraphSpec, id: &ComponentId) -> Vec<Hop> {
+    let Some((factory, _)) = spec.connectors.get(id) else {
+        return Vec::new();
+    };
+    let has = |signal: Signal, of: fn(&PipelineSpec) -> &Vec<ComponentId>| {
+        spec.pipelines
+            .iter()
+            .any(|p| p.signal == signal && of(p).contains(id))
+    };
+    let pairs = factory
+        .signals
+        .iter()
+        .filter(|(from, to, _)| has(*from, |p| &p.exporters) && has(*to, |p| &p.receivers));
+    pairs
+        .map(|(from, to, _)| Hop {
+            id: id.clone(),
+            from: *from,
+            to: *to,
+        })
+        .collect()
+}
+
+fn find_cycle(
+    spec: &GraphSpec,
+    hop: Hop,
+    way: &mut Vec<(Hop, String)>,
+    done: &mut BTreeSet<Hop>,
+) -> Option<String> {
+    if let Some(start) = way.iter().position(|(h, _)| *h == hop) {
+        let mut text = String::new();
+        for (hop, between) in &way[start..] {
+            text.push_str(&hop.name());
+            text.push_str(between);
+            text.push_str(" -> ");
+        }
+        return Some(text + &hop.name());
+    }
+    if done.contains(&hop) {
+        return None;
+    }
+    for pipeline in &spec.pipelines {
+        if pipeline.signal != hop.to || !pipeline.receivers.contains(&hop.id) {
+            continue;
+        }
+        let between: String = pipeline
+            .processors
+            .iter()
+            .map(|p| format!(" -> processor \"{p}\" in pipeline \"{}\"", pipeline.id))
+            .collect();
+        way.push((hop.clone(), between));
+        let next = pipeline
+            .exporters
+            .iter()
+            .flat_map(|id| hops(spec, id))
+            .filter(|h| h.from == pipeline.signal);
+        for next in next.collect::<Vec<_>>() {
+            if let Some(cycle) = find_cycle(spec, next, way, done) {
+                return Some(cycle);
+            }
+        }
+        way.pop();
+    }
+    done.insert(hop);
+    None
+}
+
+fn supports(factory: &ConnectorFactory, from: Signal, to: Signal) -> bool {
+    factory.signals.iter().any(|(f, t, _)| (*f, *t) == (from, to))
+}
+
+fn unsupported(id: &ComponentId, what: &str, signal: Signal) -> String {
+    format!(
+        "failed to create \"{id}\" {what} for data type \"{}\": telemetry type is not supported",
+        signal.as_str()
+    )
+}
+
+fn users<'a>(
+    pipelines: &'a [PipelineSpec],
+    id: &ComponentId,
+    of: fn(&PipelineSpec) -> &Vec<ComponentId>,
+) -> Vec<&'a PipelineSpec> {
+    pipelines.iter().filter(|p| of(p).contains(id)).collect()
+}
+
+/// Stands behind a connector that is built for its faults only.
+struct Nowhere;
+
+impl Consumer for Nowhere {
+    fn consume(&self, _: Payload) -> component::BoxFuture<'_, Result<Outcome, Refusal>> {
+        component::ready(Err(Refusal::unavailable("not connected")))
+    }
+}
+
+impl GraphContext {
+    /// What a component is built with; one that is not used counts into nothing.
+    fn of(&self, id: &ComponentId, used: bool) -> BuildContext {
+        BuildContext {
+            id: id.clone(),
+            telemetry: if used {
+                self.telemetry.clone()
+            } else {
+                Telemetry::default()
+            },
+            memory: self.memory.clone(),
+            info: self.info,
+        }
+    }
+}
+
+// --- Construction ---
+
+/// Connects checked components; pipelines behind connectors are built before those in front of them.
+struct Construction<'a> {
+    spec: &'a GraphSpec,
+    cx: &'a GraphContext,
+    processors: Vec<Option<Vec<(ComponentId, Processor)>>>,
+    exporters: BTreeMap<ComponentId, (Arc<dyn Push>, Settings)>,
+    receivers: BTreeMap<ComponentId, Arc<dyn Receiver>>,
+    lines: Vec<Option<Arc<dyn Consumer>>>,
+    hops: BTreeMap<Hop, Arc<dyn Consumer>>,
+    harnesses: BTreeMap<(ComponentId, Signal), Arc<Harness>>,
+    holders: Vec<Holder>,
+    plans: Vec<Option<plan::Pipeline>>,
+    faults: Vec<Fault>,
+}
+
+impl<'a> Construction<'a> {
+    fn new(spec: &'a GraphSpec, cx: &'a GraphContext, parts: Parts) -> Construction<'a> {
+        let count = spec.pipelines.len();
+        Construction {
+            spec,
+            cx,
+            processors: parts.processors.into_iter().map(Some).collect(),
+            exporters: parts.exporters,
+            receivers: parts.receivers,
+            lines: vec![None; count],
+            hops: BTreeMap::new(),
+            harnesses: BTreeMap::new(),
+            holders: Vec::new(),
+            plans: (0..count).map(|_| None).collect(),
+            faults: Vec::new(),
+        }
+    }
+
+    fn run(mut self) -> Result<Built, Vec<Fault>> {
+        for at in 0..self.spec.pipelines.len() {
+            self.line(at);
+        }
+        let mut receivers = Vec::new();
+        for (id, receiver) in std::mem::take(&mut self.receivers) {
+            let mut outputs = Outputs::default();
+            for signal in Signal::ALL {
+                let from = Node::Receiver(id.to_string());
+                if let Some(fanout) = self.fanout_to_pipelines(from, &id, signal) {
+                    outputs.set(signal, Arc::new(fanout));
+                }
+            }
+            receivers.push((id, receiver, outputs));
+        }
+        if !self.faults.is_empty() {
+            return Err(self.faults);
+        }
+        // They were added from the exporters upward.
+        self.holders.reverse();
+        Ok(Built {
+            plan: Plan::new(self.plans.into_iter().flatten().collect()),
+            receivers,
+            holders: self.holders,
+            exporters: self
+                .exporters
+                .into_iter()
+                .map(|(id, (push, _))| (id, push))
+                .collect(),
+            harnesses: self.harnesses,
+        })
+    }
+
+    fn row(&self, node: Node, signal: Signal) -> Arc<telemetry::Row> {
+        self.cx.telemetry.ledger.row(Place::Node(node), signal)
+    }
+
+    /// All pipelines of a signal that name `id` as their receiver.
+    fn fanout_to_pipelines(&mut self, from: Node, id: &ComponentId, signal: Signal) -> Option<Fanout> {
+        let mut edges = Vec::new();
+        for at in 0..self.spec.pipelines.len() {
+            let pipeline = &self.spec.pipelines[at];
+            if pipeline.signal == signal && pipeline.receivers.contains(id) {
+                let target = Target::Consumer(self.line(at));
+                let to = Node::Pipeline(pipeline.id.to_string());
+                edges.push(Edge::new(
+                    &self.cx.telemetry.ledger,
+                    from.clone(),
+                    to,
+                    signal,
+                    target,
+                ));
+            }
+        }
+        (!edges.is_empty()).then(|| Fanout::new(edges))
+    }
+
+    /// The pipeline as a consumer, built with what is behind it.
+    fn line(&mut self, at: usize) -> Arc<dyn Consumer> {
+        if let Some(line) = &self.lines[at] {
+            return line.clone();
+        }
+        let spec = &self.spec.pipelines[at];
+        let processors = self.processors[at]
+            .take()
+            .expect("each pipeline is built once, there are no cycles");
+        let mut plan = plan::Pipeline::new(spec);
+        let batch = processors
+            .iter()
+            .rev()
+            .find_map(|(id, processor)| match processor {
+                Processor::Flush(policy) => Some(PipelineBatch {
+                    policy: policy.clone(),
+                    processor: id.to_string(),
+                }),
+                _ => None,
+            });
+        // From the end, as what is behind must be there first. Nodes cut the pipeline into parts, each with its books.
+        let mut names = vec![Node::Pipeline(spec.id.to_string())];
+        for (id, processor) in &processors {
+            if matches!(processor, Processor::Node(_)) {
+                names.push(Node::Pipeline(format!("{} after {id}", spec.id)));
+            }
+        }
+        let mut name = names.pop().expect("begins with one");
+        let mut behind = self.fanout_to_exporters(spec, &name, batch.as_ref(), &mut plan);
+        let mut stages = Vec::new();
+        for (id, processor) in processors.into_iter().rev() {
+            match processor {
+                Processor::Flush(_) => {}
+                Processor::Node(make) => {
+                    let part = self.part(spec, &name, std::mem::take(&mut stages), behind, &mut plan);
+                    let before = names.pop().expect("one for each node");
+                    let here = (&before, &name);
+                    behind = self.node(spec, &id, make, here, part, &mut plan);
+                    name = before;
+                }
+                stage => stages.push((id, stage)),
+            }
+        }
+        let line = self.part(spec, &name, stages, behind, &mut plan);
+        self.plans[at] = Some(plan);
+        self.lines[at] = Some(line.clone());
+        line
+    }
+
+    /// Gates and trees up to what is `behind`; `stages` come last first.
+    fn part(
+        &mut self,
+        spec: &PipelineSpec,
+        name: &Node,
+        stages: Vec<(ComponentId, Processor)>,
+        behind: Fanout,
+        plan: &mut plan::Pipeline,
+    ) -> Arc<dyn Consumer> {
+        let (mut gates, mut trees, mut rows, mut ids) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (id, stage) in stages.into_iter().rev() {
+            let node = Node::Processor {
+                pipeline: spec.id.to_string(),
+                id: id.to_string(),
+            };
+            let row = self.row(node, spec.signal);
+            match stage {
+                Processor::Gate(gate) => {
+                    plan.gates.push(id.to_string());
+                    gates.push((gate, row));
+                }
+                Processor::Tree(tree) => {
+                    ids.push(id.to_string());
+                    trees.push(tree);
+                    rows.push(row);
+                }
+                Processor::Node(_) | Processor::Flush(_) => unreachable!("the caller keeps these"),
+            }
+        }
+        let segment = (!trees.is_empty()).then(|| {
+            let labels = vec![("pipeline", spec.id.to_string()), ("processor", ids.join(", "))];
+            let panics = self.cx.telemetry.metrics.counter("weir_processor_panics", labels);
+            let segment = Segment::new(trees, panics);
+            plan.steps.insert(
+                0,
+                plan::Step::Segment {
+                    stages: ids,
+                    touches: segment.touches(),
+                },
+            );
+            (segment, rows)
+        });
+        Arc::new(Line {
+            row: self.row(name.clone(), spec.signal),
+            gates,
+            segment,
+            next: behind,
+        })
+    }
+
+    /// A node between the part `here.0` and the part `here.1`, as the only thing behind the former.
+    fn node(
+        &mut self,
+        spec: &PipelineSpec,
+        id: &ComponentId,
+        make: Box<dyn FnOnce(Arc<dyn Consumer>) -> Arc<dyn HoldingNode> + Send>,
+        here: (&Node, &Node),
+        part: Arc<dyn Consumer>,
+        plan: &mut plan::Pipeline,
+    ) -> Fanout {
+        let (ledger, signal) = (&self.cx.telemetry.ledger, spec.signal);
+        let node = Node::Processor {
+            pipeline: spec.id.to_string(),
+            id: id.to_string(),
+        };
+        let row = self.row(node.clone(), signal);
+        let out = Edge::new(
+            ledger,
+            node.clone(),
+            here.1.clone(),
+            signal,
+            Target::Consumer(part),
+        );
+        let made = make(Arc::new(GivesOut {
+            row: row.clone(),
+            next: Fanout::new(vec![out]),
+        }));
+        let hold = self.spec.processors.get(id).map(|(factory, _)| factory.hold);
+        plan.steps.insert(
+            0,
+            plan::Step::Node {
+                id: id.to_string(),
+                hold: hold.unwrap_or(Hold::PassThrough),
+                held_max: made.held_max(),
+            },
+        );
+        self.holders.push(Holder::Node(made.clone()));
+        let next = Arc::new(TakesIn {
+            row,
+            next: Arc::new(AsConsumer(made)),
+        });
+        Fanout::new(vec![Edge::new(
+            ledger,
+            here.0.clone(),
+            node,
+            signal,
+            Target::Consumer(next),
+        )])
+    }
+
+    /// What the pipeline ends in: exporters with their harness, connectors with a batcher where there is `batch`.
+    fn fanout_to_exporters(
+        &mut self,
+        spec: &PipelineSpec,
+        from: &Node,
+        batch: Option<&PipelineBatch>,
+        plan: &mut plan::Pipeline,
+    ) -> Fanout {
+        let mut edges = Vec::new();
+        let mut seen = BTreeSet::new();
+        for id in spec.exporters.iter().filter(|id| seen.insert(*id)) {
+            if self.spec.connectors.contains_key(id) {
+                for hop in hops(self.spec, id).into_iter().filter(|h| h.from == spec.signal) {
+                    edges.extend(self.connector(hop, spec, from, batch, plan));
+                }
+                continue;
+            }
+            let Some((push, settings)) = self.exporters.get(id) else {
+                continue;
+            };
+            let harness = self
+                .harnesses
+                .entry((id.clone(), spec.signal))
+                .or_insert_with(|| {
+                    Harness::new(
+                        id,
+                        spec.signal,
+                        push.clone(),
+                        settings.clone(),
+                        &self.cx.telemetry,
+                        &self.cx.memory,
+                    )
+                });
+            plan.ends.push(plan::End::exporter(id, settings, batch));
+            let to = Node::Exporter(id.to_string());
+            let target = Target::Entry(harness.entry(batch));
+            edges.push(Edge::new(
+                &self.cx.telemetry.ledger,
+                from.clone(),
+                to,
+                spec.signal,
+                target,
+            ));
+        }
+        Fanout::new(edges)
+    }
+
+    fn connector(
+        &mut self,
+        hop: Hop,
+        spec: &PipelineSpec,
+        from: &Node,
+        batch: Option<&PipelineBatch>,
+        plan: &mut plan::Pipeline,
+    ) -> Option<Edge> {
+        let (ledger, memory) = (&self.cx.telemetry.ledger, &self.cx.memory);
+        let name = self.connector_name(&hop);
+        let node = Node::Connector(name.clone());
+        let consumer = match self.hops.get(&hop) {
+            Some(consumer) => consumer.clone(),
+            None => {
+                let fanout = self.fanout_to_pipelines(node.clone(), &hop.id, hop.to)?;
+                let row = self.row(node.clone(), hop.to);
+                let next = Arc::new(GivesOut { row, next: fanout });
+                let (factory, section) = self.spec.connectors.get(&hop.id)?;
+                let built = (factory.build)(section.clone(), &self.cx.of(&hop.id, true), next);
+                let consumer = built.map_err(|fault| self.faults.push(fault)).ok()?;
+                self.hops.insert(hop.clone(), consumer.clone());
+                consumer
+            }
+        };
+        plan.ends.push(plan::End::connector(&name, hop.to, batch));
+        let target = match batch {
+            None => Target::Consumer(Arc::new(TakesIn {
+                row: self.row(node.clone(), hop.from),
+                next: consumer,
+            })),
+            Some(batch) => {
+                let harness = Harness::before(&name, hop.from, consumer, &self.cx.telemetry, memory);
+                let entry = harness.entry(Some(batch));
+                self.holders.push(Holder::Batcher(harness));
+                Target::Entry(entry)
+            }
+        };
+        Some(Edge::new(ledger, from.clone(), node, spec.signal, target))
+    }
+
+    /// The books keep two conversions of one connector apart.
+    fn connector_name(&self, hop: &Hop) -> String {
+        let of_signal = hops(self.spec, &hop.id)
+            .into_iter()
+            .filter(|h| h.from == hop.from);
+        match of_signal.count() {
+            1 => hop.id.to_string(),
+            _ => format!("{} ({} to {})", hop.id, hop.from.as_str(), hop.to.as_str()),
+        }
+    }
+}

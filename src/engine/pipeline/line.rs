@@ -1,0 +1,111 @@
+//! One pipeline, or the part of it between two nodes: gates, then a segment, then what comes behind.
+//!
+//! Gates come before the segment whatever their order in the configuration, as they look at sizes and metadata only
+//! and must refuse before work is spent. Everything is booked once what is behind has answered: a refused payload
+//! leaves no trace but on the edges.
+
+use std::sync::Arc;
+
+use component::{BoxFuture, Consumer, Gate, Node as HoldingNode, Outcome, Refusal};
+use telemetry::{Column, Row};
+use wire::Payload;
+
+use super::fanout::Fanout;
+use super::segment::{Dropped, Segment};
+use crate::harness::tally::Tally;
+
+/// Gates and trees, with the rows of their books.
+pub(crate) struct Line {
+    pub(crate) row: Arc<Row>,
+    pub(crate) gates: Vec<(Arc<dyn Gate>, Arc<Row>)>,
+    pub(crate) segment: Option<(Segment, Vec<Arc<Row>>)>,
+    pub(crate) next: Fanout,
+}
+
+impl Consumer for Line {
+    fn consume(&self, payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
+        Box::pin(async move {
+            let tally = Tally::of(&payload);
+            for (gate, _) in &self.gates {
+                gate.admit(&payload)?;
+            }
+            let mut dropped = Vec::new();
+            let payload = match &self.segment {
+                Some((segment, _)) => segment.run(payload, &mut dropped)?,
+                None => payload,
+            };
+            let outcome = if payload.chunks.is_empty() {
+                Outcome::all()
+            } else {
+                self.next.send(payload).await?
+            };
+            self.book(tally, &dropped);
+            Ok(outcome)
+        })
+    }
+}
+
+impl Line {
+    fn book(&self, came: Tally, dropped: &[Dropped]) {
+        came.add(&self.row, Column::In);
+        for (_, row) in &self.gates {
+            came.add(row, Column::In);
+            came.add(row, Column::Out);
+        }
+        let mut here = came;
+        let rows = self.segment.as_ref().map_or(&[][..], |(_, rows)| rows);
+        for (stage, row) in rows.iter().enumerate() {
+            here.add(row, Column::In);
+            for drop in dropped.iter().filter(|d| d.stage == stage) {
+                drop.tally.drop_under(row, drop.rule);
+                drop.tally.drop_under(&self.row, drop.rule);
+                here.minus(&drop.tally);
+            }
+            here.add(row, Column::Out);
+        }
+        here.add(&self.row, Column::Out);
+    }
+}
+
+/// Books a connector's or node's `in`: what it took.
+pub(crate) struct TakesIn {
+    pub(crate) row: Arc<Row>,
+    pub(crate) next: Arc<dyn Consumer>,
+}
+
+impl Consumer for TakesIn {
+    fn consume(&self, payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
+        Box::pin(async move {
+            let tally = Tally::of(&payload);
+            let outcome = self.next.consume(payload).await?;
+            tally.add(&self.row, Column::In);
+            Ok(outcome)
+        })
+    }
+}
+
+/// Books a connector's or node's `out`: what was taken from it.
+pub(crate) struct GivesOut {
+    pub(crate) row: Arc<Row>,
+    pub(crate) next: Fanout,
+}
+
+impl Consumer for GivesOut {
+    fn consume(&self, payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
+        Box::pin(async move {
+            let tally = Tally::of(&payload);
+            let outcome = self.next.send(payload).await?;
+            tally.add(&self.row, Column::Out);
+            Ok(outcome)
+        })
+    }
+}
+
+/// A node as a consumer.
+pub(crate) struct AsConsumer(pub(crate) Arc<dyn HoldingNode>);
+
+impl Consumer for AsConsumer {
+    fn consume(&self, payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
+        self.0.consume(payload)
+    }
+}

@@ -1,0 +1,364 @@
+//! What was built, in words, at 80 columns: segments, copies, queues, and who is answered when.
+//!
+//! `weir plan` prints it. It is made while the graph is built, from what was built, so it cannot say anything else.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use component::{Depth, FlushPolicy, Hold, Touches};
+use config::ComponentId;
+use wire::Signal;
+
+use super::PipelineSpec;
+use crate::harness::{PipelineBatch, QueueSettings, RetrySettings, Settings, Sizer};
+
+const COLUMNS: usize = 80;
+const INDENT: usize = 12;
+
+/// What was built, in words: segments, copies, queues, and who is answered when.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    pipelines: Vec<Pipeline>,
+}
+
+impl Plan {
+    pub(crate) fn new(pipelines: Vec<Pipeline>) -> Plan {
+        Plan { pipelines }
+    }
+
+    /// Exporters that are acknowledged from a queue in memory, with what a crash loses: `otlp_grpc`, `1000 requests`.
+    pub fn volatile(&self) -> Vec<(String, String)> {
+        let ends = self.pipelines.iter().flat_map(|p| &p.ends);
+        let mut out: Vec<_> = ends
+            .filter_map(|e| Some((e.id.clone(), e.volatile.clone()?)))
+            .collect();
+        out.sort();
+        out.dedup();
+        out
+    }
+
+    /// Processors that hold data in memory after they answered, with the longest time: `logs`, `tail_sampling`.
+    pub fn holding(&self) -> Vec<(String, String, Duration)> {
+        let mut out = Vec::new();
+        for pipeline in &self.pipelines {
+            for step in &pipeline.steps {
+                if let Step::Node {
+                    id,
+                    hold: Hold::HeldVolatile,
+                    held_max,
+                } = step
+                {
+                    out.push((pipeline.id.clone(), id.clone(), *held_max));
+                }
+            }
+        }
+        out
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Pipeline {
+    id: String,
+    receivers: Vec<String>,
+    pub(crate) gates: Vec<String>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) ends: Vec<End>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Segment {
+        stages: Vec<String>,
+        touches: Touches,
+    },
+    Node {
+        id: String,
+        hold: Hold,
+        held_max: Duration,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    id: String,
+    what: &'static str,
+    lines: Vec<String>,
+    volatile: Option<String>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(spec: &PipelineSpec) -> Pipeline {
+        Pipeline {
+            id: spec.id.to_string(),
+            receivers: spec.receivers.iter().map(ComponentId::to_string).collect(),
+            gates: Vec::new(),
+            steps: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    fn copies(&self) -> String {
+        let writes = self
+            .steps
+            .iter()
+            .any(|s| matches!(s, Step::Segment { touches, .. } if touches.writes));
+        let shared = match self.ends.len() {
+            0 | 1 => String::new(),
+            n => format!(", shared by {n} destinations"),
+        };
+        match writes {
+            false => format!("none: the bytes pass as they came{shared}"),
+            true => format!("one of a request that is edited, none of others{shared}"),
+        }
+    }
+}
+
+impl End {
+    pub(crate) fn exporter(id: &ComponentId, settings: &Settings, batch: Option<&PipelineBatch>) -> End {
+        let mut lines = Vec::new();
+        let own = settings.queue.as_ref().and_then(|q| q.batch.as_ref());
+        let policy = own.or(batch.map(|b| &b.policy));
+        if let Some(queue) = &settings.queue {
+            lines.push(queue_words(queue));
+        }
+        if let Some(policy) = policy {
+            let from = match (own, batch) {
+                (None, Some(batch)) => format!(", from {}", batch.processor),
+                _ => String::new(),
+            };
+            lines.push(batch_words(policy, settings.bytes_max, settings.queue.is_none()) + &from);
+        } else if let Some(max) = settings.bytes_max {
+            lines.push(format!("cut at {}", bytes(max)));
+        }
+        lines.push(retry_words(settings));
+        let awaited = settings.queue.as_ref().is_none_or(|q| q.wait_for_result);
+        let volatile = settings
+            .queue
+            .as_ref()
+            .filter(|_| !awaited)
+            .map(|q| count(q.size, q.sizer));
+        lines.push(match &volatile {
+            Some(size) => format!("acknowledged when queued in memory (a crash loses up to {size})"),
+            None => "acknowledged when delivered".into(),
+        });
+        End {
+            id: id.to_string(),
+            what: "exporter",
+            lines,
+            volatile,
+        }
+    }
+
+    pub(crate) fn connector(name: &str, to: Signal, batch: Option<&PipelineBatch>) -> End {
+        let mut lines = Vec::new();
+        if let Some(batch) = batch {
+            lines.push(batch_words(&batch.policy, None, true) + &format!(", from {}", batch.processor));
+        }
+        lines.push(format!(
+            "acknowledged when the {} pipelines behind it have answered",
+            to.as_str()
+        ));
+        End {
+            id: name.to_owned(),
+            what: "connector",
+            lines,
+            volatile: None,
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, pipeline) in self.pipelines.iter().enumerate() {
+            if at > 0 {
+                writeln!(f)?;
+            }
+            pipeline.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "pipeline {}", self.id)?;
+        row(f, "from", &self.receivers.join(", "))?;
+        if !self.gates.is_empty() {
+            row(
+                f,
+                "gates",
+                &format!("{}: sizes only, nothing is decoded", self.gates.join(", ")),
+            )?;
+        }
+        for step in &self.steps {
+            match step {
+                Step::Segment { stages, touches } => {
+                    row(f, "segment", &stages.join(", "))?;
+                    row(f, "", &touch_words(*touches))?;
+                }
+                Step::Node { id, hold, held_max } => row(f, "node", &hold_words(id, *hold, *held_max))?,
+            }
+        }
+        row(f, "copies", &self.copies())?;
+        for end in &self.ends {
+            row(f, "to", &format!("{} {}", end.what, end.id))?;
+            for line in &end.lines {
+                row(f, "", line)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn queue_words(queue: &QueueSettings) -> String {
+    let full = if queue.block {
+        "callers wait while it is full"
+    } else {
+        "full means busy"
+    };
+    format!(
+        "queue in memory: {}, {} sent at a time; {full}",
+        count(queue.size, queue.sizer),
+        queue.consumers
+    )
+}
+
+fn batch_words(policy: &FlushPolicy, exporter_max: Option<usize>, holds: bool) -> String {
+    if policy.timeout.is_zero() {
+        return "batch: timeout 0, sent as they come".into();
+    }
+    let mut text = String::from("batch:");
+    if policy.items_min < usize::MAX {
+        let _ = write!(text, " {} items or", policy.items_min);
+    }
+    if let Some(min) = policy.bytes_min {
+        let _ = write!(text, " {} or", bytes(min));
+    }
+    let _ = write!(text, " {}", duration(policy.timeout));
+    if let Some(max) = policy.items_max {
+        let _ = write!(text, ", at most {max} items");
+    }
+    if let Some(max) = policy.bytes_max.or(exporter_max) {
+        let _ = write!(text, ", at most {}", bytes(max));
+    }
+    if !policy.metadata_keys.is_empty() {
+        let _ = write!(text, ", apart by {}", policy.metadata_keys.join(", "));
+    }
+    if holds {
+        text.push_str(", sooner when nothing more comes (callers wait)");
+    }
+    text
+}
+
+fn retry_words(settings: &Settings) -> String {
+    let attempt = match settings.timeout {
+        Some(limit) => format!("{} an attempt", duration(limit)),
+        None => "no limit on an attempt".into(),
+    };
+    match &settings.retry {
+        None => format!("no retry; {attempt}"),
+        Some(RetrySettings {
+            initial,
+            max,
+            elapsed_max,
+            ..
+        }) => {
+            let end = match (elapsed_max, &settings.queue) {
+                (_, None) => "while the caller waits".into(),
+                (Some(end), _) => format!("given up after {}", duration(*end)),
+                (None, _) => "never given up".into(),
+            };
+            format!(
+                "retry after {} to {}, {end}; {attempt}",
+                duration(*initial),
+                duration(*max)
+            )
+        }
+    }
+}
+
+fn touch_words(touches: Touches) -> String {
+    let depth = match touches.depth {
+        Depth::None => "reads nothing",
+        Depth::Resource => "indexed down to resources",
+        Depth::Scope => "indexed down to scopes",
+        Depth::Record => "indexed down to records",
+        Depth::All => "indexed down to events, links and exemplars",
+    };
+    let mut text = format!("one walk, {depth}; ");
+    text.push_str(if touches.writes {
+        "edits are spliced"
+    } else {
+        "nothing is written"
+    });
+    if touches.reads_content {
+        text.push_str("; irregular encodings are rewritten first");
+    }
+    if touches.drops_unknown {
+        text.push_str("; unknown fields are dropped");
+    }
+    text
+}
+
+fn hold_words(id: &str, hold: Hold, held_max: Duration) -> String {
+    match hold {
+        Hold::PassThrough => format!("{id}: answers after what is behind it"),
+        Hold::HeldDurable => format!(
+            "{id}: acknowledged when on disk, up to {} before delivery",
+            duration(held_max)
+        ),
+        Hold::HeldVolatile => format!(
+            "{id}: acknowledged before delivery, up to {} in memory (a crash loses it)",
+            duration(held_max)
+        ),
+    }
+}
+
+fn count(n: usize, sizer: Sizer) -> String {
+    match sizer {
+        Sizer::Requests => format!("{n} requests"),
+        Sizer::Items => format!("{n} items"),
+        Sizer::Bytes => bytes(n),
+    }
+}
+
+fn bytes(n: usize) -> String {
+    const UNITS: [(usize, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS
+        .iter()
+        .find(|(size, _)| n >= *size && n.is_multiple_of(*size))
+    {
+        Some((size, unit)) => format!("{} {unit}", n / size),
+        None => format!("{n} bytes"),
+    }
+}
+
+fn duration(d: Duration) -> String {
+    let ms = d.as_millis();
+    match ms {
+        0 => format!("{d:?}"),
+        _ if ms.is_multiple_of(3_600_000) => format!("{} h", ms / 3_600_000),
+        _ if ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
+        _ if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
+        _ => format!("{ms} ms"),
+    }
+}
+
+/// A label and its text, broken between words at 80 columns.
+fn row(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
+    let mut line = format!("  {label:<width$}", width = INDENT - 2);
+    let mut is_first = true;
+    for word in text.split_whitespace() {
+        if !is_first && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            writeln!(f, "{}", line.trim_end())?;
+            line = " ".repeat(INDENT);
+            is_first = true;
+        }
+        if !is_first {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_first = false;
+    }
+    writeln!(f, "{}", line.trim_end())
+}

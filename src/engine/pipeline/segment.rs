@@ -1,0 +1,181 @@
+//! A segment: consecutive trees over one view of each chunk.
+//!
+//! In: a payload. Out: the very same one if nobody wrote (same bytes, compressed twin kept), else one with new bytes for
+//! the chunks that were touched. A chunk that a reader in Go would read differently is rewritten first if a stage reads
+//! content, and unknown fields go if a stage says so. What stages drop is noted, and booked by the caller once the
+//! payload has been taken. A panic is this payload's alone: refused with `INTERNAL`, and counted.
+
+use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use component::{Code, Depth, Drops, Refusal, SegmentCx, StatusDetails, Touches, Tree};
+use telemetry::Counter;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use wire::view::{Finished, Scratch, View};
+use wire::{Chunk, Payload};
+
+use crate::harness::tally::Tally;
+
+/// Above this many encoded bytes (about 100 µs of work) other tasks of this worker are moved away first.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
+
+thread_local! {
+    /// Grows to the largest chunk a worker has seen. A segment never awaits, so one a thread is enough.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Trees with the union of what they touch.
+pub(crate) struct Segment {
+    stages: Vec<Arc<dyn Tree>>,
+    touches: Touches,
+    panics: Counter,
+}
+
+/// Items that one stage ended.
+#[derive(Debug)]
+pub(crate) struct Dropped {
+    pub(crate) stage: usize,
+    pub(crate) rule: &'static str,
+    pub(crate) tally: Tally,
+}
+
+impl Segment {
+    pub(crate) fn new(stages: Vec<Arc<dyn Tree>>, panics: Counter) -> Segment {
+        let mut union = Touches {
+            depth: Depth::None,
+            reads_content: false,
+            drops_unknown: false,
+            writes: false,
+        };
+        for touches in stages.iter().map(|s| s.touches()) {
+            union.depth = union.depth.max(touches.depth);
+            union.reads_content |= touches.reads_content;
+            union.drops_unknown |= touches.drops_unknown;
+            union.writes |= touches.writes;
+        }
+        Segment {
+            stages,
+            touches: union,
+            panics,
+        }
+    }
+
+    pub(crate) fn touches(&self) -> Touches {
+        self.touches
+    }
+
+    /// Runs all stages over all chunks. A payload without chunks comes back if everything was dropped.
+    pub(crate) fn run(&self, payload: Payload, dropped: &mut Vec<Dropped>) -> Result<Payload, Refusal> {
+        if payload.len() > INLINE_BYTES_MAX && has_other_workers() {
+            return tokio::task::block_in_place(|| self.run_caught(payload, dropped));
+        }
+        self.run_caught(payload, dropped)
+    }
+
+    fn run_caught(&self, payload: Payload, dropped: &mut Vec<Dropped>) -> Result<Payload, Refusal> {
+        let run = || SCRATCH.with_borrow_mut(|scratch| self.run_all(payload, scratch, dropped));
+        std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+            // It may have been left half written.
+            SCRATCH.with(|scratch| scratch.take());
+            self.panics.add(1);
+            let details = StatusDetails {
+                message: "a processor panicked".into(),
+                retry_after: None,
+            };
+            Err(Refusal::Status(Code::INTERNAL, Box::new(details)))
+        })
+    }
+
+    fn run_all(
+        &self,
+        mut payload: Payload,
+        scratch: &mut Scratch,
+        dropped: &mut Vec<Dropped>,
+    ) -> Result<Payload, Refusal> {
+        let mut emptied = false;
+        for chunk in &mut payload.chunks {
+            let before = chunk.shape.items;
+            self.run_chunk(payload.signal, &payload.context, chunk, scratch, dropped)?;
+            let after = chunk.shape.items;
+            payload.items = payload.items + after as usize - before as usize;
+            emptied |= after == 0 && before > 0;
+        }
+        if emptied {
+            payload.chunks.retain(|c| c.shape.items > 0);
+        }
+        Ok(payload)
+    }
+
+    fn run_chunk(
+        &self,
+        signal: wire::Signal,
+        context: &wire::Context,
+        chunk: &mut Chunk,
+        scratch: &mut Scratch,
+        dropped: &mut Vec<Dropped>,
+    ) -> Result<(), Refusal> {
+        let must_go = chunk.shape.unknown_fields && self.touches.drops_unknown;
+        if must_go || (chunk.shape.non_canonical && self.touches.reads_content) {
+            let bytes =
+                wire::normalize(signal, &chunk.bytes, self.touches.drops_unknown).map_err(malformed)?;
+            chunk.bytes = bytes.into();
+            chunk.shape.non_canonical = false;
+            chunk.shape.unknown_fields &= !self.touches.drops_unknown;
+            chunk.twin = None;
+        }
+        let before = chunk.shape.items;
+        let mut noted = 0;
+        let mut drops = Drops::default();
+        let bytes = chunk.bytes.clone();
+        let mut view = View::new(scratch, signal, &bytes, self.touches.depth).map_err(malformed)?;
+        for (stage, tree) in self.stages.iter().enumerate() {
+            let mut cx = SegmentCx {
+                context,
+                drops: &mut drops,
+            };
+            tree.apply(&mut view, &mut cx)?;
+            if !drops.is_empty() {
+                for (rule, items) in drops.take() {
+                    noted += items;
+                    note(dropped, stage, rule, chunk, items);
+                }
+            }
+        }
+        if view.is_overflowed() {
+            return Err(Refusal::Invalid("the edits of one request pass 4 GiB".into()));
+        }
+        if let Finished::Edited { bytes, items } = view.finish() {
+            chunk.bytes = bytes.into();
+            chunk.shape.items = items;
+            chunk.twin = None;
+        }
+        let gone = u64::from(before.saturating_sub(chunk.shape.items));
+        if gone > noted {
+            // A stage that removes without saying why; the books name it all the same.
+            note(dropped, self.stages.len() - 1, "unnamed", chunk, gone - noted);
+        }
+        Ok(())
+    }
+}
+
+fn note(dropped: &mut Vec<Dropped>, stage: usize, rule: &'static str, chunk: &Chunk, items: u64) {
+    let tenant = chunk.origin.tenant.as_ref();
+    if let Some(known) = dropped.iter_mut().find(|d| d.stage == stage && d.rule == rule) {
+        return known.tally.plus(tenant, items);
+    }
+    let mut tally = Tally::default();
+    tally.plus(tenant, items);
+    dropped.push(Dropped { stage, rule, tally });
+}
+
+fn malformed(error: wire::Malformed) -> Refusal {
+    Refusal::Invalid(error.to_string())
+}
+
+/// Moving tasks away needs a second worker to take them; with one, in place is as good.
+fn has_other_workers() -> bool {
+    Handle::try_current().is_ok_and(|handle| {
+        handle.runtime_flavor() == RuntimeFlavor::MultiThread && handle.metrics().num_workers() > 1
+    })
+}
