@@ -1,4 +1,5 @@
 //! Encodings used by two or more components. No I/O, no clock: bytes in, bytes out.
 
 pub mod otlp_json;
+pub mod proto;
 pub mod time;

@@ -362,7 +362,7 @@ mod tests {
             "is wrong",
         )
         .with_help("write something else here");
-        let text = Diags(vec![long.clone(), Diag::new(None, "b", "x")]).to_string();
+        let text = Diags(vec![long, Diag::new(None, "b", "x")]).to_string();
         assert_eq!(
             text,
             "a-rather-long-file-name.yaml:1:1 receivers::otlp: is wrong\n  help: write something else here\nb: x"

@@ -1,12 +1,25 @@
 //! The collector's configuration language, with places.
+//!
+//! [`load`] takes texts (files, `yaml:` sources, `--set` arguments) and gives a [`Document`]: components as
+//! [`Section`]s and pipelines as ids, each knowing its file, line and column. On the way YAML becomes a tree, several
+//! trees are merged, and `${...}` is expanded through a [`Provider`]; this crate itself opens no file and reads no
+//! environment. A component reads its section into its own structs, and every fault becomes a [`Diag`] that says
+//! where, what, and what to write instead. Semantics follow the OpenTelemetry Collector 0.159.
 
-mod de;
 pub mod diag;
 pub mod section;
 pub mod types;
+
+mod de;
+mod document;
+mod expand;
+mod merge;
 mod value;
 mod yaml;
 
 pub use diag::{Diag, Diags, Place};
+pub use document::{Document, Pipeline, Service, load};
+pub use expand::Provider;
+pub use merge::set_source;
 pub use section::{Section, Validate};
 pub use types::{ByteSize, ComponentId, Duration, Endpoint, MapList, Optional, PipelineId, Secret};

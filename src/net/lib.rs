@@ -3,9 +3,13 @@
 //! Nothing here knows OTLP: a [`server::Service`] gets requests, [`grpc`] reads and writes unary calls, [`client`] sends
 //! buffers as they are. The config blocks carry the collector's keys (configgrpc, confighttp, configtls) and defaults.
 
+pub mod blocks;
 pub mod body;
+pub mod client;
 pub mod compression;
 pub mod grpc;
 pub mod resolve;
 pub mod server;
 pub mod tls;
+
+pub use blocks::{Compression, GrpcClientConfig, GrpcServerConfig, HttpClientConfig, HttpServerConfig};

@@ -516,15 +516,16 @@ fn a_missing_key_is_named_at_its_section() {
     );
 }
 
-#[test]
-fn rules_are_checked_with_places() {
-    impl Validate for Retry {
-        fn validate(&self, faults: &mut Vec<(String, String)>) {
-            if self.max == 0 {
-                faults.push(("max".into(), "must be positive".into()));
-            }
+impl Validate for Retry {
+    fn validate(&self, faults: &mut Vec<(String, String)>) {
+        if self.max == 0 {
+            faults.push(("max".into(), "must be positive".into()));
         }
     }
+}
+
+#[test]
+fn rules_are_checked_with_places() {
     let section = Section::from_yaml("initial_interval: 1s\nmax: 0").unwrap();
     let faults = section.parse_valid::<Retry>().unwrap_err();
     assert_eq!(

@@ -8,18 +8,19 @@
 //! The rules of typing are the collector's (mapstructure's): strict, except that an expanded value is text for a field
 //! of text, that floats are truncated for integers, and that a text is split at commas for a list.
 
+mod access;
+mod error;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::{
-    self, DeserializeSeed, Deserializer, EnumAccess, Expected, MapAccess, SeqAccess, Unexpected,
-    VariantAccess, Visitor,
-};
+use serde::de::{Deserializer, Visitor};
 
-use crate::diag::nearest;
+use self::access::{Entries, Items, Variant};
+pub(crate) use self::error::suggest;
+use self::error::{Error, Kind};
 use crate::section::Section;
 use crate::types::marker;
 use crate::value::{Entry, Mark, Node, Value};
@@ -28,7 +29,7 @@ use crate::{Diag, Diags};
 /// Faults after which the reading of one type ends.
 const FAULTS_MAX: usize = 100;
 /// Nulls in one type that are replaced by defaults, each by another run.
-const RUNS_MAX: usize = 10_000;
+const RUNS_MAX: usize = 1000;
 
 /// Reads a `T` from `node`, which stands at `path` under `key`, leaving out the entries in `passed_over`.
 pub(crate) fn read<T: for<'de> Deserialize<'de>>(
@@ -46,11 +47,10 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(
                 .collect(),
         ),
         unknown: RefCell::default(),
-        runs: Cell::new(0),
     };
-    let mut faults = Vec::new();
+    let (mut faults, mut runs) = (Vec::new(), 0);
     let read = loop {
-        cx.runs.set(cx.runs.get() + 1);
+        runs += 1;
         let error = match T::deserialize(De {
             key,
             ..De::root(node, &cx)
@@ -62,7 +62,7 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(
             Kind::Retry => (None, None),
             Kind::Null => (Some(Why::Null), None),
             Kind::Consequence => break None,
-            Kind::Fault | Kind::Missing(_) => (Some(Why::Fault), error.diag),
+            Kind::Fault | Kind::Missing(_) => (Some(Why::Fault), error.diag.map(|diag| *diag)),
         };
         faults.extend(diag);
         if let Some(why) = why {
@@ -71,7 +71,14 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(
                 break None;
             }
         }
-        if faults.len() >= FAULTS_MAX || cx.runs.get() >= RUNS_MAX {
+        if runs >= RUNS_MAX {
+            faults.push(Diag::new(
+                node.mark.place(),
+                path,
+                format!("more than {RUNS_MAX} faults and nulls"),
+            ));
+        }
+        if faults.len() >= FAULTS_MAX || runs >= RUNS_MAX {
             break None;
         }
     };
@@ -86,7 +93,7 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(
 }
 
 /// Which entry of a map or item of a list: its address, good while the tree is borrowed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Ident(usize);
 
 impl Ident {
@@ -103,7 +110,6 @@ struct Cx<'a> {
     path: &'a str,
     left_out: RefCell<HashMap<Ident, Why>>,
     unknown: RefCell<HashMap<Ident, Diag>>,
-    runs: Cell<usize>,
 }
 
 /// Why an entry is left out of this run, or how it differs from others.
@@ -128,143 +134,6 @@ impl Cx<'_> {
         self.why(ident).is_some_and(|why| why != Why::Zero)
     }
 }
-
-// --- Error ---
-
-/// Why a run ended.
-#[derive(Debug)]
-pub(crate) struct Error {
-    kind: Kind,
-    /// Without a place until a [`De`] has located it.
-    diag: Option<Diag>,
-    located: bool,
-    /// The innermost entry around the fault.
-    entry: Option<Ident>,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Fault,
-    /// A null where the default of the field counts.
-    Null,
-    Missing(&'static str),
-    /// Something was learnt; read again.
-    Retry,
-    /// Follows from a fault that is noted already.
-    Consequence,
-}
-
-impl fmt::Debug for Ident {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ident")
-    }
-}
-
-impl Error {
-    fn new(message: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Fault,
-            diag: Some(Diag::new(None, "", message)),
-            located: false,
-            entry: None,
-        }
-    }
-
-    fn of_kind(kind: Kind) -> Self {
-        Self {
-            kind,
-            diag: None,
-            located: false,
-            entry: None,
-        }
-    }
-
-    fn help(mut self, help: impl Into<String>) -> Self {
-        self.diag = self.diag.map(|diag| diag.with_help(help));
-        self
-    }
-
-    fn within(mut self, entry: Ident) -> Self {
-        if !matches!(self.kind, Kind::Retry) {
-            self.entry.get_or_insert(entry);
-        }
-        self
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.diag.as_ref().map_or("", |diag| &diag.message))
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl de::Error for Error {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(message.to_string())
-    }
-
-    /// Types only: the value may be a secret.
-    fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(format!("expected {expected}, got {}", kind_of(unexpected)))
-    }
-
-    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(format!(
-            "expected {expected}, got another {}",
-            kind_of(unexpected)
-        ))
-    }
-
-    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(format!("invalid value \"{variant}\"")).help(suggest(variant, expected, "valid values"))
-    }
-
-    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(format!("has invalid keys: {field}")).help(suggest(field, expected, "valid keys"))
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        Self {
-            kind: Kind::Missing(field),
-            ..Self::new(format!("missing key \"{field}\""))
-        }
-    }
-
-    fn duplicate_field(field: &'static str) -> Self {
-        Self::new(format!("key \"{field}\" is given under two of its names"))
-    }
-}
-
-fn kind_of(unexpected: Unexpected<'_>) -> &'static str {
-    match unexpected {
-        Unexpected::Bool(_) => "boolean",
-        Unexpected::Unsigned(_) | Unexpected::Signed(_) => "integer",
-        Unexpected::Float(_) => "float",
-        Unexpected::Char(_) | Unexpected::Str(_) | Unexpected::Bytes(_) => "text",
-        Unexpected::Unit | Unexpected::Option => "null",
-        Unexpected::Seq => "list",
-        _ => "map",
-    }
-}
-
-/// `did you mean "x"?`, or the list of what there is.
-pub(crate) fn suggest(name: &str, valid: &[&str], what: &str) -> String {
-    match nearest(name, valid.iter().copied()) {
-        Some(near) => format!("did you mean \"{near}\"?"),
-        None if valid.is_empty() => "no keys are known here".into(),
-        None => {
-            let more = if valid.len() > SUGGESTED_MAX { ", ..." } else { "" };
-            format!(
-                "{what}: {}{more}",
-                valid[..valid.len().min(SUGGESTED_MAX)].join(", ")
-            )
-        }
-    }
-}
-
-const SUGGESTED_MAX: usize = 12;
 
 // --- De ---
 
@@ -775,255 +644,6 @@ impl<'de> Deserializer<'de> for De<'_> {
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_unit()
-    }
-}
-
-// --- Maps ---
-
-struct Entries<'a> {
-    entries: &'a [Entry],
-    next: usize,
-    de: &'a De<'a>,
-    fields: Option<&'static [&'static str]>,
-}
-
-impl<'a> Entries<'a> {
-    fn note_unknown(&self, entry: &Entry, fields: &[&str]) {
-        let path = self.de.at.path(self.de.cx);
-        let shown: String = entry.key.chars().take(80).collect();
-        let diag = Diag::new(entry.mark.place(), path, format!("has invalid keys: {shown}"))
-            .with_help(suggest(&entry.key, fields, "valid keys"));
-        self.de.cx.unknown.borrow_mut().insert(Ident::entry(entry), diag);
-    }
-}
-
-impl<'de> MapAccess<'de> for Entries<'_> {
-    type Error = Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        while let Some(entry) = self.entries.get(self.next) {
-            let ident = Ident::entry(entry);
-            if self.de.cx.is_left_out(ident) || self.de.without_enabled && &*entry.key == "enabled" {
-                self.next += 1;
-                continue;
-            }
-            if let Some(fields) = self.fields
-                && !fields.contains(&&*entry.key)
-            {
-                self.note_unknown(entry, fields);
-                self.next += 1;
-                continue;
-            }
-            let key = Node {
-                value: Value::String(entry.key.clone()),
-                text: None,
-                mark: entry.mark.clone(),
-            };
-            let result = seed.deserialize(KeyDe(&entry.key));
-            let at = De {
-                node: &key,
-                ..De::root(&key, self.de.cx)
-            };
-            let path = self.de.at.path(self.de.cx);
-            return at.locate(result).map(Some).map_err(|mut error| {
-                if let Some(diag) = &mut error.diag {
-                    diag.path = path;
-                }
-                error.within(ident)
-            });
-        }
-        Ok(None)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        let entry = &self.entries[self.next];
-        self.next += 1;
-        let ident = Ident::entry(entry);
-        let value = De {
-            node: &entry.value,
-            at: At {
-                parent: Some(&self.de.at),
-                step: Step::Key(&entry.key),
-            },
-            cx: self.de.cx,
-            key: Some(&entry.mark),
-            null_is_default: self.fields.is_some() && self.de.cx.why(ident) != Some(Why::Zero),
-            hidden: self.de.hidden,
-            piece: false,
-            without_enabled: false,
-        };
-        seed.deserialize(value).map_err(|error| error.within(ident))
-    }
-}
-
-/// A key of a map: text, or a number in text.
-struct KeyDe<'a>(&'a str);
-
-macro_rules! key_integers {
-    ($($method:ident $visit:ident $type:ty;)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-            match self.0.parse::<$type>() {
-                Ok(number) => visitor.$visit(number),
-                Err(_) => Err(Error::new(format!("expected an integer as key, got \"{}\"", self.0))),
-            }
-        }
-    )*};
-}
-
-impl<'de> Deserializer<'de> for KeyDe<'_> {
-    type Error = Error;
-
-    key_integers! {
-        deserialize_i64 visit_i64 i64;
-        deserialize_u16 visit_u16 u16;
-        deserialize_u32 visit_u32 u32;
-        deserialize_u64 visit_u64 u64;
-    }
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_str(self.0)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        match name {
-            marker::ID => visitor.visit_str(self.0),
-            _ => visitor.visit_newtype_struct(self),
-        }
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        visitor.visit_enum(de::value::StrDeserializer::<Error>::new(self.0))
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i128 u8 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple
-        tuple_struct map struct identifier ignored_any
-    }
-}
-
-// --- Lists ---
-
-struct Items<'a> {
-    items: &'a [Node],
-    next: usize,
-    piece: bool,
-    de: &'a De<'a>,
-}
-
-impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = Error;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        while let Some(node) = self.items.get(self.next) {
-            let index = self.next;
-            self.next += 1;
-            let ident = Ident::item(node);
-            if !self.piece && self.de.cx.is_left_out(ident) {
-                continue;
-            }
-            let item = De {
-                at: At {
-                    parent: Some(&self.de.at),
-                    step: Step::Index(index),
-                },
-                key: self.de.key,
-                hidden: self.de.hidden,
-                piece: self.piece,
-                ..De::root(node, self.de.cx)
-            };
-            // Pieces live for this run only, so that the list as a whole is at fault.
-            return match seed.deserialize(item) {
-                Err(error) if self.piece => Err(error),
-                result => result.map(Some).map_err(|error| error.within(ident)),
-            };
-        }
-        Ok(None)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some((self.items.len() - self.next).min(1024))
-    }
-}
-
-// --- Enums ---
-
-struct Variant<'a> {
-    name: &'a str,
-    content: Option<&'a Entry>,
-    de: &'a De<'a>,
-}
-
-impl<'a, 'de> EnumAccess<'de> for Variant<'a> {
-    type Error = Error;
-    type Variant = Content<'a>;
-
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content<'a>), Error> {
-        let variant = seed.deserialize(KeyDe(self.name))?;
-        Ok((
-            variant,
-            Content {
-                content: self.content,
-                de: self.de,
-            },
-        ))
-    }
-}
-
-struct Content<'a> {
-    content: Option<&'a Entry>,
-    de: &'a De<'a>,
-}
-
-impl<'a> Content<'a> {
-    fn de(self) -> Result<De<'a>, Error> {
-        let Some(entry) = self.content else {
-            return Err(self.de.mismatch("map[string]interface {}"));
-        };
-        Ok(De {
-            at: At {
-                parent: Some(&self.de.at),
-                step: Step::Key(&entry.key),
-            },
-            key: Some(&entry.mark),
-            hidden: self.de.hidden,
-            ..De::root(&entry.value, self.de.cx)
-        })
-    }
-}
-
-impl<'de> VariantAccess<'de> for Content<'_> {
-    type Error = Error;
-
-    fn unit_variant(self) -> Result<(), Error> {
-        match self.content {
-            Some(entry) if !matches!(entry.value.value, Value::Null) => Err(self.de.mismatch("string")),
-            _ => Ok(()),
-        }
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
-        seed.deserialize(self.de()?)
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
-        self.de()?.deserialize_seq(visitor)
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        self.de()?.deserialize_struct("", fields, visitor)
     }
 }
 

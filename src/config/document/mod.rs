@@ -1,0 +1,469 @@
+//! A whole configuration: its components as sections, its pipelines as lists of ids, all with places.
+//!
+//! [`load`] reads sources, merges them, expands `${...}` and checks the structure in the collector's words. What the
+//! components' types are and whether their keys are right is judged above. Faults of one stage are reported together;
+//! a later stage does not run over the ruins of an earlier one.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::de::suggest;
+use crate::diag::nearest;
+use crate::expand::{Provider, expand};
+use crate::merge::{SET, merge, split_keys, warn_of_split_keys};
+use crate::section::Section;
+use crate::value::{Entry, Mark, Node, Source, Value};
+use crate::{ComponentId, Diag, Diags, PipelineId, Place, yaml};
+
+/// A configuration whose structure is right.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// In the order written, as all that follow.
+    pub receivers: Vec<(ComponentId, Section)>,
+    /// Each used by as many pipelines as name it.
+    pub processors: Vec<(ComponentId, Section)>,
+    /// At least one.
+    pub exporters: Vec<(ComponentId, Section)>,
+    /// No id is also an exporter's or a receiver's.
+    pub connectors: Vec<(ComponentId, Section)>,
+    /// Only those that the service names are started.
+    pub extensions: Vec<(ComponentId, Section)>,
+    /// What of it runs.
+    pub service: Service,
+}
+
+/// `service:`
+#[derive(Clone, Debug, Default)]
+pub struct Service {
+    /// To be started, in this order; each is configured.
+    pub extensions: Vec<(ComponentId, Place)>,
+    /// At least one.
+    pub pipelines: Vec<Pipeline>,
+    /// `logs`, `metrics`, `traces`, `resource`.
+    pub telemetry: Section,
+}
+
+/// One of `service.pipelines`.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// `traces/in`.
+    pub id: PipelineId,
+    /// Of its key.
+    pub place: Place,
+    /// Receivers and connectors: at least one, each configured, none twice.
+    pub receivers: Vec<(ComponentId, Place)>,
+    /// In order; each configured, none twice.
+    pub processors: Vec<(ComponentId, Place)>,
+    /// Exporters and connectors: at least one, each configured, none twice.
+    pub exporters: Vec<(ComponentId, Place)>,
+}
+
+/// Loads a configuration from sources given as (name, text), the later laid over the earlier, and gives it with
+/// warnings.
+///
+/// The name is what messages show; one that begins with `yaml:` or is `--set` (see [`crate::set_source`]) has `::` in
+/// keys mean maps in maps. Errors: all faults of the stage that found any.
+pub fn load(
+    sources: &[(impl AsRef<str>, impl AsRef<str>)],
+    providers: &dyn Provider,
+) -> Result<(Document, Vec<Diag>), Diags> {
+    let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+    if sources.is_empty() {
+        return Err(Diag::new(None, "", "at least one config flag must be provided").into());
+    }
+    let mut root = Node::map(Vec::new(), Mark::default());
+    for (name, text) in sources {
+        match read(name.as_ref(), text.as_ref(), &mut warnings) {
+            // An empty source is an empty map.
+            Ok(node) if matches!(node.value, Value::Null) => {}
+            Ok(node) => root = merge(root, node),
+            Err(more) => faults.extend(more),
+        }
+    }
+    Diags::check(std::mem::take(&mut faults))?;
+    let root = expand(root, providers, &mut faults, &mut warnings);
+    Diags::check(std::mem::take(&mut faults))?;
+    if root.entries().is_empty() {
+        return Err(Diag::new(None, "", "empty configuration file").into());
+    }
+    let mut reader = Reader { faults };
+    let document = reader.document(&root);
+    Diags::check(reader.faults)?;
+    let mut faults = check(&document);
+    faults.sort_by(|a, b| order(a).cmp(&order(b)));
+    Diags::check(faults)?;
+    Ok((document, warnings))
+}
+
+fn order(diag: &Diag) -> Option<(&str, u32, u32)> {
+    diag.place
+        .as_ref()
+        .map(|place| (&*place.source, place.line, place.column))
+}
+
+fn read(name: &str, text: &str, warnings: &mut Vec<Diag>) -> Result<Node, Diags> {
+    let source = Arc::new(Source {
+        name: name.into(),
+        text: Some(text.into()),
+    });
+    let node = yaml::parse(source, text, warnings)?;
+    if !matches!(node.value, Value::Map(_) | Value::Null) {
+        let message = format!(
+            "retrieved value (type={}) cannot be used as a Conf",
+            node.go_type()
+        );
+        return Err(Diag::new(node.mark.place(), "", message).into());
+    }
+    if name.starts_with("yaml:") || name == SET {
+        return Ok(split_keys(node));
+    }
+    warn_of_split_keys(&node, warnings);
+    Ok(node)
+}
+
+fn place(mark: &Mark) -> Place {
+    mark.place().unwrap_or_else(|| Place::new("", 0, 0))
+}
+
+// --- Reading the structure ---
+
+struct Reader {
+    faults: Vec<Diag>,
+}
+
+impl Reader {
+    fn fault(&mut self, mark: &Mark, path: &str, message: impl Into<String>) {
+        self.faults.push(Diag::new(mark.place(), path, message));
+    }
+
+    /// The entries of a map; null is an empty one.
+    fn map<'a>(&mut self, node: &'a Node, path: &str, known: Option<&[&str]>) -> &'a [Entry] {
+        if !matches!(node.value, Value::Map(_) | Value::Null) {
+            let message = format!(
+                "expected type 'map[string]interface {{}}', got unconvertible type '{}'",
+                node.go_type()
+            );
+            self.fault(&node.mark, path, message);
+        }
+        for entry in node.entries() {
+            if let Some(known) = known
+                && !known.contains(&&*entry.key)
+            {
+                let message = format!("has invalid keys: {}", entry.key);
+                let help = suggest(&entry.key, known, "valid keys");
+                self.faults
+                    .push(Diag::new(entry.mark.place(), path, message).with_help(help));
+            }
+        }
+        node.entries()
+    }
+
+    fn document(&mut self, root: &Node) -> Document {
+        const KEYS: [&str; 6] = [
+            "receivers",
+            "processors",
+            "exporters",
+            "connectors",
+            "extensions",
+            "service",
+        ];
+        self.map(root, "", Some(&KEYS));
+        let [receivers, processors, exporters, connectors, extensions] =
+            [KEYS[0], KEYS[1], KEYS[2], KEYS[3], KEYS[4]].map(|key| self.components(root, key));
+        let service = root
+            .entry("service")
+            .map(|entry| self.service(&entry.value))
+            .unwrap_or_default();
+        Document {
+            receivers,
+            processors,
+            exporters,
+            connectors,
+            extensions,
+            service,
+        }
+    }
+
+    fn components(&mut self, root: &Node, kind: &str) -> Vec<(ComponentId, Section)> {
+        let Some(entry) = root.entry(kind) else {
+            return Vec::new();
+        };
+        let mut components: Vec<(ComponentId, Section)> = Vec::new();
+        let mut seen = HashSet::new();
+        for Entry { key, mark, value } in self.map(&entry.value, kind, None) {
+            let id = match ComponentId::parse(key) {
+                Ok(id) => id,
+                Err(error) => {
+                    self.fault(mark, kind, error.to_string());
+                    continue;
+                }
+            };
+            if !seen.insert(id.clone()) {
+                self.fault(
+                    mark,
+                    kind,
+                    format!("duplicate name \"{key}\" after unmarshaling {id}"),
+                );
+                continue;
+            }
+            let path = format!("{kind}::{id}");
+            self.map(value, &path, None);
+            let section = Section::new(Arc::new(value.clone()), path.into(), Some(mark.clone()));
+            components.push((id, section));
+        }
+        components
+    }
+
+    fn service(&mut self, node: &Node) -> Service {
+        let mut service = Service::default();
+        for Entry { key, mark, value } in
+            self.map(node, "service", Some(&["extensions", "pipelines", "telemetry"]))
+        {
+            match &**key {
+                "extensions" => service.extensions = self.ids(value, "service::extensions"),
+                "pipelines" => service.pipelines = self.pipelines(value),
+                "telemetry" => {
+                    let path = "service::telemetry";
+                    self.map(value, path, None);
+                    service.telemetry =
+                        Section::new(Arc::new(value.clone()), path.into(), Some(mark.clone()));
+                }
+                _ => {}
+            }
+        }
+        service
+    }
+
+    fn pipelines(&mut self, node: &Node) -> Vec<Pipeline> {
+        let path = "service::pipelines";
+        let mut pipelines: Vec<Pipeline> = Vec::new();
+        for Entry { key, mark, value } in self.map(node, path, None) {
+            let id = match PipelineId::parse(key) {
+                Ok(id) => id,
+                Err(error) => {
+                    let near = nearest(key, crate::types::SIGNALS);
+                    let mut diag = Diag::new(mark.place(), path, error.to_string());
+                    diag.help = near.map(|near| format!("did you mean \"{near}\"?"));
+                    self.faults.push(diag);
+                    continue;
+                }
+            };
+            if pipelines.iter().any(|pipeline| pipeline.id == id) {
+                self.fault(
+                    mark,
+                    path,
+                    format!("duplicate name \"{key}\" after unmarshaling {id}"),
+                );
+                continue;
+            }
+            let path = format!("{path}::{id}");
+            if !matches!(value.value, Value::Map(_) | Value::Null) {
+                self.fault(
+                    &value.mark,
+                    &path,
+                    format!("expected a map or struct, got \"{}\"", value.go_type()),
+                );
+                continue;
+            }
+            let mut pipeline = Pipeline {
+                id,
+                place: place(mark),
+                receivers: Vec::new(),
+                processors: Vec::new(),
+                exporters: Vec::new(),
+            };
+            for Entry { key, value, .. } in
+                self.map(value, &path, Some(&["receivers", "processors", "exporters"]))
+            {
+                let list = match &**key {
+                    "receivers" => &mut pipeline.receivers,
+                    "processors" => &mut pipeline.processors,
+                    "exporters" => &mut pipeline.exporters,
+                    _ => continue,
+                };
+                *list = self.ids(value, &format!("{path}::{key}"));
+            }
+            once(&mut pipeline.receivers);
+            once(&mut pipeline.exporters);
+            pipelines.push(pipeline);
+        }
+        pipelines
+    }
+
+    fn ids(&mut self, node: &Node, path: &str) -> Vec<(ComponentId, Place)> {
+        let items = match &node.value {
+            Value::List(items) => items.as_slice(),
+            Value::Null => &[],
+            _ => {
+                self.fault(
+                    &node.mark,
+                    path,
+                    format!("source data must be an array or slice, got {}", node.go_type()),
+                );
+                &[]
+            }
+        };
+        let mut ids = Vec::with_capacity(items.len());
+        for (i, item) in items.iter().enumerate() {
+            let path = format!("{path}[{i}]");
+            let ((Some(text), _) | (None, Value::String(text))) = (&item.text, &item.value) else {
+                let message = format!(
+                    "expected type 'string', got unconvertible type '{}'",
+                    item.go_type()
+                );
+                self.fault(&item.mark, &path, message);
+                continue;
+            };
+            match ComponentId::parse(text) {
+                Ok(id) => ids.push((id, place(&item.mark))),
+                Err(error) => self.fault(&item.mark, &path, error.to_string()),
+            }
+        }
+        ids
+    }
+}
+
+/// A receiver or exporter that a pipeline names twice is in it once.
+fn once(list: &mut Vec<(ComponentId, Place)>) {
+    let mut seen = HashSet::new();
+    list.retain(|(id, _)| seen.insert(id.clone()));
+}
+
+// --- Checking it ---
+
+type Ids<'a> = HashSet<&'a ComponentId>;
+
+fn check(document: &Document) -> Vec<Diag> {
+    let mut faults = Vec::new();
+    for (list, kind) in [
+        (&document.receivers, "receiver"),
+        (&document.exporters, "exporter"),
+    ] {
+        if list.is_empty() {
+            faults.push(Diag::new(
+                None,
+                "",
+                format!("no {kind} configuration specified in config"),
+            ));
+        }
+    }
+    let ids = |list: &'_ [(ComponentId, Section)]| -> HashSet<ComponentId> {
+        list.iter().map(|(id, _)| id.clone()).collect()
+    };
+    let configured = Configured {
+        by_kind: [
+            ("receivers", ids(&document.receivers)),
+            ("processors", ids(&document.processors)),
+            ("exporters", ids(&document.exporters)),
+            ("connectors", ids(&document.connectors)),
+            ("extensions", ids(&document.extensions)),
+        ],
+    };
+    for (id, section) in &document.connectors {
+        for (kinds, kind) in [("exporters", "exporter"), ("receivers", "receiver")] {
+            if configured.has(kinds, id) {
+                let message = format!(
+                    "ambiguous ID: Found both \"{id}\" {kind} and \"{id}\" connector. Change one of the components' \
+                     IDs to eliminate ambiguity (e.g. rename \"{id}\" connector to \"{id}/connector\")"
+                );
+                faults.push(section.diag("", message));
+            }
+        }
+    }
+    for (id, place) in &document.service.extensions {
+        configured.check(
+            &["extensions"],
+            "extension",
+            id,
+            place,
+            "service::extensions",
+            &mut faults,
+        );
+    }
+    if document.service.pipelines.is_empty() {
+        faults.push(Diag::new(
+            None,
+            "service::pipelines",
+            "service must have at least one pipeline",
+        ));
+    }
+    for pipeline in &document.service.pipelines {
+        configured.check_pipeline(pipeline, &mut faults);
+    }
+    faults
+}
+
+struct Configured {
+    by_kind: [(&'static str, HashSet<ComponentId>); 5],
+}
+
+impl Configured {
+    fn has(&self, kind: &str, id: &ComponentId) -> bool {
+        self.by_kind.iter().any(|(k, ids)| *k == kind && ids.contains(id))
+    }
+
+    fn check_pipeline(&self, pipeline: &Pipeline, faults: &mut Vec<Diag>) {
+        let path = format!("service::pipelines::{}", pipeline.id);
+        for (list, kind) in [
+            (&pipeline.receivers, "receiver"),
+            (&pipeline.exporters, "exporter"),
+        ] {
+            if list.is_empty() {
+                let message = format!("must have at least one {kind}");
+                faults.push(Diag::new(Some(pipeline.place.clone()), path.clone(), message));
+            }
+        }
+        let mut seen = Ids::new();
+        for (id, place) in &pipeline.processors {
+            if !seen.insert(id) {
+                let message = format!("references processor \"{id}\" multiple times");
+                faults.push(Diag::new(Some(place.clone()), path.clone(), message));
+            }
+        }
+        let lists: [(&[&str], _, _); 3] = [
+            (&["receivers", "connectors"], "receiver", &pipeline.receivers),
+            (&["processors"], "processor", &pipeline.processors),
+            (&["exporters", "connectors"], "exporter", &pipeline.exporters),
+        ];
+        for (kinds, kind, list) in lists {
+            for (id, place) in list {
+                self.check(kinds, kind, id, place, &path, faults);
+            }
+        }
+    }
+
+    fn check(
+        &self,
+        kinds: &[&str],
+        kind: &str,
+        id: &ComponentId,
+        place: &Place,
+        path: &str,
+        faults: &mut Vec<Diag>,
+    ) {
+        if kinds.iter().any(|kind| self.has(kind, id)) {
+            return;
+        }
+        let message = format!("references {kind} \"{id}\" which is not configured");
+        let mut diag = Diag::new(Some(place.clone()), path, message);
+        let elsewhere = self.by_kind.iter().find(|(_, ids)| ids.contains(id));
+        diag.help = match elsewhere {
+            Some((kind, _)) => Some(format!("\"{id}\" is configured under {kind}")),
+            None => {
+                let names: HashMap<String, ()> = self
+                    .by_kind
+                    .iter()
+                    .filter(|(kind, _)| kinds.contains(kind))
+                    .flat_map(|(_, ids)| ids.iter().map(|id| (id.to_string(), ())))
+                    .collect();
+                let mut names: Vec<&str> = names.keys().map(String::as_str).collect();
+                names.sort_unstable();
+                nearest(&id.to_string(), names).map(|near| format!("did you mean \"{near}\"?"))
+            }
+        };
+        faults.push(diag);
+    }
+}
+
+#[cfg(test)]
+mod tests;
