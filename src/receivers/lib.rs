@@ -1,1 +1,6 @@
-//! receivers
+//! Where data comes in.
+
+mod otlp;
+
+/// Every receiver type.
+pub static ALL: &[&component::ReceiverFactory] = &[&otlp::FACTORY];

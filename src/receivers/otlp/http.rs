@@ -1,0 +1,262 @@
+//! OTLP/HTTP: one path a signal, protobuf.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use component::{Outcome, Reservation};
+use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use net::HttpServerConfig;
+use net::compression::{self, Encoding};
+use net::grpc::{self, Status};
+use net::server::{Body, BoxFuture, Incoming, Peer, Service};
+use tokio::time::Instant;
+use wire::{Context, Signal};
+
+use super::answer;
+use super::door::{Bad, Door};
+
+/// For a whole body to arrive, where the user sets none.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+pub(super) struct Http {
+    door: Arc<Door>,
+    paths: Vec<(String, Signal)>,
+    body_bytes_max: usize,
+    include_metadata: bool,
+    read_timeout: Duration,
+    algorithms: Option<Vec<String>>,
+    response_headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What goes back.
+enum Answer {
+    Taken(Outcome),
+    /// With a `google.rpc.Status` body.
+    Refused(StatusCode, Status),
+    Text(StatusCode, &'static str),
+}
+
+impl Http {
+    pub(super) fn new(door: Arc<Door>, config: &HttpServerConfig, paths: Vec<(String, Signal)>) -> Http {
+        let headers = config.response_headers.iter();
+        Http {
+            door,
+            paths,
+            body_bytes_max: config.body_bytes_max(),
+            include_metadata: config.include_metadata,
+            read_timeout: if config.read_timeout.0.is_zero() {
+                READ_TIMEOUT
+            } else {
+                config.read_timeout.0
+            },
+            algorithms: config.compression_algorithms.clone(),
+            response_headers: headers
+                .filter_map(|(name, value)| net::blocks::header(name, value.expose()).ok())
+                .collect(),
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        let answer = self.judge(request, peer).await;
+        let mut response = match answer {
+            Answer::Taken(outcome) => typed(
+                StatusCode::OK,
+                PROTOBUF,
+                Body::from(Bytes::from(answer::response(&outcome))),
+            ),
+            Answer::Refused(code, status) => {
+                let body = Bytes::from(grpc::encode_status(&status));
+                let mut response = typed(code, PROTOBUF, Body::from(body));
+                if let Some(after) = status.retry_after {
+                    // Whole seconds, never 0: a client would come back at once.
+                    let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+                    response
+                        .headers_mut()
+                        .insert(RETRY_AFTER, HeaderValue::from(seconds.clamp(1, 3)));
+                }
+                response
+            }
+            Answer::Text(code, text) => {
+                let mut response = typed(code, TEXT, Body::from(text));
+                if code == StatusCode::METHOD_NOT_ALLOWED {
+                    response
+                        .headers_mut()
+                        .insert(ALLOW, HeaderValue::from_static("POST"));
+                }
+                response
+            }
+        };
+        for (name, value) in &self.response_headers {
+            response.headers_mut().insert(name.clone(), value.clone());
+        }
+        response
+    }
+
+    async fn judge(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        let path = request.uri().path();
+        let signal = self
+            .paths
+            .iter()
+            .find(|(p, signal)| p == path && self.door.takes(*signal));
+        let Some((_, signal)) = signal else {
+            self.door.count_reason("unknown_path");
+            return Answer::Text(StatusCode::NOT_FOUND, "404 page not found\n");
+        };
+        if request.method() != Method::POST {
+            self.door.count_reason("method");
+            return Answer::Text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "405 method not allowed, supported: [POST]",
+            );
+        }
+        if !is_protobuf(request.headers()) {
+            self.door.count_reason("content_type");
+            return Answer::Text(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "415 unsupported media type, supported: [application/x-protobuf]",
+            );
+        }
+        self.export(*signal, request, peer).await.unwrap_or_else(|bad| {
+            self.door.count(&bad);
+            let code = match &bad {
+                Bad::Malformed(_) | Bad::Broken(_) => StatusCode::BAD_REQUEST,
+                Bad::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                Bad::Busy | Bad::Slow => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            Answer::Refused(code, answer::bad(&bad))
+        })
+    }
+
+    async fn export(&self, signal: Signal, request: Request<Incoming>, peer: Peer) -> Result<Answer, Bad> {
+        let (head, body) = request.into_parts();
+        let arrived = Instant::now();
+        let encoding = self.encoding(&head.headers)?;
+        let mut room = self.door.room()?;
+        let read = tokio::time::timeout(self.read_timeout, self.read(body, &mut room)).await;
+        let body = read.map_err(|_| Bad::Slow)??;
+        let limit = self.body_bytes_max;
+        let opened = self
+            .door
+            .open(signal, body, encoding, limit, &mut room)
+            .map_err(|bad| match bad {
+                Bad::TooLarge(_) => too_large(),
+                other => other,
+            })?;
+        let Some(chunk) = opened else {
+            return Ok(Answer::Taken(Outcome::all()));
+        };
+        let context = Arc::new(Context {
+            metadata: if self.include_metadata {
+                super::grpc::metadata(&head)
+            } else {
+                Vec::new()
+            },
+            auth: Vec::new(),
+            peer: peer.addr,
+            deadline: patience(&head.headers)
+                .and_then(|t| arrived.checked_add(t))
+                .map(Instant::into_std),
+        });
+        Ok(match self.door.hand_on(signal, chunk, context, room).await {
+            Ok(outcome) => Answer::Taken(outcome),
+            Err(refusal) => {
+                let status = answer::refused(&refusal);
+                let code = StatusCode::from_u16(status.code.http_status());
+                Answer::Refused(code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), status)
+            }
+        })
+    }
+
+    /// The one token of `Content-Encoding`, if it is enabled.
+    fn encoding(&self, headers: &HeaderMap) -> Result<Option<Encoding>, Bad> {
+        let mut given = headers.get_all(CONTENT_ENCODING).iter();
+        let token = given.next().map_or(Ok(""), HeaderValue::to_str);
+        let unsupported = |token: &str| {
+            let token = grpc::truncated(token, 64);
+            Bad::Malformed(format!("unsupported Content-Encoding: {token}"))
+        };
+        let token = token.map_err(|_| unsupported("?"))?;
+        if let Some(second) = given.next() {
+            return Err(unsupported(second.to_str().unwrap_or("?")));
+        }
+        let known = if token == "identity" { "" } else { token };
+        match &self.algorithms {
+            Some(enabled) if enabled.is_empty() => return Ok(None),
+            Some(enabled) if !enabled.iter().any(|e| e == known) => return Err(unsupported(token)),
+            _ => {}
+        }
+        match known {
+            "" => Ok(None),
+            token => compression::from_http_token(token)
+                .map(Some)
+                .ok_or_else(|| unsupported(token)),
+        }
+    }
+
+    async fn read(&self, mut body: Incoming, room: &mut Reservation) -> Result<Bytes, Bad> {
+        let limit = self.body_bytes_max;
+        let announced = body.size_hint().lower();
+        if announced > limit as u64 {
+            return Err(too_large());
+        }
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| Bad::Broken(format!("the request was cut off: {e}")))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if first.len() + rest.len() + data.len() > limit {
+                return Err(too_large());
+            }
+            if !room.grow(data.len()) {
+                return Err(Bad::Busy);
+            }
+            if first.is_empty() && rest.is_empty() {
+                first = data;
+                continue;
+            }
+            if rest.is_empty() {
+                rest.reserve((announced as usize).max(first.len() + data.len()));
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+        Ok(if rest.is_empty() { first } else { rest.freeze() })
+    }
+}
+
+impl Service for Http {
+    fn call(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> BoxFuture<Response<Body>> {
+        Box::pin(async move { self.answer(request, peer).await })
+    }
+}
+
+fn too_large() -> Bad {
+    Bad::TooLarge("http: request body too large".into())
+}
+
+fn typed(code: StatusCode, content_type: HeaderValue, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+fn is_protobuf(headers: &HeaderMap) -> bool {
+    let Some(Ok(text)) = headers.get(CONTENT_TYPE).map(HeaderValue::to_str) else {
+        return false;
+    };
+    let media = text.split(';').next().unwrap_or("").trim();
+    media.eq_ignore_ascii_case("application/x-protobuf")
+}
+
+/// How long Envoy says that it will wait.
+fn patience(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("x-envoy-expected-rq-timeout-ms")?.to_str().ok()?;
+    Some(Duration::from_millis(text.parse().ok()?))
+}
