@@ -61,7 +61,7 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(
         let (why, diag) = match error.kind {
             Kind::Retry => (None, None),
             Kind::Null => (Some(Why::Null), None),
-            Kind::Consequence => break None,
+            Kind::Consequence => (Some(Why::Fault), None),
             Kind::Fault | Kind::Missing(_) => (Some(Why::Fault), error.diag.map(|diag| *diag)),
         };
         faults.extend(diag);
@@ -355,7 +355,7 @@ impl<'a> De<'a> {
             Value::String(text) => {
                 let one = |text: &str| Node {
                     value: text.into(),
-                    text: self.node.text.clone(),
+                    text: self.node.text.as_ref().map(|_| text.into()),
                     mark: self.node.mark.clone(),
                 };
                 pieces = text.split(',').filter(|_| !text.is_empty()).map(one).collect();

@@ -267,6 +267,84 @@ fn expanded_secrets_stay_out_of_messages() {
 }
 
 #[test]
+fn expanded_values_take_the_type_of_their_field() {
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Config {
+        text: String,
+        maybe: Option<String>,
+        int: u16,
+        flag: bool,
+        time: crate::Duration,
+        list: Vec<String>,
+        id: ComponentId,
+        secret: crate::Secret<String>,
+        block: std::collections::BTreeMap<String, u8>,
+    }
+    impl Default for Config {
+        fn default() -> Self {
+            Config {
+                text: "default".into(),
+                maybe: Some("default".into()),
+                int: 9,
+                flag: true,
+                time: crate::Duration(std::time::Duration::from_secs(9)),
+                list: vec!["default".into()],
+                id: ComponentId::of_kind("default"),
+                secret: "default".to_owned().into(),
+                block: [("default".to_owned(), 9)].into(),
+            }
+        }
+    }
+    #[track_caller]
+    fn check(field: &str, value: &str, change: impl FnOnce(&mut Config)) {
+        let text = BASE.replace(
+            "batch: {timeout: 1s}",
+            &format!("batch: {{{field}: \"${{env:V}}\"}}"),
+        );
+        let environment = |scheme: &str, name: &str| -> Result<Option<String>, String> {
+            Ok((scheme == "env" && name == "V" && value != "(unset)").then(|| value.to_owned()))
+        };
+        let (document, _) = load(&[("gw.yaml", &text)], &environment).unwrap();
+        let found = document.processors[0].1.clone().parse::<Config>();
+        let mut expected = Config::default();
+        change(&mut expected);
+        assert_eq!(
+            found.map_err(|faults| faults.to_string()),
+            Ok(expected),
+            "{field} = {value}"
+        );
+    }
+    for text in [
+        "0123", "true", "\"q\"", "[a, b]", "~", "a: b", "x # y", "s3cret\n", "12:30",
+    ] {
+        check("text", text, |c| c.text = text.into());
+        check("secret", text, |c| c.secret = text.to_owned().into());
+    }
+    check("maybe", "0123", |c| c.maybe = Some("0123".into()));
+    check("maybe", "~", |c| c.maybe = None);
+    check("int", "0123", |c| c.int = 83);
+    check("int", " 7 # comment", |c| c.int = 7);
+    check("flag", "false # x", |c| c.flag = false);
+    check("time", "1m", |c| c.time.0 = std::time::Duration::from_secs(60));
+    check("time", "5", |c| c.time.0 = std::time::Duration::from_nanos(5));
+    check("list", "[x, \"y\"]", |c| c.list = vec!["x".into(), "y".into()]);
+    check("list", "x,y", |c| c.list = vec!["x".into(), "y".into()]);
+    check("id", "otlp/x", |c| c.id = ComponentId::parse("otlp/x").unwrap());
+    check("block", "{a: 1}", |c| c.block = [("a".to_owned(), 1)].into());
+    // Unset and empty variables are the zero of the type, not the default of the field.
+    for nothing in ["", "(unset)"] {
+        check("text", nothing, |c| c.text = String::new());
+        check("maybe", nothing, |c| c.maybe = None);
+        check("int", nothing, |c| c.int = 0);
+        check("flag", nothing, |c| c.flag = false);
+        check("time", nothing, |c| c.time.0 = std::time::Duration::ZERO);
+        check("list", nothing, |c| c.list = Vec::new());
+        check("block", nothing, |c| c.block.clear());
+    }
+}
+
+#[test]
 fn faults_in_an_included_file_stand_in_that_file() {
     let text = BASE.replace(
         "receivers:\n  otlp:\n    endpoint: ${env:ENDPOINT}\n  otlp/2:\n",

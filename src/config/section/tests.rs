@@ -508,6 +508,9 @@ fn a_missing_key_is_named_at_its_section() {
         "inner: {must: 5, retry: {}}",
         "yaml::1:15 inner::must: expected type 'string', got unconvertible type 'int'; put it in quotes",
     );
+    // And what stands beside it is found all the same.
+    let faults = parse("inner: {must: 5, retry: {max: x}}\nfoo: 1").unwrap_err();
+    assert_eq!(faults.0.len(), 3, "{faults}");
     // A null where there is no default is the zero of its type.
     let parsed = parse("inner: {must: , retry: }").unwrap();
     assert_eq!(
