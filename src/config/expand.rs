@@ -10,9 +10,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::Diag;
 use crate::value::{DEPTH_MAX, Entry, Mark, NODES_MAX, Node, Source, Value};
 use crate::yaml;
+use crate::{Diag, Diags};
 
 /// Fetches what `${scheme:opaque}` names.
 pub trait Provider {
@@ -31,6 +31,8 @@ impl<F: Fn(&str, &str) -> Result<Option<String>, String>> Provider for F {
 
 /// Expansions within one text.
 const PASSES_MAX: usize = 1000;
+/// Faults after which nothing more is expanded.
+const FAULTS_MAX: usize = 100;
 /// One text after expansion.
 const TEXT_BYTES_MAX: usize = 4 << 20;
 /// All retrieved texts together.
@@ -128,6 +130,9 @@ impl Expander<'_> {
         let mut passes = 0;
         while let Some((start, end)) = find(&text) {
             passes += 1;
+            if self.faults.len() >= FAULTS_MAX {
+                return failed();
+            }
             if passes > PASSES_MAX || text.len() > TEXT_BYTES_MAX {
                 self.fault(mark, "too many recursive expansions");
                 return failed();
@@ -141,11 +146,11 @@ impl Expander<'_> {
                 Value::String(_) => text.replace_range(start..end, &retrieved.text),
                 _ if !whole => text.replace_range(start..end, &retrieved.text),
                 Value::List(_) | Value::Map(_) => {
+                    let node = self.node(retrieved.value, depth);
                     // A field of text takes the text, expanded like any other.
-                    let text = self.text_of(&retrieved.text, mark);
                     return Node {
-                        text: Some(text),
-                        ..self.node(retrieved.value, depth)
+                        text: Some(self.text_of(&retrieved.text, mark)),
+                        ..node
                     };
                 }
                 value => {
@@ -165,22 +170,22 @@ impl Expander<'_> {
         }
     }
 
-    /// The text of a retrieved map or list with its references spliced in.
+    /// The text of a retrieved map or list with its references spliced in. What is at fault in its values has been
+    /// noted; a reference in a comment is no fault.
     fn text_of(&mut self, original: &Arc<str>, mark: &Mark) -> Arc<str> {
+        let noted = self.faults.len();
         let mut text = original.to_string();
-        // Its values report what is at fault; here a fault only ends the splicing.
-        let before = self.faults.len();
         for _ in 0..PASSES_MAX {
             let Some((start, end)) = find(&text) else { break };
-            if text.len() > TEXT_BYTES_MAX {
+            if noted > 0 || text.len() > TEXT_BYTES_MAX {
                 break;
             }
-            let Some(retrieved) = self.retrieve(&text[start + 2..end - 1], mark, 0) else {
+            let Some(fetched) = self.fetch(&text[start + 2..end - 1], mark) else {
                 break;
             };
-            text.replace_range(start..end, &retrieved.text);
+            text.replace_range(start..end, &fetched.text);
         }
-        self.faults.truncate(before);
+        self.faults.truncate(noted);
         text.replace("$$", "$").into()
     }
 
@@ -191,56 +196,50 @@ impl Expander<'_> {
 
     /// Fetches what `body` names and reads it as YAML; `None` after a fault.
     fn retrieve(&mut self, body: &str, mark: &Mark, depth: usize) -> Option<Retrieved> {
-        let (scheme, opaque) = match reference(body) {
-            Ok(reference) => reference,
-            Err(message) => {
-                self.fault(mark, message);
-                return None;
+        let Fetched {
+            scheme,
+            opaque,
+            text,
+            is_text,
+        } = self.fetch(body, mark)?;
+        let value = if is_text {
+            Node {
+                value: Value::String(text.clone()),
+                text: Some(text.clone()),
+                mark: mark.clone(),
             }
+        } else {
+            self.typed(scheme, opaque, &text, mark, depth)?
         };
-        let fetched = match scheme {
-            "env" => self.variable(opaque, mark)?,
-            "yaml" => Fetched::Text(opaque.to_owned()),
-            _ => match self.providers.retrieve(scheme, opaque) {
-                Ok(Some(text)) => Fetched::Text(text),
-                Ok(None) => {
-                    self.fault(
-                        mark,
-                        format!("scheme \"{scheme}\" is not supported for uri \"{scheme}:{opaque}\""),
-                    );
-                    return None;
-                }
-                Err(message) => {
-                    self.fault(mark, message);
-                    return None;
-                }
-            },
-        };
-        let text = match fetched {
-            Fetched::Text(text) => text,
-            Fetched::Empty => {
-                let value = Node {
-                    value: "".into(),
-                    text: Some("".into()),
-                    mark: mark.clone(),
-                };
-                return Some(Retrieved {
-                    text: "".into(),
-                    value,
-                });
-            }
-        };
-        let Some(bytes_left) = self.bytes_left.checked_sub(text.len()) else {
-            self.fault(
-                mark,
-                format!("expansions of more than {RETRIEVED_BYTES_MAX} bytes"),
-            );
-            return None;
-        };
-        self.bytes_left = bytes_left;
-        let text: Arc<str> = text.into();
-        let value = self.typed(scheme, opaque, &text, mark, depth)?;
         Some(Retrieved { text, value })
+    }
+
+    /// Fetches what `body` names; `None` after a fault.
+    fn fetch<'b>(&mut self, body: &'b str, mark: &Mark) -> Option<Fetched<'b>> {
+        let fetched = reference(body).and_then(|(scheme, opaque)| {
+            let (text, is_text) = match scheme {
+                "env" => self.variable(opaque, mark)?,
+                "yaml" => (opaque.to_owned(), false),
+                _ => match self.providers.retrieve(scheme, opaque)? {
+                    Some(text) => (text, false),
+                    None => {
+                        return Err(format!(
+                            "scheme \"{scheme}\" is not supported for uri \"{scheme}:{opaque}\""
+                        ));
+                    }
+                },
+            };
+            let left = self.bytes_left.checked_sub(text.len());
+            self.bytes_left =
+                left.ok_or_else(|| format!("expansions of more than {RETRIEVED_BYTES_MAX} bytes"))?;
+            Ok(Fetched {
+                scheme,
+                opaque,
+                text: text.into(),
+                is_text,
+            })
+        });
+        fetched.map_err(|message| self.fault(mark, message)).ok()
     }
 
     /// What the text means as YAML; text that means a text, or is no YAML, is itself.
@@ -289,45 +288,38 @@ impl Expander<'_> {
         })
     }
 
-    /// `NAME` or `NAME:-default`. The default counts when the variable is not set, not when it is empty.
-    fn variable(&mut self, opaque: &str, mark: &Mark) -> Option<Fetched> {
+    /// `NAME` or `NAME:-default`, and whether the text is meant as it is. The default counts when the variable is not
+    /// set, not when it is empty; an empty default is an empty text, where an empty variable is a null.
+    fn variable(&mut self, opaque: &str, mark: &Mark) -> Result<(String, bool), String> {
         let (name, default) = match opaque.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (opaque, None),
         };
         if !is_variable(name) {
-            let message = format!(
+            return Err(format!(
                 "environment variable \"{name}\" has invalid name: must match regex ^[a-zA-Z_][a-zA-Z0-9_]*$"
-            );
-            self.fault(mark, message);
-            return None;
+            ));
         }
-        match (self.providers.retrieve("env", name), default) {
-            (Ok(Some(text)), _) => Some(Fetched::Text(text)),
-            (Ok(None), Some("")) => Some(Fetched::Empty),
-            (Ok(None), Some(default)) => Some(Fetched::Text(default.to_owned())),
-            (Ok(None), None) => {
-                if self.unset.insert(name.to_owned()) {
-                    let message = format!("configuration references unset environment variable \"{name}\"");
-                    let help = format!("${{env:{name}:-default}} gives it a default");
-                    self.warnings
-                        .push(Diag::new(mark.place(), self.path.clone(), message).with_help(help));
-                }
-                Some(Fetched::Text(String::new()))
-            }
-            (Err(message), _) => {
-                self.fault(mark, message);
-                None
-            }
+        if let Some(text) = self.providers.retrieve("env", name)? {
+            return Ok((text, false));
         }
+        if default.is_none() && self.unset.insert(name.to_owned()) {
+            let message = format!("configuration references unset environment variable \"{name}\"");
+            let help = format!("${{env:{name}:-default}} gives it a default");
+            self.warnings
+                .push(Diag::new(mark.place(), self.path.clone(), message).with_help(help));
+        }
+        Ok((default.unwrap_or_default().to_owned(), default == Some("")))
     }
 }
 
-enum Fetched {
-    /// Read as YAML, in which an empty text is null.
-    Text(String),
-    /// An empty text that is meant.
-    Empty,
+/// What a reference names, as it came.
+struct Fetched<'b> {
+    scheme: &'b str,
+    opaque: &'b str,
+    text: Arc<str>,
+    /// Not read as YAML.
+    is_text: bool,
 }
 
 /// The first reference that can be expanded, innermost first: its range, `${` and `}` included.
@@ -366,12 +358,25 @@ fn reference(body: &str) -> Result<(&str, &str), String> {
 /// Names that are schemes even before `:-`.
 const SCHEMES: [&str; 5] = ["env", "file", "yaml", "http", "https"];
 
-pub(crate) fn is_scheme(text: &str) -> bool {
+fn is_scheme(text: &str) -> bool {
     text.len() >= 2
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b))
+}
+
+/// What a `--config` argument names: scheme and the rest. A path, or a drive letter's path, is a `file`.
+///
+/// Errors: the argument is no URI. Whether the scheme is served is for its providers to say.
+pub fn source_uri(argument: &str) -> Result<(&str, &str), Diags> {
+    let drive = matches!(argument.as_bytes(), [b'A'..=b'z', b':', ..]);
+    match argument.split_once(':') {
+        _ if drive => Ok(("file", argument)),
+        None => Ok(("file", argument)),
+        Some((scheme, rest)) if is_scheme(scheme) => Ok((scheme, rest)),
+        Some(_) => Err(Diag::new(None, "--config", format!("invalid uri: \"{argument}\"")).into()),
+    }
 }
 
 fn is_variable(name: &str) -> bool {
@@ -410,6 +415,7 @@ mod tests {
             ("file", "map.yaml") => "a: ${env:FOO}\nb: [1, $$]\n",
             ("file", "deep.yaml") => "x: {y: \"${file:deep.yaml}\"}",
             ("file", "wide.yaml") => "[\"${file:wide.yaml}\", \"${file:wide.yaml}\", \"${file:wide.yaml}\"]",
+            ("file", "comment.yaml") => "a: 1 # as ${nope:x}\n",
             ("file", "secret") => "s3cret\n",
             ("file", opaque) => return Err(format!("unable to read the file file:{opaque}: not found")),
             ("env", _) => return Ok(None),
@@ -514,6 +520,11 @@ mod tests {
             |v| matches!(v, Value::Map(entries) if entries.len() == 2),
             "a: v\nb: [1, $]\n",
         );
+        check(
+            "${file:comment.yaml}",
+            |v| matches!(v, Value::Map(_)),
+            "a: 1 # as ${nope:x}\n",
+        );
         let (node, ..) = run("${file:map.yaml}");
         assert!(matches!(&node.entry("a").unwrap().value.value, Value::String(s) if &**s == "v"));
         assert!(matches!(&node.entry("b").unwrap().value.value, Value::List(items)
@@ -548,6 +559,24 @@ mod tests {
         check("${file:none}", "unable to read the file file:none: not found");
         check("${env:SELF}", "too many recursive expansions");
         check("${env:GROW}", "too many recursive expansions");
+    }
+
+    #[test]
+    fn reads_arguments_as_uris() {
+        let check = |argument, expected| assert_eq!(source_uri(argument), Ok(expected), "{argument}");
+        check("config.yaml", ("file", "config.yaml"));
+        check("file:/etc/x.yaml", ("file", "/etc/x.yaml"));
+        check("C:\\x.yaml", ("file", "C:\\x.yaml"));
+        check("_:x", ("file", "_:x"));
+        check("yaml:a::b: 5", ("yaml", "a::b: 5"));
+        check("env:CONFIG", ("env", "CONFIG"));
+        check("https://h/x:y", ("https", "//h/x:y"));
+        check("", ("file", ""));
+        assert_eq!(
+            source_uri("1:x").unwrap_err().to_string(),
+            "--config: invalid uri: \"1:x\""
+        );
+        assert!(source_uri("a_b:x").is_err());
     }
 
     #[test]

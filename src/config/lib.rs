@@ -13,13 +13,15 @@ pub mod types;
 mod de;
 mod document;
 mod expand;
+mod gates;
 mod merge;
 mod value;
 mod yaml;
 
 pub use diag::{Diag, Diags, Place};
 pub use document::{Document, Pipeline, Service, load};
-pub use expand::Provider;
+pub use expand::{Provider, source_uri};
+pub use gates::Gates;
 pub use merge::set_source;
 pub use section::{Section, Validate};
 pub use types::{ByteSize, ComponentId, Duration, Endpoint, MapList, Optional, PipelineId, Secret};

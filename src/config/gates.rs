@@ -1,0 +1,124 @@
+//! Feature gates: `--feature-gates=a,-b,+c`.
+//!
+//! The collector's gates are accepted, so that a container's arguments need not change; those that mean nothing here
+//! do nothing. A gate that nobody knows is a warning and no error: arguments are written for other versions.
+
+use std::collections::BTreeMap;
+
+use crate::diag::nearest;
+use crate::{Diag, Diags};
+
+/// What became of the gates that were asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gates {
+    set: BTreeMap<String, bool>,
+}
+
+/// The collector's gates and whether each is on by default.
+const KNOWN: [(&str, bool); 9] = [
+    ("confmap.enableMergeAppendOption", false),
+    ("pdata.useProtoPooling", false),
+    ("pkg.exporterhelper.queueBatchEnabled", false),
+    ("receiverhelper.newReceiverMetrics", false),
+    ("service.AllowNoPipelines", false),
+    ("service.partialReload", false),
+    ("service.partialReloadReceivers", true),
+    ("service.profilesSupport", false),
+    ("telemetry.newPipelineTelemetry", false),
+];
+
+impl Gates {
+    /// Reads the values of all `--feature-gates` arguments, in order, the later counting. Gives warnings for gates
+    /// that are not known.
+    ///
+    /// Errors: an empty element, or one with characters that no gate has.
+    pub fn parse<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<(Self, Vec<Diag>), Diags> {
+        let (mut gates, mut faults, mut warnings) = (Self::default(), Vec::new(), Vec::new());
+        let fault = |message: String| Diag::new(None, "--feature-gates", message);
+        for argument in arguments.into_iter().filter(|argument| !argument.is_empty()) {
+            for (index, element) in argument.split(',').enumerate() {
+                let (id, on) = match element.as_bytes().first() {
+                    Some(b'-') => (&element[1..], false),
+                    Some(b'+') => (&element[1..], true),
+                    _ => (element, true),
+                };
+                if id.is_empty() {
+                    faults.push(fault(format!("empty feature gate identifier at index {index}")));
+                    continue;
+                }
+                if !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.') {
+                    faults.push(fault(format!("invalid character(s) in feature gate \"{id}\"")));
+                    continue;
+                }
+                let names = || KNOWN.iter().map(|(name, _)| *name);
+                if !names().any(|name| name == id) {
+                    let mut warning = fault(format!("no such feature gate \"{id}\""));
+                    warning.help = nearest(id, names()).map(|near| format!("did you mean \"{near}\"?"));
+                    warnings.push(warning);
+                }
+                gates.set.insert(id.to_owned(), on);
+            }
+        }
+        Diags::check(faults)?;
+        Ok((gates, warnings))
+    }
+
+    /// The gate is on, by argument or by default. An unknown one is off.
+    pub fn is_on(&self, id: &str) -> bool {
+        let default = || KNOWN.iter().any(|(name, on)| *name == id && *on);
+        self.set.get(id).copied().unwrap_or_else(default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_gates() {
+        let check = |arguments: &[&str], id: &str, on: bool| {
+            let (gates, warnings) = Gates::parse(arguments.iter().copied()).unwrap();
+            assert_eq!(
+                (gates.is_on(id), warnings),
+                (on, Vec::new()),
+                "{arguments:?} {id}"
+            );
+        };
+        check(&[], "service.profilesSupport", false);
+        check(&[""], "service.partialReloadReceivers", true);
+        check(
+            &["-service.partialReloadReceivers"],
+            "service.partialReloadReceivers",
+            false,
+        );
+        check(&["service.profilesSupport"], "service.profilesSupport", true);
+        check(
+            &[
+                "pdata.useProtoPooling,+service.AllowNoPipelines",
+                "-pdata.useProtoPooling",
+            ],
+            "pdata.useProtoPooling",
+            false,
+        );
+    }
+
+    #[test]
+    fn warns_of_unknown_gates_and_refuses_nonsense() {
+        let (_, warnings) = Gates::parse(["service.profileSupport"]).unwrap();
+        let shown = warnings[0].to_string();
+        assert!(
+            shown.ends_with("did you mean \"service.profilesSupport\"?"),
+            "{shown}"
+        );
+        let refuse = |argument: &str, expected: &str| {
+            let shown = Gates::parse([argument]).unwrap_err().to_string();
+            assert_eq!(shown, format!("--feature-gates: {expected}"), "{argument}");
+        };
+        refuse(
+            "service.AllowNoPipelines,,",
+            "empty feature gate identifier at index 1\n--feature-gates: empty feature gate identifier at index 2",
+        );
+        refuse("-", "empty feature gate identifier at index 0");
+        refuse("a b", "invalid character(s) in feature gate \"a b\"");
+    }
+}
