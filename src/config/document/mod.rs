@@ -12,6 +12,7 @@ use crate::diag::nearest;
 use crate::expand::{Provider, expand};
 use crate::merge::{SET, merge, split_keys, warn_of_split_keys};
 use crate::section::Section;
+use crate::types::SIGNALS;
 use crate::value::{Entry, Mark, Node, Source, Value};
 use crate::{ComponentId, Diag, Diags, PipelineId, Place, yaml};
 
@@ -241,7 +242,7 @@ impl Reader {
             let id = match PipelineId::parse(key) {
                 Ok(id) => id,
                 Err(error) => {
-                    let near = nearest(key, crate::types::SIGNALS);
+                    let near = nearest(key.split('/').next().unwrap_or_default().trim(), SIGNALS);
                     let mut diag = Diag::new(mark.place(), path, error.to_string());
                     diag.help = near.map(|near| format!("did you mean \"{near}\"?"));
                     self.faults.push(diag);

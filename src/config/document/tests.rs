@@ -161,6 +161,13 @@ fn refuses_structures_in_the_collectors_words() {
         ],
     );
     check(
+        "    traces/in: ",
+        "    trace/in: ",
+        &[
+            "gw.yaml:17:5 service::pipelines: in \"trace/in\" id: unknown pipeline signal: \"trace\"; did you mean \"traces\"?",
+        ],
+    );
+    check(
         "    traces: ",
         "    trace: ",
         &[
