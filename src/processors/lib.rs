@@ -1,1 +1,29 @@
-//! processors
+//! What may pass, and how it looks.
+//!
+//! Each processor is a file or folder named like its type in the configuration; [`ALL`] is the table from which the
+//! service builds them. Those that change data are programs over a view of one chunk (`Tree`); none of them does I/O.
+
+pub mod attributes;
+pub mod batch;
+pub mod memory_limiter;
+pub mod redaction;
+pub mod resource;
+
+pub mod actions;
+pub mod literal;
+pub mod matching;
+pub mod pattern;
+mod removal;
+#[cfg(test)]
+mod test_kit;
+
+use component::ProcessorFactory;
+
+/// Every processor that this gateway has.
+pub static ALL: &[&ProcessorFactory] = &[
+    &attributes::FACTORY,
+    &batch::FACTORY,
+    &memory_limiter::FACTORY,
+    &redaction::FACTORY,
+    &resource::FACTORY,
+];

@@ -1,0 +1,253 @@
+//! Processor `redaction`: removes attributes, and masks what must not pass in values and log bodies.
+//!
+//! Keys, defaults and results are those of the collector's redaction processor, in order of attributes too. Looked at:
+//! attributes of resources, scopes, spans, span events, data points and log records, and log bodies. Not looked at, as
+//! there: span links, exemplars, names, status messages, schema URLs, severity and event names.
+//!
+//! A chunk is searched once as a whole for what no match can be without (`find`); only the values found that way meet a
+//! regular expression. That changes the cost, never the result.
+
+mod apply;
+mod body;
+mod find;
+mod mask;
+mod md5;
+mod rules;
+mod summary;
+
+use component::prelude::*;
+use parking_lot::Mutex;
+use wire::view::View;
+
+use crate::pattern::Pattern;
+use apply::Program;
+use find::Finder;
+use mask::Mask;
+use rules::{Rules, Scratch};
+use summary::Summary;
+
+/// The processor's type.
+pub static FACTORY: ProcessorFactory = ProcessorFactory {
+    kind: "redaction",
+    aliases: &[],
+    signals: &[
+        (Signal::Traces, Stability::Beta),
+        (Signal::Logs, Stability::Alpha),
+        (Signal::Metrics, Stability::Alpha),
+    ],
+    hold: Hold::PassThrough,
+    build: |section, _cx, signal| {
+        let config: Config = section.clone().parse()?;
+        let redaction =
+            Redaction::new(&config, signal).map_err(|(key, message)| section.fault(key, message))?;
+        Ok(Processor::Tree(Arc::new(redaction)))
+    },
+};
+
+/// `redaction`: what passes, and how.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Keep attributes whatever their key is. Default false: then only `allowed_keys` stay, and without any of them
+    /// nothing does.
+    pub allow_all_keys: bool,
+    /// Keys of attributes that stay.
+    pub allowed_keys: Vec<String>,
+    /// Keys of attributes that stay as they are; their values are not looked at.
+    pub ignored_keys: Vec<String>,
+    /// The same, as regular expressions that match anywhere in the key.
+    pub ignored_key_patterns: Vec<String>,
+    /// Regular expressions; an attribute whose key matches has its value masked whole.
+    pub blocked_key_patterns: Vec<String>,
+    /// Regular expressions; what matches in a value is masked, one expression after the other.
+    pub blocked_values: Vec<String>,
+    /// Regular expressions; a value in which one matches is let alone.
+    pub allowed_values: Vec<String>,
+    /// Look at values that are no text as well, as the text they would be. Default false.
+    pub redact_all_types: bool,
+    /// Put a hash in the place of what is masked instead of `****`: `md5`, `sha1`, `sha3`, `hmac-sha256` or
+    /// `hmac-sha512`. Without a key, a hash of something that can be guessed protects nothing.
+    pub hash_function: String,
+    /// Key of the `hmac-` functions: at least 32 bytes for `hmac-sha256`, 64 for `hmac-sha512`.
+    pub hmac_key: Secret<String>,
+    /// Tell in attributes what was done: `debug` (which keys), `info` (how many) or `silent`, the default.
+    pub summary: String,
+    /// Shortens URLs. Not supported yet: only `enabled: false` loads.
+    pub url_sanitizer: UrlSanitizer,
+    /// Removes literals from database statements. Not supported yet: only `enabled: false` loads.
+    pub db_sanitizer: DbSanitizer,
+    /// Conditions under which an item is let alone. Not supported yet: only an empty list loads.
+    pub skip_conditions: Vec<String>,
+}
+
+/// `url_sanitizer`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UrlSanitizer {
+    /// Whether it runs. Default false.
+    pub enabled: bool,
+    /// Keys of attributes that hold URLs.
+    pub attributes: Vec<String>,
+    /// Whether names of spans are shortened too. Default true.
+    pub sanitize_span_name: bool,
+}
+
+impl Default for UrlSanitizer {
+    fn default() -> Self {
+        UrlSanitizer {
+            enabled: false,
+            attributes: Vec::new(),
+            sanitize_span_name: true,
+        }
+    }
+}
+
+/// `db_sanitizer`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DbSanitizer {
+    /// Whether names of spans are changed too. Default true.
+    pub sanitize_span_name: bool,
+    /// Whether statements without a named system are changed. Default false.
+    pub allow_fallback_without_system: bool,
+    /// SQL statements.
+    pub sql: Database,
+    /// Redis commands.
+    pub redis: Database,
+    /// Valkey commands.
+    pub valkey: Database,
+    /// Memcached commands.
+    pub memcached: Database,
+    /// MongoDB queries.
+    pub mongo: Database,
+    /// OpenSearch queries.
+    pub opensearch: Database,
+    /// Elasticsearch queries.
+    pub es: Database,
+}
+
+impl Default for DbSanitizer {
+    fn default() -> Self {
+        DbSanitizer {
+            sanitize_span_name: true,
+            allow_fallback_without_system: false,
+            sql: Database::default(),
+            redis: Database::default(),
+            valkey: Database::default(),
+            memcached: Database::default(),
+            mongo: Database::default(),
+            opensearch: Database::default(),
+            es: Database::default(),
+        }
+    }
+}
+
+impl DbSanitizer {
+    fn is_on(&self) -> bool {
+        let all = [
+            &self.sql,
+            &self.redis,
+            &self.valkey,
+            &self.memcached,
+            &self.mongo,
+            &self.opensearch,
+            &self.es,
+        ];
+        all.iter().any(|d| d.enabled)
+    }
+}
+
+/// One kind of database in `db_sanitizer`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// Whether it runs. Default false.
+    pub enabled: bool,
+    /// Keys of attributes that hold statements.
+    pub attributes: Vec<String>,
+}
+
+/// Where a configuration is wrong, and how.
+type Wrong = (&'static str, String);
+
+struct Redaction {
+    program: Program,
+    depth: Depth,
+    /// One for each call that runs at the same time.
+    pool: Mutex<Vec<Scratch>>,
+}
+
+impl Redaction {
+    fn new(config: &Config, signal: Signal) -> Result<Redaction, Wrong> {
+        let not_yet = |key| {
+            Err((
+                key,
+                format!("{key} is not supported yet; remove it or turn it off"),
+            ))
+        };
+        if config.url_sanitizer.enabled {
+            return not_yet("url_sanitizer");
+        }
+        if config.db_sanitizer.is_on() {
+            return not_yet("db_sanitizer");
+        }
+        if !config.skip_conditions.is_empty() {
+            return not_yet("skip_conditions");
+        }
+        let compile = |key: &'static str, sources: &[String]| {
+            let each = sources
+                .iter()
+                .map(|source| Pattern::new(source).map_err(|error| (key, format!("{error}: `{source}`"))));
+            each.collect::<Result<Vec<Pattern>, Wrong>>()
+        };
+        let keys = |list: &[String]| list.iter().map(|k| k.clone().into_bytes()).collect();
+        let blocked_values = compile("blocked_values", &config.blocked_values)?;
+        let rules = Rules {
+            allow_all_keys: config.allow_all_keys,
+            allowed_keys: keys(&config.allowed_keys),
+            ignored_keys: keys(&config.ignored_keys),
+            ignored_key_patterns: compile("ignored_key_patterns", &config.ignored_key_patterns)?,
+            blocked_key_patterns: compile("blocked_key_patterns", &config.blocked_key_patterns)?,
+            allowed_values: compile("allowed_values", &config.allowed_values)?,
+            finder: Finder::new(&blocked_values),
+            blocked_values,
+            all_types: config.redact_all_types,
+            mask: Mask::new(&config.hash_function, config.hmac_key.expose())?,
+        };
+        Ok(Redaction {
+            program: Program::new(rules, Summary::new(&config.summary)),
+            depth: match signal {
+                Signal::Traces => Depth::All,
+                _ => Depth::Record,
+            },
+            pool: Mutex::default(),
+        })
+    }
+}
+
+impl Tree for Redaction {
+    fn touches(&self) -> Touches {
+        Touches {
+            depth: self.depth,
+            reads_content: true,
+            drops_unknown: true,
+            writes: true,
+        }
+    }
+
+    fn apply(&self, view: &mut View<'_>, _cx: &mut SegmentCx<'_>) -> Result<(), Refusal> {
+        let mut scratch = self
+            .pool
+            .lock()
+            .pop()
+            .unwrap_or_else(|| self.program.rules.scratch());
+        self.program.run(view, &mut scratch);
+        self.pool.lock().push(scratch);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod redteam;
+#[cfg(test)]
+mod tests;
