@@ -1,9 +1,10 @@
 //! Messages to the user: where, what, and what to write instead.
 //!
-//! A [`Diag`] is one fault and prints as one line, `file:line:column path: message; help`. [`Diags`] is all that was
-//! found, and prints each with an excerpt of its source line and a caret. An excerpt shows the faulty key or value and
-//! its indentation and elides all else on the line: a neighbour on the line may be a password. Values that came from
-//! the environment have their place at the `${...}` that named them, so that what they expanded to is never shown.
+//! A [`Diag`] is one fault and prints as one line, `file:line:column path: message; help`. [`Diags`] is all
+//! that was found, and prints each with an excerpt of its source line and a caret. An excerpt shows the
+//! faulty key or value and its indentation and elides all else on the line: a neighbour on the line may be a
+//! password. Values that came from the environment have their place at the `${...}` that named them, so that
+//! what they expanded to is never shown.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,8 +36,8 @@ impl Place {
         }
     }
 
-    /// The source line and a caret under the fault, two lines without a final newline; `None` where the source has no
-    /// such line or must not be shown. All but the faulty key or value is elided.
+    /// The source line and a caret under the fault, two lines without a final newline; `None` where the
+    /// source has no such line or must not be shown. All but the faulty key or value is elided.
     pub fn excerpt(&self) -> Option<String> {
         let text = self.text.as_deref()?;
         let line = text.lines().nth(self.line.checked_sub(1)? as usize)?;
@@ -236,8 +237,8 @@ impl std::error::Error for Diags {}
 
 // --- Nearest name ---
 
-/// The candidate that `name` most probably means, if one is near enough: at most a third of its letters wrong, with a
-/// swap of neighbours as one error, and letter case, `-` and `_` as none.
+/// The candidate that `name` most probably means, if one is near enough: at most a third of its letters
+/// wrong, with a swap of neighbours as one error, and letter case, `-` and `_` as none.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |s: &str| -> Vec<char> {
         s.chars()

@@ -1,11 +1,11 @@
 //! `${...}` in values: found, retrieved, typed, spliced.
 //!
-//! Runs after merging, on values and never on keys. A reference that is the whole of a value takes the type that its
-//! text has as YAML, and keeps the text for fields of text; one inside a longer text is spliced in. Retrieved text is
-//! expanded again. `$${` escapes a reference and `$$` becomes `$` when all is done. Two things differ from the
-//! collector, which leaves a text alone after its first escaped reference and refuses `${NAME:-default}` without
-//! `env:`; here the later references expand and the short form works.
-//! Bounds: expansions of one text, bytes retrieved in all, depth and number of values. No I/O: see [`Provider`].
+//! Runs after merging, on values and never on keys. A reference that is the whole of a value takes the type
+//! that its text has as YAML, and keeps the text for fields of text; one inside a longer text is spliced in.
+//! Retrieved text is expanded again. `$${` escapes a reference and `$$` becomes `$` when all is done. Two
+//! things differ from the collector, which leaves a text alone after its first escaped reference and refuses
+//! `${NAME:-default}` without `env:`; here the later references expand and the short form works. Bounds:
+//! expansions of one text, bytes retrieved in all, depth and number of values. No I/O: see [`Provider`].
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,8 +18,9 @@ use crate::{Diag, Diags};
 pub trait Provider {
     /// The text behind a reference.
     ///
-    /// For `env`, `opaque` is the variable's name, and `None` says that it is not set. For other schemes `None` says
-    /// that the scheme is not served. `yaml` is never asked for. Errors: one line that names the cause.
+    /// For `env`, `opaque` is the variable's name, and `None` says that it is not set. For other schemes
+    /// `None` says that the scheme is not served. `yaml` is never asked for. Errors: one line that names the
+    /// cause.
     fn retrieve(&self, scheme: &str, opaque: &str) -> Result<Option<String>, String>;
 }
 
@@ -170,8 +171,8 @@ impl Expander<'_> {
         }
     }
 
-    /// The text of a retrieved map or list with its references spliced in. What is at fault in its values has been
-    /// noted; a reference in a comment is no fault.
+    /// The text of a retrieved map or list with its references spliced in. What is at fault in its values has
+    /// been noted; a reference in a comment is no fault.
     fn text_of(&mut self, original: &Arc<str>, mark: &Mark) -> Arc<str> {
         let noted = self.faults.len();
         let mut text = original.to_string();
@@ -288,8 +289,9 @@ impl Expander<'_> {
         })
     }
 
-    /// `NAME` or `NAME:-default`, and whether the text is meant as it is. The default counts when the variable is not
-    /// set, not when it is empty; an empty default is an empty text, where an empty variable is a null.
+    /// `NAME` or `NAME:-default`, and whether the text is meant as it is. The default counts when the
+    /// variable is not set, not when it is empty; an empty default is an empty text, where an empty variable
+    /// is a null.
     fn variable(&mut self, opaque: &str, mark: &Mark) -> Result<(String, bool), String> {
         let (name, default) = match opaque.split_once(":-") {
             Some((name, default)) => (name, Some(default)),

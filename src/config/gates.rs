@@ -1,7 +1,8 @@
 //! Feature gates: `--feature-gates=a,-b,+c`.
 //!
-//! The collector's gates are accepted, so that a container's arguments need not change; those that mean nothing here
-//! do nothing. A gate that nobody knows is a warning and no error: arguments are written for other versions.
+//! The collector's gates are accepted, so that a container's arguments need not change; those that mean
+//! nothing here do nothing. A gate that nobody knows is a warning and no error: arguments are written for
+//! other versions.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +29,8 @@ const KNOWN: [(&str, bool); 9] = [
 ];
 
 impl Gates {
-    /// Reads the values of all `--feature-gates` arguments, in order, the later counting. Gives warnings for gates
-    /// that are not known.
+    /// Reads the values of all `--feature-gates` arguments, in order, the later counting. Gives warnings for
+    /// gates that are not known.
     ///
     /// Errors: an empty element, or one with characters that no gate has.
     pub fn parse<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<(Self, Vec<Diag>), Diags> {

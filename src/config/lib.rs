@@ -1,10 +1,11 @@
 //! The collector's configuration language, with places.
 //!
 //! [`load`] takes texts (files, `yaml:` sources, `--set` arguments) and gives a [`Document`]: components as
-//! [`Section`]s and pipelines as ids, each knowing its file, line and column. On the way YAML becomes a tree, several
-//! trees are merged, and `${...}` is expanded through a [`Provider`]; this crate itself opens no file and reads no
-//! environment. A component reads its section into its own structs, and every fault becomes a [`Diag`] that says
-//! where, what, and what to write instead. Semantics follow the OpenTelemetry Collector 0.159.
+//! [`Section`]s and pipelines as ids, each knowing its file, line and column. On the way YAML becomes a tree,
+//! several trees are merged, and `${...}` is expanded through a [`Provider`]; this crate itself opens no file
+//! and reads no environment. A component reads its section into its own structs, and every fault becomes a
+//! [`Diag`] that says where, what, and what to write instead. Semantics follow the OpenTelemetry Collector
+//! 0.159.
 
 pub mod diag;
 pub mod section;

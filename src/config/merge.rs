@@ -1,8 +1,8 @@
 //! Several sources into one tree, before expansion, by the collector's rules.
 //!
-//! Maps join, everything else replaces: a null deletes a map, a list replaces a list. Of `yaml:` and `--set` sources a
-//! key `a::b` means a map in a map; in files such a key is kept as it is, where the collector splits it, and a warning
-//! says so: header names may hold colons.
+//! Maps join, everything else replaces: a null deletes a map, a list replaces a list. Of `yaml:` and `--set`
+//! sources a key `a::b` means a map in a map; in files such a key is kept as it is, where the collector
+//! splits it, and a warning says so: header names may hold colons.
 
 use std::sync::Arc;
 

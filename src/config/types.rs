@@ -1,8 +1,8 @@
 //! Types that a user's text is parsed into.
 //!
-//! They follow the collector: ids are `type/name`, durations Go's (`1h30m`, a bare integer is nanoseconds), sizes plain
-//! integers in the unit of their key. A [`Secret`] never shows itself. [`Optional`] is a switchable block with the
-//! collector's three states; its doc says how a config struct chooses one.
+//! They follow the collector: ids are `type/name`, durations Go's (`1h30m`, a bare integer is nanoseconds),
+//! sizes plain integers in the unit of their key. A [`Secret`] never shows itself. [`Optional`] is a
+//! switchable block with the collector's three states; its doc says how a config struct chooses one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,9 +46,10 @@ pub struct Secret<T>(T);
 
 /// A switchable block: otelcol's three states.
 ///
-/// The state of an absent key is the one in the config struct's `Default`. A key that is present, with a map or null,
-/// turns the block on over the defaults of `T`; `enabled: false` inside turns it off (the rest is still checked).
-/// Where the default is [`Optional::None`], a null must leave the block off. Such a field says so:
+/// The state of an absent key is the one in the config struct's `Default`. A key that is present, with a map
+/// or null, turns the block on over the defaults of `T`; `enabled: false` inside turns it off (the rest is
+/// still checked). Where the default is [`Optional::None`], a null must leave the block off. Such a field
+/// says so:
 ///
 /// ```ignore
 /// #[derive(Deserialize)]
@@ -59,7 +60,8 @@ pub struct Secret<T>(T);
 ///     pub tls: Optional<ServerTls>,                                   // None
 /// }
 /// ```
-/// Where defaults depend on the place (a receiver's port), use `Optional<Section>` and [`crate::Section::default_to`].
+/// Where defaults depend on the place (a receiver's port), use `Optional<Section>` and
+/// [`crate::Section::default_to`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Optional<T> {
     /// Off, without defaults: a null leaves it off.
@@ -131,8 +133,8 @@ fn is_kind(kind: &str) -> bool {
         && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// No separators, control and format characters, or symbols. Symbols beyond ASCII are known by the blocks that hold
-/// them, which is near enough to Unicode's classes for names that people write.
+/// No separators, control and format characters, or symbols. Symbols beyond ASCII are known by the blocks
+/// that hold them, which is near enough to Unicode's classes for names that people write.
 fn is_name_char(c: char) -> bool {
     if c.is_ascii() {
         return !c.is_ascii_control() && !" $+<=>^`|~".contains(c);
@@ -265,8 +267,8 @@ impl<'de, T, E: fmt::Display, F: Fn(&str) -> Result<T, E>> Visitor<'de> for Text
 pub struct DurationError(String);
 
 impl Duration {
-    /// Parses Go's syntax: decimals with units `ns us µs ms s m h`, one after another; `0` needs no unit. A sign is
-    /// understood, but a negative duration other than zero is refused.
+    /// Parses Go's syntax: decimals with units `ns us µs ms s m h`, one after another; `0` needs no unit. A
+    /// sign is understood, but a negative duration other than zero is refused.
     pub fn parse(text: &str) -> Result<Self, DurationError> {
         let invalid = || DurationError(format!("time: invalid duration \"{text}\""));
         let (negative, body) = match text.as_bytes().first() {
@@ -339,7 +341,8 @@ fn unit_ns(unit: &str) -> Option<u64> {
     })
 }
 
-/// Digits after the point, in nanoseconds, rounded down. Digits beyond the 18th are below a nanosecond in any unit.
+/// Digits after the point, in nanoseconds, rounded down. Digits beyond the 18th are below a nanosecond in any
+/// unit.
 fn fraction_ns(digits: &str, scale: u64) -> u64 {
     let digits = &digits[..digits.len().min(18)];
     let value = digits.parse::<u128>().unwrap_or(0);
@@ -570,8 +573,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Optional<T> {
     }
 }
 
-/// The deserializer of a section says `unit` for off, `some` for a map that says `enabled: false` (checked, then
-/// forgotten), and `newtype` for on.
+/// The deserializer of a section says `unit` for off, `some` for a map that says `enabled: false` (checked,
+/// then forgotten), and `newtype` for on.
 struct Switch<T>(std::marker::PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Switch<T> {

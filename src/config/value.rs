@@ -1,8 +1,8 @@
 //! The tree between text and types: untyped values that remember where they stand.
 //!
-//! Shape: what YAML gives, with maps in the order written. A value that came out of `${...}` keeps the text it was
-//! read from, because the type of the field decides which of the two counts. Debug shows places and kinds, no contents:
-//! any text may be a secret.
+//! Shape: what YAML gives, with maps in the order written. A value that came out of `${...}` keeps the text
+//! it was read from, because the type of the field decides which of the two counts. Debug shows places and
+//! kinds, no contents: any text may be a secret.
 
 use std::fmt;
 use std::sync::Arc;

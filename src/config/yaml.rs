@@ -1,9 +1,10 @@
 //! YAML text to a tree with places, as Go's yaml.v3 reads it into untyped values.
 //!
-//! Anchors, aliases and merge keys work; a duplicate key is a fault; only `true` and `false` are booleans; integers
-//! may be octal (`0644`, `0o644`), hexadecimal or binary and hold underscores. Of several documents the first is read,
-//! as the collector does, and a warning says so. Timestamps stay text, where yaml.v3 makes times of them: no field of
-//! any component takes a time. Bounds: source bytes, depth, and values with every alias counted as a copy.
+//! Anchors, aliases and merge keys work; a duplicate key is a fault; only `true` and `false` are booleans;
+//! integers may be octal (`0644`, `0o644`), hexadecimal or binary and hold underscores. Of several documents
+//! the first is read, as the collector does, and a warning says so. Timestamps stay text, where yaml.v3 makes
+//! times of them: no field of any component takes a time. Bounds: source bytes, depth, and values with every
+//! alias counted as a copy.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -76,7 +77,8 @@ pub(crate) fn parse(source: Arc<Source>, text: &str, warnings: &mut Vec<Diag>) -
 struct Builder<'s> {
     source: &'s Arc<Source>,
     stack: Vec<Frame>,
-    /// Finished anchored values. What is missing here but known to the parser is still open: it contains itself.
+    /// Finished anchored values. What is missing here but known to the parser is still open: it contains
+    /// itself.
     anchors: HashMap<usize, Anchored>,
     nodes_left: usize,
     faults: Vec<Diag>,

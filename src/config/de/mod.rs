@@ -1,12 +1,14 @@
 //! From the tree to types: a serde `Deserializer` that finds all faults and gives each its place.
 //!
-//! serde stops at the first fault. So a run that fails notes which entry was at fault, and the type is read again
-//! without that entry, until a run gets through; each run costs one more fault, and their number is bounded. Keys
-//! that a struct does not know are noted and passed over, whether or not it denies them. A null in a struct means the
-//! field's default, which only the struct knows: the entry is left out and the type is read again likewise.
+//! serde stops at the first fault. So a run that fails notes which entry was at fault, and the type is read
+//! again without that entry, until a run gets through; each run costs one more fault, and their number is
+//! bounded. Keys that a struct does not know are noted and passed over, whether or not it denies them. A null
+//! in a struct means the field's default, which only the struct knows: the entry is left out and the type is
+//! read again likewise.
 //!
-//! The rules of typing are the collector's (mapstructure's): strict, except that an expanded value is text for a field
-//! of text, that floats are truncated for integers, and that a text is split at commas for a list.
+//! The rules of typing are the collector's (mapstructure's): strict, except that an expanded value is text
+//! for a field of text, that floats are truncated for integers, and that a text is split at commas for a
+//! list.
 
 mod access;
 mod error;

@@ -1,8 +1,8 @@
 //! A whole configuration: its components as sections, its pipelines as lists of ids, all with places.
 //!
-//! [`load`] reads sources, merges them, expands `${...}` and checks the structure in the collector's words. What the
-//! components' types are and whether their keys are right is judged above. Faults of one stage are reported together;
-//! a later stage does not run over the ruins of an earlier one.
+//! [`load`] reads sources, merges them, expands `${...}` and checks the structure in the collector's words.
+//! What the components' types are and whether their keys are right is judged above. Faults of one stage are
+//! reported together; a later stage does not run over the ruins of an earlier one.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -59,11 +59,11 @@ pub struct Pipeline {
     pub exporters: Vec<(ComponentId, Place)>,
 }
 
-/// Loads a configuration from sources given as (name, text), the later laid over the earlier, and gives it with
-/// warnings.
+/// Loads a configuration from sources given as (name, text), the later laid over the earlier, and gives it
+/// with warnings.
 ///
-/// The name is what messages show; one that begins with `yaml:` or is `--set` (see [`crate::set_source`]) has `::` in
-/// keys mean maps in maps. Errors: all faults of the stage that found any.
+/// The name is what messages show; one that begins with `yaml:` or is `--set` (see [`crate::set_source`]) has
+/// `::` in keys mean maps in maps. Errors: all faults of the stage that found any.
 pub fn load(
     sources: &[(impl AsRef<str>, impl AsRef<str>)],
     providers: &dyn Provider,

@@ -1,9 +1,9 @@
 //! A component's part of the configuration, taken apart block by block.
 //!
-//! Shared blocks (queue, retry, client) lie flat beside a component's own keys. So each owner takes the keys of its
-//! struct out of the section, and the component parses what is left, which refuses every key that nobody took. A
-//! section keeps the whole tree for messages: a fault can be laid at a key before and after it was taken. A key that
-//! two blocks share goes to the first taker.
+//! Shared blocks (queue, retry, client) lie flat beside a component's own keys. So each owner takes the keys
+//! of its struct out of the section, and the component parses what is left, which refuses every key that
+//! nobody took. A section keeps the whole tree for messages: a fault can be laid at a key before and after it
+//! was taken. A key that two blocks share goes to the first taker.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -143,8 +143,8 @@ impl Section {
         )
     }
 
-    /// A fault at a key of this section (dotted path below it, or empty for the section itself). Works before and
-    /// after the key was taken.
+    /// A fault at a key of this section (dotted path below it, or empty for the section itself). Works before
+    /// and after the key was taken.
     pub fn fault(&self, key: &str, message: impl Into<String>) -> Diags {
         self.diag(key, message).into()
     }
@@ -268,7 +268,8 @@ impl fmt::Debug for Section {
 // --- A section as a field of a struct ---
 
 thread_local! {
-    /// serde's data model has no place for a tree; the deserializer leaves it here for the visitor that it calls next.
+    /// serde's data model has no place for a tree; the deserializer leaves it here for the visitor that it
+    /// calls next.
     static HANDED_OVER: RefCell<Option<Section>> = const { RefCell::new(None) };
 }
 
