@@ -12,6 +12,8 @@ pub mod otlp;
 pub mod payload;
 pub mod scan;
 mod split;
+#[cfg(any(test, feature = "test-kit"))]
+pub mod test_kit;
 mod validate;
 pub mod varint;
 pub mod view;
@@ -22,3 +24,6 @@ pub use normal::normalize;
 pub use payload::{Chunk, Context, Encoding, Origin, Payload, Shape, Signal, Twin};
 pub use split::{Cut, count_items, split, split_chunk};
 pub use validate::{Limits, validate};
+
+#[cfg(test)]
+mod oracle;

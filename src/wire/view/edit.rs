@@ -14,8 +14,6 @@ impl View<'_> {
         let (val_off, val_len) = self.store_value(value);
         let at = self.materialise(n) + i;
         let attr = &mut self.s.edited[at];
-        // What it was besides key and value is gone with the old value.
-        attr.key_len = attr.key_len() as u32;
         (attr.val_off, attr.val_len) = (val_off, val_len);
     }
 
@@ -67,7 +65,6 @@ impl View<'_> {
             Some(i) => {
                 let at = self.materialise(to) + i;
                 let attr = &mut self.s.edited[at];
-                attr.key_len = attr.key_len() as u32;
                 (attr.val_off, attr.val_len) = (val_off, val_len);
             }
             None => self.append(to, key, val_off, val_len),

@@ -40,15 +40,15 @@ pub(super) fn build(
 }
 
 impl Scratch {
-    /// Where an original entry lies, tag included.
-    pub(super) fn entry_range(&self, attr: &Attr) -> Range<usize> {
-        if attr.key_len & IRREGULAR != 0
-            && let Ok(i) = self.odd.binary_search_by_key(&attr.key_off, |o| o.key_off)
-        {
-            return self.odd[i].start as usize..self.odd[i].end as usize;
+    /// Where an entry lies, tag included, if key and value are those of one original entry.
+    pub(super) fn entry_range(&self, attr: &Attr) -> Option<Range<usize>> {
+        if attr.key_len & IRREGULAR == 0 {
+            let end = (attr.val_off + attr.val_len) as usize;
+            return Some(regular_start(attr)?..end);
         }
-        let end = (attr.val_off + attr.val_len) as usize;
-        regular_start(attr).unwrap_or(end)..end
+        let i = self.odd.binary_search_by_key(&attr.key_off, |o| o.key_off).ok()?;
+        let odd = &self.odd[i];
+        (odd.val_off == attr.val_off).then_some(odd.start as usize..odd.end as usize)
     }
 }
 
@@ -316,6 +316,7 @@ fn entry(buf: &[u8], field: &Field, s: &mut Scratch) -> Result<(), Malformed> {
         s.odd.push(Odd {
             start: field.start as u32,
             key_off: attr.key_off,
+            val_off: attr.val_off,
             end: field.end as u32,
         });
     }

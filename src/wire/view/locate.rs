@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::{NONE, NodeId, View};
+use super::{Attr, NONE, NodeId, View};
 use crate::field::Fields;
+use crate::otlp::{self, Role};
 
 /// A part of a node, as it was in the original bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub enum Part {
     AttrKey(usize),
     /// Value of the `i`-th attribute, its headers included.
     AttrValue(usize),
-    /// Body of a log record.
+    /// Body of a log record, its header included.
     Body,
     /// Another field of the node's message, by number.
     Field(u32),
@@ -38,10 +39,10 @@ impl View<'_> {
             return None;
         }
         let attrs = &self.s.attrs[node.attrs as usize..(node.attrs + node.attrs_len) as usize];
-        let next = attrs.partition_point(|a| self.s.entry_range(a).start <= offset);
+        let next = attrs.partition_point(|a| self.entry_range(a).start <= offset);
         if let Some(i) = next.checked_sub(1) {
             let attr = &attrs[i];
-            if self.s.entry_range(attr).contains(&offset) {
+            if self.entry_range(attr).contains(&offset) {
                 let key = attr.key_off as usize..attr.key_off as usize + attr.key_len();
                 let value_first = attr.val_off < attr.key_off;
                 let in_key = if value_first {
@@ -58,9 +59,6 @@ impl View<'_> {
                     },
                 ));
             }
-        }
-        if node.body != NONE && (node.body..node.body + node.body_len).contains(&at) {
-            return Some((n, Part::Body));
         }
         self.locate_field(n, offset)
     }
@@ -119,6 +117,22 @@ impl View<'_> {
         Fields::new(&self.bytes[..end], start)
             .map_while(Result::ok)
             .find(|f| f.end > offset)
-            .map(|f| (n, Part::Field(f.number)))
+            .map(|f| {
+                let row = otlp::node(self.signal, self.kind(n)).field(f.number);
+                let is_body = row.is_some_and(|row| row.role == Role::Body);
+                (
+                    n,
+                    if is_body {
+                        Part::Body
+                    } else {
+                        Part::Field(f.number)
+                    },
+                )
+            })
+    }
+
+    /// Where an entry of the original index lies. Such an entry is always found.
+    fn entry_range(&self, attr: &Attr) -> Range<usize> {
+        self.s.entry_range(attr).unwrap_or_default()
     }
 }

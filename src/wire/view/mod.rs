@@ -100,7 +100,7 @@ pub enum Finished {
 
 /// No offset, no index.
 const NONE: u32 = u32::MAX;
-/// In `Attr::key_len`: the entry does not lie in the bytes the way we would write it; see `Odd`.
+/// In `Attr::key_len`: the key's entry does not lie in the bytes the way we would write it; see `Odd`.
 const IRREGULAR: u32 = 1 << 31;
 /// Longest payload that the index takes, in bytes; leaves room for edits below 2^32.
 pub const BYTES_MAX: usize = 1 << 30;
@@ -129,6 +129,8 @@ struct Odd {
     start: u32,
     /// Its key's offset: finds it.
     key_off: u32,
+    /// Its value's offset: an entry with this key and another value was written to.
+    val_off: u32,
     end: u32,
 }
 

@@ -4,8 +4,7 @@
 //! range to leave out and bytes to put there); patches of untouched parts do not exist, and one forward pass of copies
 //! applies them.
 
-use super::index::regular_start;
-use super::{Attr, Depth, FieldEdit, Finished, IRREGULAR, Kind, NONE, Node, NodeId, Scratch, View};
+use super::{Attr, Depth, FieldEdit, Finished, Kind, NONE, Node, NodeId, Scratch, View};
 use crate::field::{Fields, LEN};
 use crate::otlp::{self, Role};
 use crate::{split, varint};
@@ -313,16 +312,18 @@ impl Splice<'_> {
     }
 
     fn raw(&self, attr: &Attr) -> (usize, usize) {
-        let range = self.s.entry_range(attr);
+        // Entries of the original index are always found.
+        let range = self.s.entry_range(attr).unwrap_or_default();
         (range.start, range.end)
     }
 
     /// Appends an entry to the arena: as it came, if it is as it came.
     fn encode(&mut self, tag: u8, attr: &Attr) {
-        if self.is_original(attr) && (attr.key_len & IRREGULAR != 0 || regular_start(attr).is_some()) {
-            let (start, end) = self.raw(attr);
-            self.s.arena.extend_from_slice(&self.bytes[start..end]);
-            return;
+        if self.is_original(attr) {
+            if let Some(range) = self.s.entry_range(attr) {
+                self.s.arena.extend_from_slice(&self.bytes[range]);
+                return;
+            }
         }
         let (key_len, val_len) = (attr.key_len(), attr.val_len as usize);
         let len = 2 + varint::len(key_len as u64) + key_len + varint::len(val_len as u64) + val_len;

@@ -1,0 +1,7 @@
+//! What this crate does to bytes, compared with the same on prost types.
+
+mod naive;
+mod normal;
+mod split;
+mod validate;
+mod view;
