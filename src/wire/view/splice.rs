@@ -319,11 +319,11 @@ impl Splice<'_> {
 
     /// Appends an entry to the arena: as it came, if it is as it came.
     fn encode(&mut self, tag: u8, attr: &Attr) {
-        if self.is_original(attr) {
-            if let Some(range) = self.s.entry_range(attr) {
-                self.s.arena.extend_from_slice(&self.bytes[range]);
-                return;
-            }
+        if self.is_original(attr)
+            && let Some(range) = self.s.entry_range(attr)
+        {
+            self.s.arena.extend_from_slice(&self.bytes[range]);
+            return;
         }
         let (key_len, val_len) = (attr.key_len(), attr.val_len as usize);
         let len = 2 + varint::len(key_len as u64) + key_len + varint::len(val_len as u64) + val_len;
