@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use wire::Payload;
+use wire::{Payload, Signal};
 
 use crate::error::{Code, StatusDetails};
 
@@ -38,6 +38,24 @@ impl Outcome {
     /// Everything was taken.
     pub fn all() -> Outcome {
         Outcome::default()
+    }
+
+    /// What a peer's partial success comes to, said in the log as the collector says it; a message without a count is
+    /// a warning and nothing more.
+    pub fn of_partial(component: &str, signal: Signal, items: u64, message: String) -> Outcome {
+        if items == 0 && message.is_empty() {
+            return Outcome::all();
+        }
+        let kind = signal.items_name();
+        tracing::warn!(component, message, dropped = items, kind, "Partial success response");
+        let rejected = Rejection {
+            rule: "rejected_by_peer".into(),
+            items,
+            message,
+        };
+        Outcome {
+            rejected: if items > 0 { vec![rejected] } else { Vec::new() },
+        }
     }
 
     /// Items rejected by all rules together.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use net::client::CallError;
 pub use net::grpc::Code;
 use wire::Payload;
 
@@ -52,6 +53,49 @@ impl ExportError {
         }
     }
 
+    /// What a gRPC peer's status, or the lack of one, means for the batch, by OTLP's rules.
+    pub fn from_call(error: CallError) -> ExportError {
+        match error {
+            CallError::Transport(source) => ExportError::retry(source),
+            CallError::Status(status) => {
+                let source = format!("{}: {}", status.code, status.message).into();
+                let after = status.retry_after;
+                match status.code {
+                    Code::UNAUTHENTICATED | Code::PERMISSION_DENIED => ExportError::Unauthorized { source },
+                    code if code.is_retryable(after.is_some()) => ExportError::Retry {
+                        after: after.filter(|d| !d.is_zero()),
+                        remaining: None,
+                        source,
+                    },
+                    // Without a hint it is what servers say to a message over their limit, or over a quota.
+                    Code::RESOURCE_EXHAUSTED if speaks_of_size(&status.message) => {
+                        ExportError::TooLarge { source }
+                    }
+                    code => ExportError::Rejected { code, source },
+                }
+            }
+        }
+    }
+
+    /// What an HTTP status other than 2xx means for the batch. `after` is the answer's `Retry-After`, which counts for
+    /// 429 and 503; `source` says the rest.
+    pub fn from_http(status: u16, after: Option<Duration>, source: impl Into<BoxError>) -> ExportError {
+        let source = source.into();
+        match status {
+            401 | 403 => ExportError::Unauthorized { source },
+            413 => ExportError::TooLarge { source },
+            429 | 502..=504 => ExportError::Retry {
+                after: after.filter(|d| matches!(status, 429 | 503) && !d.is_zero()),
+                remaining: None,
+                source,
+            },
+            status => ExportError::Rejected {
+                code: Code::from_http(status),
+                source,
+            },
+        }
+    }
+
     /// Why, for the log.
     pub fn source(&self) -> &BoxError {
         match self {
@@ -61,6 +105,12 @@ impl ExportError {
             | ExportError::Unauthorized { source } => source,
         }
     }
+}
+
+fn speaks_of_size(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    let words = ["larger than", "too large", "too big", "exceeds", "message length", "message size"];
+    words.iter().any(|words| message.contains(words))
 }
 
 impl fmt::Display for ExportError {
@@ -122,5 +172,67 @@ impl From<&ExportError> for Refusal {
                 }),
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use net::grpc::Status;
+
+    use super::*;
+
+    fn name(error: &ExportError) -> String {
+        match error {
+            ExportError::Retry { after, .. } => format!("retry {:?}", after.map(|d| d.as_millis())),
+            ExportError::TooLarge { .. } => "too large".into(),
+            ExportError::Rejected { code, .. } => format!("rejected {code}"),
+            ExportError::Unauthorized { .. } => "unauthorized".into(),
+        }
+    }
+
+    #[test]
+    fn classifies_grpc_answers() {
+        let check = |code: u8, message: &str, after_ms: Option<u64>, expected: &str| {
+            let mut status = Status::new(Code(code), message);
+            status.retry_after = after_ms.map(Duration::from_millis);
+            let error = ExportError::from_call(CallError::Status(status));
+            assert_eq!(name(&error), expected, "{code} {message}");
+        };
+        for code in [1, 4, 10, 11, 14, 15] {
+            check(code, "x", None, "retry None");
+            check(code, "x", Some(500), "retry Some(500)");
+            check(code, "x", Some(0), "retry None");
+        }
+        check(8, "quota", None, "rejected RESOURCE_EXHAUSTED");
+        check(8, "quota", Some(2000), "retry Some(2000)");
+        check(8, "grpc: received message larger than max (5 vs. 4)", None, "too large");
+        check(16, "", None, "unauthorized");
+        check(7, "", None, "unauthorized");
+        check(3, "", None, "rejected INVALID_ARGUMENT");
+        check(12, "", None, "rejected UNIMPLEMENTED");
+        check(13, "", None, "rejected INTERNAL");
+        check(2, "", None, "rejected UNKNOWN");
+        let broken = ExportError::from_call(CallError::Transport("reset".into()));
+        assert_eq!(name(&broken), "retry None");
+    }
+
+    #[test]
+    fn classifies_http_answers() {
+        let check = |status: u16, after: Option<u64>, expected: &str| {
+            let error = ExportError::from_http(status, after.map(Duration::from_secs), "x");
+            assert_eq!(name(&error), expected, "{status}");
+        };
+        check(429, Some(3), "retry Some(3000)");
+        check(503, Some(3), "retry Some(3000)");
+        check(503, Some(0), "retry None");
+        check(502, Some(3), "retry None");
+        check(504, None, "retry None");
+        check(413, None, "too large");
+        check(401, None, "unauthorized");
+        check(403, None, "unauthorized");
+        check(400, Some(3), "rejected INVALID_ARGUMENT");
+        check(404, None, "rejected UNIMPLEMENTED");
+        check(500, None, "rejected UNKNOWN");
+        check(302, None, "rejected UNKNOWN");
     }
 }

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use config::Section;
-use wire::{Chunk, Payload, Signal};
+use wire::{Chunk, Encoding, Payload, Signal};
 
 use crate::{BoxFuture, BuildContext, ExportError, Fault, Host, Outcome, Refusal, Stability};
 
@@ -47,6 +48,22 @@ pub trait Push: Send + Sync {
     fn stop(&self) -> BoxFuture<'_, ()> {
         crate::ready(())
     }
+}
+
+/// A batch compressed into one member: as it came in where nobody touched it, else anew.
+///
+/// `level` as in [`net::compression::encode`]. Large batches are compressed on a blocking thread.
+pub async fn compressed(batch: &Payload, encoding: Encoding, level: i32) -> Result<Bytes, ExportError> {
+    const INLINE_BYTES_MAX: usize = 1 << 20;
+    if let Some(twin) = batch.twin(encoding) {
+        return Ok(twin.clone());
+    }
+    let chunks: Vec<Bytes> = batch.chunks.iter().map(|c| c.bytes.clone()).collect();
+    if batch.len() <= INLINE_BYTES_MAX {
+        return Ok(net::compression::encode(encoding, level, &chunks));
+    }
+    let work = tokio::task::spawn_blocking(move || net::compression::encode(encoding, level, &chunks));
+    work.await.map_err(ExportError::retry)
 }
 
 /// Gathers chunks into objects of its own (the archive).

@@ -54,6 +54,14 @@ pub struct BuildInfo {
     pub version: &'static str,
 }
 
+impl BuildInfo {
+    /// What our clients call themselves: `Weir/0.1.0 (linux/x86_64)`.
+    pub fn user_agent(&self) -> String {
+        let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+        format!("Weir/{} ({os}/{arch})", self.version)
+    }
+}
+
 /// How far a component can be relied on, in otelcol's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stability {

@@ -21,7 +21,7 @@ pub mod receiver;
 pub use connector::ConnectorFactory;
 pub use consumer::{BoxFuture, Consumer, Outcome, Refusal, Rejection, ready};
 pub use error::{BoxError, Code, ExportError, Fault, StatusDetails};
-pub use exporter::{Collect, Exporter, ExporterFactory, Harness, Push, Receipt};
+pub use exporter::{Collect, Exporter, ExporterFactory, Harness, Push, Receipt, compressed};
 pub use extension::{Event, Extension, ExtensionFactory};
 pub use host::{BuildContext, BuildInfo, Host, Stability, Status, Stop};
 pub use memory::{Class, Memory, Reservation};

@@ -1,0 +1,107 @@
+//! Exporter `otlp_grpc` (alias `otlp`): OTLP over gRPC.
+//!
+//! In: every signal. Out: one unary call a batch, its chunks one after another as they lie in memory, or compressed
+//! into one member; a body that came in with the same compression and was not touched goes out as it came. Keys,
+//! defaults and classification of errors are otelcol's (v0.159). Delivery: at least once (harness).
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use codec::otlp_response::Partial;
+use component::prelude::*;
+use http::uri::PathAndQuery;
+use net::client::GrpcClient;
+use net::{Compression, GrpcClientConfig};
+use wire::Encoding;
+
+/// This exporter type.
+pub(crate) static FACTORY: ExporterFactory = ExporterFactory {
+    kind: "otlp_grpc",
+    aliases: &["otlp"],
+    signals: &[
+        (Signal::Traces, Stability::Alpha),
+        (Signal::Metrics, Stability::Alpha),
+        (Signal::Logs, Stability::Alpha),
+        (Signal::Profiles, Stability::Development),
+    ],
+    // Peers refuse messages above 4 MiB unless told otherwise.
+    harness: Harness {
+        batch_bytes_max: Some(4 << 20),
+        ..Harness::QUEUE_RETRY_TIMEOUT
+    },
+    build: |section, cx| Ok(Exporter::Push(Arc::new(OtlpGrpc::build(section, cx)?))),
+};
+
+const PATHS: [&str; 4] = [
+    "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
+];
+
+struct OtlpGrpc {
+    id: String,
+    config: GrpcClientConfig,
+    agent: String,
+    compression: Option<(&'static str, Encoding)>,
+    client: OnceLock<GrpcClient>,
+}
+
+impl OtlpGrpc {
+    fn build(section: Section, cx: &BuildContext) -> Result<OtlpGrpc, Fault> {
+        let config: GrpcClientConfig = section.parse_valid()?;
+        let compression = config.compression.unwrap_or(Compression::Gzip);
+        Ok(OtlpGrpc {
+            id: cx.id.to_string(),
+            agent: cx.info.user_agent(),
+            compression: compression.grpc().map_err(Fault::World)?,
+            config,
+            client: OnceLock::new(),
+        })
+    }
+}
+
+impl Push for OtlpGrpc {
+    fn start<'a>(&'a self, _: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
+        let made = GrpcClient::new(&self.config, &self.agent);
+        let made = made.map_err(|e| Fault::World(format!("exporter {}: {e}", self.id)));
+        ready(made.map(|client| {
+            let _ = self.client.set(client);
+        }))
+    }
+
+    fn export<'a>(&'a self, batch: &'a Payload) -> BoxFuture<'a, Result<Outcome, ExportError>> {
+        Box::pin(async move {
+            let client = self
+                .client
+                .get()
+                .ok_or_else(|| ExportError::retry("not started"))?;
+            let path = PathAndQuery::from_static(PATHS[batch.signal.index()]);
+            let reply = match self.compression {
+                None => {
+                    let chunks: Vec<Bytes> = batch.chunks.iter().map(|c| c.bytes.clone()).collect();
+                    client.unary(&path, None, &chunks).await
+                }
+                Some((token, encoding)) => {
+                    let body = compressed(batch, encoding, 0).await?;
+                    client.unary(&path, Some(token), &[body]).await
+                }
+            };
+            let reply = reply.map_err(ExportError::from_call)?;
+            // The batch was taken; an answer that cannot be read changes nothing about that.
+            let partial = Partial::decode(&reply.message).unwrap_or_else(|e| Partial {
+                rejected: 0,
+                message: format!("the answer could not be read: {e}"),
+            });
+            Ok(Outcome::of_partial(
+                &self.id,
+                batch.signal,
+                partial.rejected,
+                partial.message,
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
