@@ -47,7 +47,13 @@ impl Outcome {
             return Outcome::all();
         }
         let kind = signal.items_name();
-        tracing::warn!(component, message, dropped = items, kind, "Partial success response");
+        tracing::warn!(
+            component,
+            message,
+            dropped = items,
+            kind,
+            "Partial success response"
+        );
         let rejected = Rejection {
             rule: "rejected_by_peer".into(),
             items,

@@ -109,7 +109,14 @@ impl ExportError {
 
 fn speaks_of_size(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
-    let words = ["larger than", "too large", "too big", "exceeds", "message length", "message size"];
+    let words = [
+        "larger than",
+        "too large",
+        "too big",
+        "exceeds",
+        "message length",
+        "message size",
+    ];
     words.iter().any(|words| message.contains(words))
 }
 
@@ -205,7 +212,12 @@ mod tests {
         }
         check(8, "quota", None, "rejected RESOURCE_EXHAUSTED");
         check(8, "quota", Some(2000), "retry Some(2000)");
-        check(8, "grpc: received message larger than max (5 vs. 4)", None, "too large");
+        check(
+            8,
+            "grpc: received message larger than max (5 vs. 4)",
+            None,
+            "too large",
+        );
         check(16, "", None, "unauthorized");
         check(7, "", None, "unauthorized");
         check(3, "", None, "rejected INVALID_ARGUMENT");

@@ -17,6 +17,8 @@ pub mod memory;
 pub mod prelude;
 pub mod processor;
 pub mod receiver;
+#[cfg(feature = "test-kit")]
+pub mod test_kit;
 
 pub use connector::ConnectorFactory;
 pub use consumer::{BoxFuture, Consumer, Outcome, Refusal, Rejection, ready};

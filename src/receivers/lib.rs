@@ -1,6 +1,13 @@
-//! Where data comes in.
+//! Receivers: they listen, turn a protocol into payloads, and answer in its words.
 
+pub mod nop;
 mod otlp;
 
+use component::ReceiverFactory;
+
 /// Every receiver type.
-pub static ALL: &[&component::ReceiverFactory] = &[&otlp::FACTORY];
+#[rustfmt::skip]
+pub static ALL: &[&ReceiverFactory] = &[
+    &nop::FACTORY,
+    &otlp::FACTORY,
+];

@@ -390,14 +390,16 @@ fn plain(text: &str, out: &mut String) {
     }
 }
 
-/// Counters by hash of level and message. Two messages that share one are limited together: rare, and bounded.
-struct Sampler {
+/// Limits equal lines. Counters are found by a hash of level and message: two messages that share one are limited
+/// together, which is rare, and memory is bounded.
+#[derive(Debug)]
+pub struct Sampler {
     sampling: Sampling,
     slots: Vec<Slot>,
     hasher: BuildHasherDefault<DefaultHasher>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Slot {
     /// Milliseconds since 1970 at which counting starts again.
     reset_at: AtomicU64,
@@ -407,7 +409,8 @@ struct Slot {
 const SLOTS: usize = 4096;
 
 impl Sampler {
-    fn new(sampling: Sampling) -> Sampler {
+    /// With all counters at zero.
+    pub fn new(sampling: Sampling) -> Sampler {
         Sampler {
             sampling,
             slots: (0..SLOTS).map(|_| Slot::default()).collect(),
@@ -415,7 +418,8 @@ impl Sampler {
         }
     }
 
-    fn admits(&self, level: &Level, message: &str, now: SystemTime) -> bool {
+    /// Counts a line, and says whether it is to be written.
+    pub fn admits(&self, level: &Level, message: &str, now: SystemTime) -> bool {
         let Sampling {
             tick,
             initial,

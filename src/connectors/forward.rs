@@ -1,0 +1,48 @@
+//! Connector `forward`: hands on what comes, to join or to fan out pipelines of one signal. No keys.
+
+use component::prelude::*;
+
+/// `forward`.
+pub static FACTORY: ConnectorFactory = ConnectorFactory {
+    kind: "forward",
+    aliases: &[],
+    signals: &[
+        (Signal::Traces, Signal::Traces, Stability::Beta),
+        (Signal::Metrics, Signal::Metrics, Stability::Beta),
+        (Signal::Logs, Signal::Logs, Stability::Beta),
+        (Signal::Profiles, Signal::Profiles, Stability::Alpha),
+    ],
+    hold: Hold::PassThrough,
+    // Nothing to add: whoever calls us calls the next one, and gets its answer.
+    build: |section, _, next| {
+        section.parse::<Config>()?;
+        Ok(next)
+    },
+};
+
+/// `forward` has no keys.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {}
+
+#[cfg(test)]
+mod tests {
+    use component::test_kit::{Sink, context, section};
+
+    use super::*;
+
+    component::component_tests!(FACTORY);
+
+    #[test]
+    fn is_its_next() {
+        let next: Arc<dyn Consumer> = Arc::new(Sink::default());
+        let built = (FACTORY.build)(section("{}"), &context("forward"), next.clone()).unwrap();
+        assert!(Arc::ptr_eq(&built, &next));
+    }
+
+    #[test]
+    fn keeps_the_signal() {
+        assert!(FACTORY.signals.iter().all(|(from, to, _)| from == to));
+        assert_eq!(FACTORY.signals.len(), Signal::ALL.len());
+    }
+}
