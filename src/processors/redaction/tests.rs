@@ -113,13 +113,14 @@ fn values_are_masked_where_they_match() {
         "{a: abc, b: bac, c: abcx}",
         r#"{a: "****", b: "b****c", c: "****", redaction.masked.keys: "a,b,c", redaction.masked.count: 3}"#,
     );
-    let later = "{allow_all_keys: true, blocked_values: ['tok-[a-z]+', '4f|900'], hash_function: md5}";
+    // A hash may hold what a later pattern looks for.
+    let later = "{allow_all_keys: true, blocked_values: ['tok-[a-z]+', 'e64'], hash_function: md5}";
+    let once = md5_hex("tok-x");
+    let twice = once.replace("e64", &md5_hex("e64"));
     check(
         later,
-        "{a: none, b: '900'}",
-        "{a: none, b: '1e8b9c6a1f3f3bd7bd9ad1d1e9a6f9a0'}"
-            .replace("1e8b9c6a1f3f3bd7bd9ad1d1e9a6f9a0", &md5_hex("900"))
-            .as_str(),
+        "{a: none, b: 'tok-x'}",
+        &format!("{{a: none, b: '{twice}'}}"),
     );
     check(
         "{allow_all_keys: true, blocked_values: ['\\*\\*\\*\\*'], summary: info}",
