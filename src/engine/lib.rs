@@ -6,3 +6,6 @@
 
 pub mod harness;
 pub mod pipeline;
+
+#[cfg(test)]
+mod test_kit;

@@ -49,7 +49,7 @@ struct TimeoutBlock {
     timeout: Option<config::Duration>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 struct RetryBlock {
     retry_on_failure: Retry,
@@ -104,14 +104,6 @@ struct Batch {
 #[serde(default, deny_unknown_fields)]
 struct Partition {
     metadata_keys: Vec<String>,
-}
-
-impl Default for RetryBlock {
-    fn default() -> RetryBlock {
-        RetryBlock {
-            retry_on_failure: Retry::default(),
-        }
-    }
 }
 
 impl Default for Retry {

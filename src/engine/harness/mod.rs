@@ -11,7 +11,7 @@ mod batch;
 mod cut;
 pub(crate) mod queue;
 pub(crate) mod retry;
-mod send;
+pub(crate) mod send;
 pub(crate) mod tally;
 pub(crate) mod verdict;
 pub(crate) mod wait;

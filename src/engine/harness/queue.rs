@@ -550,11 +550,10 @@ impl Hub {
                 .map(|o| o.begin().then(|| o.clone()))
                 .collect();
             if begun.iter().any(Option::is_none) {
-                let left = begun.clone();
                 let owners = batch.owners.clone();
                 batch.extract(|ticket| {
                     let at = owners.iter().position(|o| std::ptr::eq(&**o, ticket));
-                    at.is_some_and(|at| left[at].is_none())
+                    at.is_some_and(|at| begun[at].is_none())
                 });
             }
             begun.into_iter().flatten().collect()
@@ -785,11 +784,7 @@ impl Hub {
                 st.line_up(at);
             }
         }
-        if phase == Phase::Draining {
-            self.pump(&mut st, now);
-        } else if phase == Phase::Closing && st.partitions.iter().flatten().any(|p| !p.ready.is_empty()) {
-            self.pump(&mut st, now);
-        }
+        self.pump(&mut st, now);
     }
 
     /// Sends everything once more, and returns when that is done or `deadline` has come. What is left then is booked

@@ -174,14 +174,15 @@ impl Sender {
     }
 
     fn report(&self, result: &Attempt) {
-        let denied = matches!(result, Err(ExportError::Unauthorized { .. }));
-        if denied == self.unauthorized.load(Relaxed) || self.unauthorized.swap(denied, Relaxed) == denied {
+        // Any other answer leaves open whether we may send.
+        let (denied, status) = match result {
+            Err(ExportError::Unauthorized { source }) => (true, Status::Permanent(source.to_string())),
+            Ok(_) if self.unauthorized.load(Relaxed) => (false, Status::Ok),
+            _ => return,
+        };
+        if self.unauthorized.swap(denied, Relaxed) == denied {
             return;
         }
-        let status = match result {
-            Err(error) => Status::Permanent(error.source().to_string()),
-            Ok(_) => Status::Ok,
-        };
         if let Some(host) = self.host.get() {
             host.report(&self.id, status);
         }
@@ -238,8 +239,8 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// A future whose panic is an answer.
-struct CatchPanic<F>(F);
+/// A future whose panic is an answer: `None`.
+pub(crate) struct CatchPanic<F>(pub(crate) F);
 
 impl<F: Future + Unpin> Future for CatchPanic<F> {
     type Output = Option<F::Output>;

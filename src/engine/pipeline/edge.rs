@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use component::{Consumer, Outcome, Refusal};
+use component::{Code, Consumer, Outcome, Refusal, StatusDetails};
 use telemetry::{Column, Ledger, Node, Place, Row};
 use wire::{Payload, Signal};
 
 use crate::harness::Entry;
 use crate::harness::queue::Room;
+use crate::harness::send::CatchPanic;
 use crate::harness::tally::Tally;
 use crate::harness::verdict::Refused;
 
@@ -34,7 +35,10 @@ impl Target {
 
     pub(crate) async fn call(&self, payload: Payload, room: Option<Room>) -> Result<Outcome, Refused> {
         match self {
-            Target::Consumer(next) => next.consume(payload).await.map_err(Refused::from),
+            Target::Consumer(next) => match CatchPanic(next.consume(payload)).await {
+                Some(result) => result.map_err(Refused::from),
+                None => Err(panicked().into()),
+            },
             Target::Entry(entry) => entry.offer(payload, room).await,
         }
     }
@@ -60,7 +64,7 @@ impl Edge {
     }
 
     /// Puts something else behind the edge; for a reload.
-    #[cfg_attr(not(test), expect(dead_code, reason = "reload is not built yet"))]
+    #[allow(dead_code, reason = "reload is not built yet")]
     pub(crate) fn swap(&self, target: Target) {
         self.target.store(Arc::new(target));
     }
@@ -83,4 +87,13 @@ impl Edge {
         refused.add(&self.row, Column::Refused);
         moved.add(&self.row, Column::Duplicates);
     }
+}
+
+/// A gate or node panicked: this payload's alone, siblings go on.
+pub(crate) fn panicked() -> Refusal {
+    let details = StatusDetails {
+        message: "a processor panicked".into(),
+        retry_after: None,
+    };
+    Refusal::Status(Code::INTERNAL, Box::new(details))
 }

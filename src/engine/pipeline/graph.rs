@@ -24,6 +24,8 @@ use super::segment::Segment;
 use super::{GraphContext, GraphSpec, PipelineSpec};
 use crate::harness::{Harness, PipelineBatch, Settings};
 
+type MakeNode = Box<dyn FnOnce(Arc<dyn Consumer>) -> Arc<dyn HoldingNode> + Send>;
+
 /// Everything that lives, in the order in which it is drained.
 pub(crate) struct Built {
     pub(crate) plan: Plan,
@@ -268,12 +270,8 @@ fn find_cycle(
             .map(|p| format!(" -> processor \"{p}\" in pipeline \"{}\"", pipeline.id))
             .collect();
         way.push((hop.clone(), between));
-        let next = pipeline
-            .exporters
-            .iter()
-            .flat_map(|id| hops(spec, id))
-            .filter(|h| h.from == pipeline.signal);
-        for next in next.collect::<Vec<_>>() {
+        let behind = pipeline.exporters.iter().flat_map(|id| hops(spec, id));
+        for next in behind.filter(|h| h.from == pipeline.signal) {
             if let Some(cycle) = find_cycle(spec, next, way, done) {
                 return Some(cycle);
             }
@@ -524,7 +522,7 @@ impl<'a> Construction<'a> {
         &mut self,
         spec: &PipelineSpec,
         id: &ComponentId,
-        make: Box<dyn FnOnce(Arc<dyn Consumer>) -> Arc<dyn HoldingNode> + Send>,
+        make: MakeNode,
         here: (&Node, &Node),
         part: Arc<dyn Consumer>,
         plan: &mut plan::Pipeline,

@@ -4,8 +4,8 @@
 //! can be started, explained ([`Graph::plan`]) and drained.
 
 mod drain;
-mod edge;
-mod fanout;
+pub(crate) mod edge;
+pub(crate) mod fanout;
 mod graph;
 mod line;
 mod plan;

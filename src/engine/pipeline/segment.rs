@@ -9,12 +9,13 @@ use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use component::{Code, Depth, Drops, Refusal, SegmentCx, StatusDetails, Touches, Tree};
+use component::{Depth, Drops, Refusal, SegmentCx, Touches, Tree};
 use telemetry::Counter;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use wire::view::{Finished, Scratch, View};
 use wire::{Chunk, Payload};
 
+use super::edge::panicked;
 use crate::harness::tally::Tally;
 
 /// Above this many encoded bytes (about 100 µs of work) other tasks of this worker are moved away first.
@@ -79,11 +80,7 @@ impl Segment {
             // It may have been left half written.
             SCRATCH.with(|scratch| scratch.take());
             self.panics.add(1);
-            let details = StatusDetails {
-                message: "a processor panicked".into(),
-                retry_after: None,
-            };
-            Err(Refusal::Status(Code::INTERNAL, Box::new(details)))
+            Err(panicked())
         })
     }
 
