@@ -124,6 +124,9 @@ fn floors(tree: &Tree) -> Vec<String> {
             ));
         }
         for (line, dependency) in dependencies(manifest) {
+            if is_for_tests_only(manifest, dependency) {
+                continue;
+            }
             if let Some(reason) = forbidden(noun, dependency) {
                 complaints.push(format!("{manifest_path}:{line}: {reason}"));
             }
@@ -275,6 +278,13 @@ fn dependencies(manifest: &str) -> Vec<(usize, &str)> {
     found
 }
 
+/// An optional crate that only the feature `test-kit` brings in: what other crates' tests share.
+fn is_for_tests_only(manifest: &str, dependency: &str) -> bool {
+    let switch = format!("\"dep:{dependency}\"");
+    let mut switches = manifest.lines().filter(|line| line.contains(&switch)).peekable();
+    switches.peek().is_some() && switches.all(|line| line.starts_with("test-kit = ["))
+}
+
 /// Paths in `[workspace] members`.
 fn members(manifest: &str) -> Vec<&str> {
     manifest
@@ -381,6 +391,26 @@ mod tests {
         check(
             &[("src/processors/Cargo.toml", &table)],
             &["src/processors/Cargo.toml:1: processors may not import engine"],
+        );
+    }
+
+    #[test]
+    fn a_test_kit_may_bring_its_own_crates_but_not_for_everybody() {
+        let wire = |features: &str| {
+            format!(
+                "[features]\n{features}[dependencies]\nprost = {{ workspace = true, optional = true }}\n{LINTS}"
+            )
+        };
+        check(
+            &[("src/wire/Cargo.toml", &wire("test-kit = [\"dep:prost\"]\n"))],
+            &[],
+        );
+        check(
+            &[(
+                "src/wire/Cargo.toml",
+                &wire("test-kit = [\"dep:prost\"]\nfast = [\"dep:prost\"]\n"),
+            )],
+            &["src/wire/Cargo.toml:5: wire must not know prost"],
         );
     }
 
