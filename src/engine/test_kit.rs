@@ -108,11 +108,13 @@ pub(crate) enum Act {
     Panic,
 }
 
+type Rule = Box<dyn Fn(&Payload) -> Act + Send>;
+
 /// Does as told, then takes everything; remembers what it saw and what it took.
 #[derive(Default)]
 pub(crate) struct Script {
     acts: Mutex<VecDeque<Act>>,
-    rule: Mutex<Option<Box<dyn Fn(&Payload) -> Act + Send>>>,
+    rule: Mutex<Option<Rule>>,
     pub(crate) seen: Mutex<Vec<Seen>>,
     pub(crate) taken: Mutex<Vec<u64>>,
     pub(crate) stopped: AtomicU64,
@@ -123,7 +125,6 @@ pub(crate) struct Script {
 pub(crate) struct Seen {
     pub(crate) at: Instant,
     pub(crate) items: usize,
-    pub(crate) chunks: usize,
     pub(crate) payload: Payload,
 }
 
@@ -150,7 +151,6 @@ impl Script {
         self.seen.lock().push(Seen {
             at: Instant::now(),
             items: payload.items,
-            chunks: payload.chunks.len(),
             payload: payload.clone(),
         });
         assert_eq!(payload.items, records(payload).len(), "items are counted right");

@@ -388,3 +388,166 @@ fn parse_sizer(text: &str) -> Result<Sizer, String> {
         other => Err(format!("invalid sizer: {other:?}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(yaml: &str, offer: &Harness) -> Result<Settings, Vec<String>> {
+        let mut section = Section::from_yaml(yaml).expect("YAML");
+        let settings = Settings::take(&mut section, offer);
+        settings.map_err(|diags| diags.0.into_iter().map(|d| d.message).collect())
+    }
+
+    fn queue(yaml: &str) -> Option<QueueSettings> {
+        take(yaml, &Harness::QUEUE_RETRY_TIMEOUT).expect("valid").queue
+    }
+
+    #[test]
+    fn defaults_match_otelcol() {
+        let settings = take("{}", &Harness::QUEUE_RETRY_TIMEOUT).expect("valid");
+        let expected = Settings {
+            timeout: Some(Duration::from_secs(5)),
+            retry: Some(RetrySettings {
+                initial: Duration::from_secs(5),
+                randomization: 0.5,
+                multiplier: 1.5,
+                max: Duration::from_secs(30),
+                elapsed_max: Some(Duration::from_secs(300)),
+            }),
+            queue: Some(QueueSettings {
+                consumers: 10,
+                size: 1000,
+                sizer: Sizer::Requests,
+                block: false,
+                wait_for_result: false,
+                batch: None,
+            }),
+            bytes_max: None,
+        };
+        assert_eq!(settings, expected);
+        let offered = take("{}", &Harness::QUEUE_OFFERED).expect("valid");
+        assert_eq!(offered, Settings::default());
+    }
+
+    #[test]
+    fn switches_have_three_states() {
+        let check = |yaml, expected| assert_eq!(queue(yaml).is_some(), expected, "{yaml}");
+        check("sending_queue:", true);
+        check("sending_queue: {enabled: false}", false);
+        check("sending_queue: {queue_size: 5}", true);
+        let offered = |yaml| {
+            take(yaml, &Harness::QUEUE_OFFERED)
+                .expect("valid")
+                .queue
+                .is_some()
+        };
+        assert!(offered("sending_queue:"));
+        assert!(offered("sending_queue: {queue_size: 5}"));
+        assert!(!offered("sending_queue: {enabled: false}"));
+        let retry = |yaml| take(yaml, &Harness::QUEUE_RETRY_TIMEOUT).expect("valid").retry;
+        assert!(retry("retry_on_failure: {enabled: false}").is_none());
+        assert_eq!(
+            retry("retry_on_failure: {max_elapsed_time: 0s}")
+                .expect("on")
+                .elapsed_max,
+            None
+        );
+        assert_eq!(
+            take("timeout: 0s", &Harness::QUEUE_RETRY_TIMEOUT)
+                .expect("valid")
+                .timeout,
+            None
+        );
+        let batch = |yaml| queue(yaml).and_then(|q| q.batch);
+        assert_eq!(batch("sending_queue: {}"), None);
+        for yaml in ["sending_queue: {batch: }", "sending_queue: {batch: {}}"] {
+            let policy = batch(yaml).expect("on");
+            assert_eq!(
+                (policy.items_min, policy.items_max, policy.bytes_min),
+                (8192, None, None)
+            );
+            assert_eq!(policy.timeout, Duration::from_millis(200));
+        }
+        let policy =
+            batch("sending_queue: {sizer: bytes, queue_size: 9000, batch: {max_size: 9000}}").expect("on");
+        assert_eq!(
+            (policy.items_min, policy.bytes_min, policy.bytes_max),
+            (usize::MAX, Some(8192), Some(9000))
+        );
+    }
+
+    #[test]
+    fn blocks_that_are_not_offered_stay_in_the_section() {
+        let mut section = Section::from_yaml("{timeout: 1s, sending_queue: {}, path: x}").expect("YAML");
+        Settings::take(&mut section, &Harness::QUEUE_OFFERED).expect("valid");
+        assert_eq!(section.keys().collect::<Vec<_>>(), ["timeout", "path"]);
+    }
+
+    #[test]
+    fn faults_are_the_collectors_and_all_at_once() {
+        let check = |yaml: &str, expected: &[&str]| {
+            let faults = take(yaml, &Harness::QUEUE_RETRY_TIMEOUT).expect_err(yaml);
+            assert_eq!(faults.len(), expected.len(), "{yaml}: {faults:?}");
+            for (fault, expected) in faults.iter().zip(expected) {
+                assert!(
+                    fault.contains(expected),
+                    "{yaml}: {fault:?} does not say {expected:?}"
+                );
+            }
+        };
+        check(
+            "sending_queue: {num_consumers: 0}",
+            &["`num_consumers` must be positive"],
+        );
+        check(
+            "sending_queue: {num_consumers: -1, queue_size: 0, sizer: kilos}",
+            &[
+                "`num_consumers` must be positive",
+                "`queue_size` must be positive",
+                "invalid sizer: \"kilos\"",
+            ],
+        );
+        check(
+            "sending_queue: {storage: file_storage}",
+            &["storage is not supported yet: comes with the journal"],
+        );
+        check(
+            "sending_queue: {sizer: requests, batch: }",
+            &["`batch` supports only `items` or `bytes` sizer, found \"requests\""],
+        );
+        check(
+            "sending_queue: {batch: {min_size: 10, max_size: 5}}",
+            &["must be greater or equal to `min_size`"],
+        );
+        check(
+            "sending_queue: {sizer: items, queue_size: 10, batch: }",
+            &["must be less than or equal to `queue_size`"],
+        );
+        check(
+            "sending_queue: {batch: {flush_timeout: 0s}}",
+            &["`flush_timeout` must be positive"],
+        );
+        check(
+            "sending_queue: {batch: {partition: {metadata_keys: [A, a]}}}",
+            &["duplicate entry in metadata_keys: \"a\" (case-insensitive)"],
+        );
+        check(
+            "retry_on_failure: {enabled: false, randomization_factor: 2, multiplier: -1}",
+            &[
+                "'randomization_factor' must be within [0, 1]",
+                "'multiplier' must be non-negative",
+            ],
+        );
+        check(
+            "retry_on_failure: {max_elapsed_time: 10s}",
+            &["'max_elapsed_time' must not be less than 'max_interval'"],
+        );
+        check("timeout: -5s", &["non-negative"]);
+        check("sending_queue: {blocking: true}", &["blocking"]);
+        check(
+            "{retry_on_failure: {multiplier: -1}, sending_queue: {queue_size: 0}}",
+            &["multiplier", "queue_size"],
+        );
+    }
+}

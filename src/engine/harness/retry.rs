@@ -185,7 +185,7 @@ mod tests {
     async fn the_far_sides_wish_is_a_lower_bound() {
         let now = Instant::now();
         let hint = |s| Trouble::Unwell(Some(Duration::from_secs(s)));
-        let mut check = |trouble, expected| {
+        let check = |trouble, expected| {
             let next = Backoff::default().next(Some(&settings()), trouble, now, 0.5);
             assert_eq!(next, expected);
         };

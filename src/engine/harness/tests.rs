@@ -635,7 +635,7 @@ async fn a_caller_cut_across_batches_hears_once_and_what_moved_is_booked() {
 async fn one_tenants_trouble_does_not_slow_the_others() {
     let mut settings = queued(1000);
     settings.queue.as_mut().expect("on").consumers = 2;
-    let is_bad = |p: &wire::Payload| p.chunks[0].origin.tenant.as_deref() == Some("bad");
+    let is_bad = |p: &Payload| p.chunks[0].origin.tenant.as_deref() == Some("bad");
     let script = Script::by(move |p| {
         if is_bad(p) {
             Act::RetryAfter(S(60))
@@ -663,7 +663,7 @@ async fn one_tenants_trouble_does_not_slow_the_others() {
         .cx
         .telemetry
         .ledger
-        .row(telemetry::Place::Node(Node::Exporter("out".into())), Signal::Logs);
+        .row(Place::Node(Node::Exporter("out".into())), Signal::Logs);
     for (tenant, totals) in by_tenant.by_tenant() {
         match tenant.as_deref() {
             Some("good") => assert_eq!(totals.get(Column::Out), 50),

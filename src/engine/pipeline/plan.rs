@@ -122,11 +122,13 @@ impl End {
             lines.push(queue_words(queue));
         }
         if let Some(policy) = policy {
-            let from = match (own, batch) {
-                (None, Some(batch)) => format!(", from {}", batch.processor),
-                _ => String::new(),
-            };
-            lines.push(batch_words(policy, settings.bytes_max, settings.queue.is_none()) + &from);
+            let by = batch.filter(|_| own.is_none()).map(|b| b.processor.as_str());
+            lines.push(batch_words(
+                policy,
+                by,
+                settings.bytes_max,
+                settings.queue.is_none(),
+            ));
         } else if let Some(max) = settings.bytes_max {
             lines.push(format!("cut at {}", bytes(max)));
         }
@@ -152,7 +154,7 @@ impl End {
     pub(crate) fn connector(name: &str, to: Signal, batch: Option<&PipelineBatch>) -> End {
         let mut lines = Vec::new();
         if let Some(batch) = batch {
-            lines.push(batch_words(&batch.policy, None, true) + &format!(", from {}", batch.processor));
+            lines.push(batch_words(&batch.policy, Some(&batch.processor), None, true));
         }
         lines.push(format!(
             "acknowledged when the {} pipelines behind it have answered",
@@ -223,11 +225,11 @@ fn queue_words(queue: &QueueSettings) -> String {
     )
 }
 
-fn batch_words(policy: &FlushPolicy, exporter_max: Option<usize>, holds: bool) -> String {
+fn batch_words(policy: &FlushPolicy, by: Option<&str>, exporter_max: Option<usize>, holds: bool) -> String {
+    let mut text = by.map_or_else(|| "gathered:".into(), |by| format!("gathered by {by}:"));
     if policy.timeout.is_zero() {
-        return "batch: timeout 0, sent as they come".into();
+        return text + " timeout 0, sent as they come";
     }
-    let mut text = String::from("batch:");
     if policy.items_min < usize::MAX {
         let _ = write!(text, " {} items or", policy.items_min);
     }
