@@ -22,6 +22,8 @@ pub(crate) struct Tree {
 pub(crate) struct File {
     pub(crate) path: String,
     pub(crate) text: String,
+    /// Whether it holds tests and nothing else.
+    pub(crate) is_test: bool,
 }
 
 /// Names of folders (`.git` may also be a file) that hold nothing of ours.
@@ -57,12 +59,20 @@ impl Tree {
                         files.push(File {
                             path: below.to_string_lossy().replace('\\', "/"),
                             text,
+                            is_test: false,
                         });
                     }
                 }
             }
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
+        let tests: Vec<String> = files.iter().flat_map(test_modules).collect();
+        for file in &mut files {
+            file.is_test = tests.iter().any(|test| {
+                let rest = file.path.strip_prefix(test.as_str());
+                rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+            });
+        }
         Tree {
             root: root.to_path_buf(),
             files,
@@ -106,15 +116,36 @@ impl Tree {
     }
 }
 
-/// The lines of a Rust file that are not its tests: files named `tests.rs` have none, others end at the test module
-/// (house style puts it last). Numbered from 1.
+/// Paths, without `.rs`, of the modules that a Rust file declares for tests only.
+fn test_modules(file: &File) -> Vec<String> {
+    let Some((folder, name)) = file
+        .path
+        .rsplit_once('/')
+        .filter(|(_, name)| name.ends_with(".rs"))
+    else {
+        return Vec::new();
+    };
+    let below = match name {
+        "mod.rs" | "lib.rs" | "main.rs" => folder.to_owned(),
+        _ => file.path.trim_end_matches(".rs").to_owned(),
+    };
+    let lines: Vec<&str> = file.text.lines().collect();
+    lines
+        .windows(2)
+        .filter(|pair| pair[0] == "#[cfg(test)]")
+        .filter_map(|pair| pair[1].strip_prefix("mod ")?.strip_suffix(';'))
+        .map(|module| format!("{below}/{module}"))
+        .collect()
+}
+
+/// The lines of a Rust file that are not its tests: modules declared for tests have none, others end at the test
+/// module (house style puts it last). Numbered from 1.
 pub(crate) fn code_lines(file: &File) -> impl Iterator<Item = (usize, &str)> {
-    let is_test_file = file.path.ends_with("/tests.rs") || file.path.contains("/tests/");
-    let mut in_tests = is_test_file;
+    let mut in_tests = file.is_test;
     let mut pending = false;
     file.text.lines().enumerate().filter_map(move |(n, line)| {
         if !in_tests {
-            if pending && line.starts_with("mod ") {
+            if pending && line.starts_with("mod ") && !line.ends_with(';') {
                 in_tests = true;
             }
             pending = line == "#[cfg(test)]" || (pending && line.starts_with("#["));
@@ -143,16 +174,43 @@ pub(crate) fn assert_tidy(complaints: &[String]) {
 
 #[test]
 fn code_lines_end_where_the_tests_begin() {
-    let file = File {
-        path: "src/wire/a.rs".to_owned(),
-        text: "fn a() {}\n#[cfg(test)]\nfn only_for_tests() {}\n#[cfg(test)]\n#[allow(x)]\nmod tests {\n    fn b() {}\n}\n"
-            .to_owned(),
-    };
-    let lines: Vec<usize> = code_lines(&file).map(|(n, _)| n).collect();
+    let text = "fn a() {}\n#[cfg(test)]\nfn only_for_tests() {}\n#[cfg(test)]\n#[allow(x)]\nmod tests {\n    fn b() {}\n}\n";
+    let dir = model(&[("src/wire/a.rs", text)]);
+    let tree = Tree::at(dir.path());
+    let lines: Vec<usize> = code_lines(&tree.files()[0]).map(|(n, _)| n).collect();
     assert_eq!(lines, [1, 2, 3, 4, 5]);
-    let tests = File {
-        path: "src/wire/view/tests.rs".to_owned(),
-        text: "fn c() {}\n".to_owned(),
-    };
-    assert_eq!(code_lines(&tests).count(), 0);
+}
+
+#[test]
+fn modules_declared_for_tests_have_no_code_lines() {
+    let dir = model(&[
+        (
+            "src/wire/lib.rs",
+            "mod view;\n#[cfg(test)]\nmod tests;\nmod split;\n",
+        ),
+        ("src/wire/tests.rs", "fn a() {}\n"),
+        ("src/wire/split.rs", "#[cfg(test)]\nmod random;\n"),
+        ("src/wire/split/random.rs", "fn b() {}\n"),
+        ("src/wire/view/mod.rs", "#[cfg(test)]\nmod oracle;\n"),
+        ("src/wire/view/oracle/mod.rs", "fn c() {}\n"),
+        ("src/wire/oracle.rs", "fn d() {}\n"),
+    ]);
+    let tree = Tree::at(dir.path());
+    let code: Vec<(&str, usize)> = tree
+        .files()
+        .iter()
+        .map(|f| (f.path.as_str(), code_lines(f).count()))
+        .collect();
+    assert_eq!(
+        code,
+        [
+            ("src/wire/lib.rs", 4),
+            ("src/wire/oracle.rs", 1),
+            ("src/wire/split.rs", 2),
+            ("src/wire/split/random.rs", 0),
+            ("src/wire/tests.rs", 0),
+            ("src/wire/view/mod.rs", 2),
+            ("src/wire/view/oracle/mod.rs", 0),
+        ]
+    );
 }

@@ -186,6 +186,7 @@ mod tests {
         let dir = model(&[
             ("src/wire/a.rs", &"// line\n".repeat(FILE_LINES_MAX + 1)),
             ("src/wire/b.rs", &"// line\n".repeat(FILE_LINES_LONG + 1)),
+            ("src/wire/lib.rs", "#[cfg(test)]\nmod tests;\n"),
             ("src/wire/tests.rs", &"// line\n".repeat(FILE_LINES_MAX + 1)),
             ("src/codec/proto/c.rs", &"// line\n".repeat(FILE_LINES_MAX + 1)),
         ]);
