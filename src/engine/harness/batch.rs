@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use component::{FlushPolicy, Refusal, Rejection};
-use telemetry::{Column, Counter, Histogram};
+use telemetry::{Column, Counter, Gauge, Histogram};
 use tokio::time::Instant;
 use wire::{Chunk, Context, Payload, Signal};
 
@@ -39,6 +39,7 @@ pub(crate) struct ProcessorMetrics {
     pub(crate) by_timeout: Counter,
     pub(crate) items: Histogram,
     pub(crate) bytes: Histogram,
+    pub(crate) combinations: Gauge,
 }
 
 impl Policy {
@@ -47,6 +48,13 @@ impl Policy {
         self.flush
             .as_ref()
             .filter(|f| signal != Signal::Profiles && !f.timeout.is_zero())
+    }
+
+    /// A combination of metadata values came or went.
+    pub(crate) fn count_partitions(&self, more: i64) {
+        if let Some(metrics) = &self.processor {
+            metrics.combinations.add(more);
+        }
     }
 
     /// The cut for batches of this policy: its own words, else the exporter's.

@@ -249,7 +249,11 @@ impl Harness {
             by_timeout: metrics.counter("otelcol_processor_batch_timeout_trigger_send", labels()),
             items: metrics.histogram("otelcol_processor_batch_batch_send_size", labels()),
             bytes: metrics.histogram("otelcol_processor_batch_batch_send_size_bytes", labels()),
+            combinations: metrics.gauge("otelcol_processor_batch_metadata_cardinality", labels()),
         };
+        if flush.metadata_keys.is_empty() {
+            processor.combinations.set(1); // as the collector counts it
+        }
         hub.add_policy(|index| Policy {
             index,
             flush: Some(flush),

@@ -521,6 +521,7 @@ impl Hub {
             Some((_, batch)) if draining => partition.ready.push_back(batch),
             Some((delay, batch)) => {
                 partition.parked += 1;
+                self.sender.in_flight.add(1);
                 let due = now + delay;
                 st.parked_count += 1;
                 let number = st.parked_count;
@@ -924,6 +925,7 @@ impl State {
             }
         };
         self.keys.insert(key, at);
+        policy.count_partitions(1);
         Ok(at)
     }
 
@@ -940,6 +942,7 @@ impl State {
             });
             if old && let Some(key) = self.partitions[at].take().and_then(|p| p.key) {
                 self.keys.remove(&key);
+                policy.count_partitions(-1);
                 self.free.push(at);
             }
         }
@@ -962,6 +965,7 @@ impl State {
             .as_mut()
             .expect("a partition with a parked batch is kept");
         partition.parked -= 1;
+        batch.sender.in_flight.add(-1);
         partition.ready.push_back(batch);
         self.line_up(at);
     }

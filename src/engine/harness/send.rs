@@ -169,6 +169,7 @@ impl Sender {
 
     /// False if the harness closes meanwhile.
     async fn sleep(&self, delay: Duration) -> bool {
+        let _guard = InFlight::new(&self.in_flight);
         let mut stop = self.stop.clone();
         tokio::time::timeout(delay, stop.stopped()).await.is_err()
     }

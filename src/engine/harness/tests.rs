@@ -585,6 +585,29 @@ async fn a_batch_goes_early_when_callers_wait_and_nothing_more_comes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_that_would_be_gone_before_the_retry_is_told_at_once() {
+    let settings = Settings {
+        retry: Some(retry(S(1))),
+        ..direct()
+    };
+    let rig = Rig::with_batch(Script::new([Act::Retry]), settings, pipeline_batch(6, None));
+    let start = Instant::now();
+    let hasty = rig.spawn(with_deadline(logs(3), MS(500))).await;
+    let patient = rig.spawn(with_deadline(logs(3), S(60))).await;
+    assert!(
+        hasty
+            .await
+            .expect("no panic")
+            .expect_err("too late for it")
+            .is_retryable()
+    );
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(patient.await.expect("no panic"), Ok(Outcome::all()));
+    assert_eq!(rig.script.sizes(), [6, 3]);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_caller_of_a_batch_is_answered_for_its_own_part() {
     let bad = logs(2);
     let name = records(&bad)[0];

@@ -11,6 +11,7 @@ use component::{Code, Consumer, Outcome, Refusal, StatusDetails};
 use telemetry::{Column, Ledger, Node, Place, Row};
 use wire::{Payload, Signal};
 
+use super::line::Line;
 use crate::harness::Entry;
 use crate::harness::queue::Room;
 use crate::harness::send::CatchPanic;
@@ -19,28 +20,33 @@ use crate::harness::verdict::Refused;
 
 /// What stands at the far end.
 pub(crate) enum Target {
-    /// A pipeline or a connector.
+    /// A pipeline.
+    Line(Arc<Line>),
+    /// A connector or a node.
     Consumer(Arc<dyn Consumer>),
     /// An exporter with its harness, or the batcher before a connector.
     Entry(Entry),
 }
 
 impl Target {
+    /// Whether it would be taken, as far as that can be known before anything moves: gates and queues say so.
     pub(crate) async fn reserve(&self, payload: &Payload) -> Result<Option<Room>, Refusal> {
         match self {
+            Target::Line(line) => line.admit(payload).map(|()| None),
             Target::Consumer(_) => Ok(None),
             Target::Entry(entry) => entry.reserve(payload).await,
         }
     }
 
+    /// Gives it the payload that [`Target::reserve`] was asked about.
     pub(crate) async fn call(&self, payload: Payload, room: Option<Room>) -> Result<Outcome, Refused> {
-        match self {
-            Target::Consumer(next) => match CatchPanic(next.consume(payload)).await {
-                Some(result) => result.map_err(Refused::from),
-                None => Err(panicked().into()),
-            },
-            Target::Entry(entry) => entry.offer(payload, room).await,
-        }
+        let answer = match self {
+            Target::Line(line) => line.run(payload),
+            Target::Consumer(next) => next.consume(payload),
+            Target::Entry(entry) => return entry.offer(payload, room).await,
+        };
+        let caught = CatchPanic(answer).await;
+        caught.unwrap_or_else(|| Err(panicked())).map_err(Refused::from)
     }
 }
 

@@ -1,7 +1,7 @@
 //! One payload to several edges at once, and one answer for all of them.
 //!
-//! First every queue among the branches is asked for room, so that "full" is said before anything has moved. Then all
-//! branches run at the same time in the caller's task, the first one polled first; a single branch costs nothing extra.
+//! First every branch is asked (a pipeline's gates, an exporter's queue), so that "busy" is said before anything has
+//! moved. Then all branches run at the same time in the caller's task, the first one polled first; a single branch costs nothing extra.
 //! All branches are required. The joint answer:
 //!
 //! - all accept: accepted, with the rejections of the branch that rejected most;

@@ -335,7 +335,7 @@ struct Construction<'a> {
     processors: Vec<Option<Vec<(ComponentId, Processor)>>>,
     exporters: BTreeMap<ComponentId, (Arc<dyn Push>, Settings)>,
     receivers: BTreeMap<ComponentId, Arc<dyn Receiver>>,
-    lines: Vec<Option<Arc<dyn Consumer>>>,
+    lines: Vec<Option<Arc<Line>>>,
     hops: BTreeMap<Hop, Arc<dyn Consumer>>,
     harnesses: BTreeMap<(ComponentId, Signal), Arc<Harness>>,
     holders: Vec<Holder>,
@@ -404,7 +404,7 @@ impl<'a> Construction<'a> {
         for at in 0..self.spec.pipelines.len() {
             let pipeline = &self.spec.pipelines[at];
             if pipeline.signal == signal && pipeline.receivers.contains(id) {
-                let target = Target::Consumer(self.line(at));
+                let target = Target::Line(self.line(at));
                 let to = Node::Pipeline(pipeline.id.to_string());
                 edges.push(Edge::new(
                     &self.cx.telemetry.ledger,
@@ -419,7 +419,7 @@ impl<'a> Construction<'a> {
     }
 
     /// The pipeline as a consumer, built with what is behind it.
-    fn line(&mut self, at: usize) -> Arc<dyn Consumer> {
+    fn line(&mut self, at: usize) -> Arc<Line> {
         if let Some(line) = &self.lines[at] {
             return line.clone();
         }
@@ -475,7 +475,7 @@ impl<'a> Construction<'a> {
         stages: Vec<(ComponentId, Processor)>,
         behind: Fanout,
         plan: &mut plan::Pipeline,
-    ) -> Arc<dyn Consumer> {
+    ) -> Arc<Line> {
         let (mut gates, mut trees, mut rows, mut ids) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (id, stage) in stages.into_iter().rev() {
             let node = Node::Processor {
@@ -524,7 +524,7 @@ impl<'a> Construction<'a> {
         id: &ComponentId,
         make: MakeNode,
         here: (&Node, &Node),
-        part: Arc<dyn Consumer>,
+        part: Arc<Line>,
         plan: &mut plan::Pipeline,
     ) -> Fanout {
         let (ledger, signal) = (&self.cx.telemetry.ledger, spec.signal);
@@ -533,13 +533,7 @@ impl<'a> Construction<'a> {
             id: id.to_string(),
         };
         let row = self.row(node.clone(), signal);
-        let out = Edge::new(
-            ledger,
-            node.clone(),
-            here.1.clone(),
-            signal,
-            Target::Consumer(part),
-        );
+        let out = Edge::new(ledger, node.clone(), here.1.clone(), signal, Target::Line(part));
         let made = make(Arc::new(GivesOut {
             row: row.clone(),
             next: Fanout::new(vec![out]),

@@ -1,15 +1,17 @@
 //! One pipeline, or the part of it between two nodes: gates, then a segment, then what comes behind.
 //!
-//! Gates come before the segment whatever their order in the configuration, as they look at sizes and metadata only
-//! and must refuse before work is spent. Everything is booked once what is behind has answered: a refused payload
+//! Gates come before the segment whatever their order in the configuration, as they look at sizes and metadata only;
+//! a fan-out asks those of all its pipelines before it gives the payload to any. Everything is booked once what is behind has answered: a refused payload
 //! leaves no trace but on the edges.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use component::{BoxFuture, Consumer, Gate, Node as HoldingNode, Outcome, Refusal};
 use telemetry::{Column, Row};
 use wire::Payload;
 
+use super::edge::panicked;
 use super::fanout::Fanout;
 use super::segment::{Dropped, Segment};
 use crate::harness::tally::Tally;
@@ -22,13 +24,17 @@ pub(crate) struct Line {
     pub(crate) next: Fanout,
 }
 
-impl Consumer for Line {
-    fn consume(&self, payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
+impl Line {
+    /// Asks the gates, before anything has moved.
+    pub(crate) fn admit(&self, payload: &Payload) -> Result<(), Refusal> {
+        let ask = || self.gates.iter().try_for_each(|(gate, _)| gate.admit(payload));
+        std::panic::catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| Err(panicked()))
+    }
+
+    /// Takes a payload that was admitted.
+    pub(crate) fn run(&self, payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
         Box::pin(async move {
             let tally = Tally::of(&payload);
-            for (gate, _) in &self.gates {
-                gate.admit(&payload)?;
-            }
             let mut dropped = Vec::new();
             let payload = match &self.segment {
                 Some((segment, _)) => segment.run(payload, &mut dropped)?,
@@ -43,9 +49,7 @@ impl Consumer for Line {
             Ok(outcome)
         })
     }
-}
 
-impl Line {
     fn book(&self, came: Tally, dropped: &[Dropped]) {
         came.add(&self.row, Column::In);
         for (_, row) in &self.gates {

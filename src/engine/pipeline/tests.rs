@@ -563,6 +563,18 @@ async fn a_full_queue_says_so_before_any_branch_has_moved() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_gate_of_one_pipeline_speaks_before_another_has_the_payload() {
+    let text = "in = {}\nout/a = {}\nout/b = {}\ngate = {busy: true}\nlogs/1: in | | out/a\nlogs/2: in | gate | out/b";
+    let world = World::start(text, &[]).await;
+    assert_eq!(
+        world.send(logs(2)).await,
+        Err(Refusal::Busy { retry_after: None })
+    );
+    assert!(world.script("out/a").sizes().is_empty());
+    world.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn rejections_of_branches_do_not_add_up() {
     let world = World::start(
         TWO,
