@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ::http::{HeaderMap, Request};
 use bytes::Bytes;
-use component::host::Status as ComponentStatus;
+use component::test_kit::Lonely;
 use net::compression::{Encoding, encode};
 use net::grpc::{self, prefix};
 use telemetry::{Place, Telemetry};
@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::*;
+
+component::component_tests!(FACTORY, "protocols:\n  grpc: {endpoint: '127.0.0.1:0'}");
 
 // --- A pipeline that does as it is told ---
 
@@ -38,20 +40,6 @@ impl Consumer for Pipeline {
             self.verdicts.lock().pop_front().unwrap_or(Ok(Outcome::all()))
         })
     }
-}
-
-struct NoHost;
-
-impl Host for NoHost {
-    fn exporter(&self, id: &ComponentId) -> Result<Arc<dyn Consumer>, Fault> {
-        Err(Fault::World(id.to_string()))
-    }
-
-    fn extension(&self, id: &ComponentId) -> Result<Arc<dyn Extension>, Fault> {
-        Err(Fault::World(id.to_string()))
-    }
-
-    fn report(&self, _: &str, _: ComponentStatus) {}
 }
 
 struct Running {
@@ -84,7 +72,10 @@ async fn start_with(yaml: &str, pipeline: Pipeline, memory: usize) -> Running {
     for signal in [Signal::Logs, Signal::Traces] {
         outputs.set(signal, pipeline.clone());
     }
-    receiver.start(outputs, Arc::new(NoHost)).await.unwrap();
+    receiver
+        .start(outputs, Arc::new(Lonely::default()))
+        .await
+        .unwrap();
     let addresses: Vec<_> = receiver.servers.lock().iter().map(Server::local_addr).collect();
     Running {
         receiver,
@@ -1002,7 +993,7 @@ async fn a_taken_port_is_a_fault_that_names_it() {
     let yaml = format!("{{protocols: {{grpc: {{endpoint: '{}'}}}}}}", running.grpc);
     let second = Otlp::build(Section::from_yaml(&yaml).unwrap(), &context(0)).unwrap();
     let fault = second
-        .start(Outputs::default(), Arc::new(NoHost))
+        .start(Outputs::default(), Arc::new(Lonely::default()))
         .await
         .unwrap_err()
         .to_string();
