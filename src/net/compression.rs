@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::io::{self, Read};
 
 use bytes::Bytes;
-use libdeflater::{CompressionLvl, Compressor, Decompressor};
+use libdeflater::{CompressionError, CompressionLvl, Compressor, Decompressor};
 pub use wire::Encoding;
 
 /// Names that a client may send in `Content-Encoding` and that are understood, without identity.
@@ -183,7 +183,7 @@ fn deflated(
     level: i32,
     input: &[u8],
     bound: fn(&mut Compressor, usize) -> usize,
-    run: fn(&mut Compressor, &[u8], &mut [u8]) -> Result<usize, libdeflater::CompressionError>,
+    run: fn(&mut Compressor, &[u8], &mut [u8]) -> Result<usize, CompressionError>,
 ) -> Bytes {
     // Go's levels: 0 here means "not set", -1 its default of 6, -2 Huffman only.
     let level = match level {

@@ -13,3 +13,6 @@ pub mod server;
 pub mod tls;
 
 pub use blocks::{Compression, GrpcClientConfig, GrpcServerConfig, HttpClientConfig, HttpServerConfig};
+
+#[cfg(test)]
+mod tests;

@@ -176,6 +176,25 @@ impl GrpcClient {
         })))
     }
 
+    /// A plaintext client of fixed addresses: names with two of them are rare on a loopback.
+    #[cfg(test)]
+    pub(crate) fn for_addresses(addresses: &[SocketAddr]) -> GrpcClient {
+        let config = GrpcClientConfig {
+            endpoint: "localhost:1".into(),
+            tls: crate::tls::ClientTls {
+                insecure: true,
+                ..Default::default()
+            },
+            ..GrpcClientConfig::default()
+        };
+        let client = GrpcClient::new(&config, "test").expect("the config is fixed");
+        *client.0.pool.lock() = Pool {
+            slots: addresses.iter().map(|a| Slot::new(Address::Tcp(*a))).collect(),
+            resolved_at: Some(Instant::now()),
+        };
+        client
+    }
+
     /// One call. `encoding` names how `message` is compressed; its parts are one message, sent without copying.
     ///
     /// A call that certainly did not reach the peer (a connection that was closing) is sent again once on another
