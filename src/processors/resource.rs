@@ -77,3 +77,63 @@ impl Tree for Resource {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+    use opentelemetry_proto::tonic::logs::v1::LogRecord;
+    use opentelemetry_proto::tonic::resource::v1::Resource as Message;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::test_kit::{logs, map, run, show};
+
+    fn build(yaml: &str) -> Result<Resource, String> {
+        let section = Section::from_yaml(yaml).map_err(|e| e.to_string())?;
+        let config: Config = section.clone().parse().map_err(|e| e.to_string())?;
+        Resource::new(&config, &section).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn acts_on_resources_alone() {
+        let mut request = logs(LogRecord {
+            attributes: map("{a: 1}"),
+            ..Default::default()
+        });
+        request.resource_logs[0].resource = Some(Message {
+            attributes: map("{a: 1, b: 2}"),
+            ..Default::default()
+        });
+        // A group that names no resource has an empty one, as in the collector.
+        request
+            .resource_logs
+            .push(logs(LogRecord::default()).resource_logs[0].clone());
+        let stage = build(
+            "{attributes: [{key: cluster, value: eu-1, action: upsert}, {key: a, action: delete}, \
+             {key: c, from_attribute: b, action: insert}]}",
+        )
+        .unwrap();
+        let out = run(&stage, Signal::Logs, &request.encode_to_vec());
+        let out = ExportLogsServiceRequest::decode(&out[..]).unwrap();
+        let resource = |i: usize| {
+            let resource = out.resource_logs[i].resource.clone();
+            show(&resource.unwrap_or_default().attributes)
+        };
+        assert_eq!(resource(0), "{cluster:\"eu-1\", b:2, c:2}");
+        assert_eq!(resource(1), "{cluster:\"eu-1\"}");
+        let record = &out.resource_logs[0].scope_logs[0].log_records[0];
+        assert_eq!(show(&record.attributes), "{a:1}");
+    }
+
+    #[test]
+    fn needs_actions() {
+        for (yaml, expected) in [
+            ("{}", "attributes"),
+            ("{attributes: [{key: a, action: insert}]}", "0-th"),
+            ("{actions: []}", "attributes"),
+        ] {
+            let error = build(yaml).err().unwrap();
+            assert!(error.contains(expected), "{yaml}: {error}");
+        }
+    }
+}
