@@ -7,7 +7,7 @@
 
 use crate::field::{self, Field, Fields, Malformed};
 use crate::otlp::{self, Kind, Message, Role, Rule};
-use crate::validate::{Limits, validate};
+use crate::validate::{Limits, short_attribute, validate};
 use crate::view::DEPTH_MAX;
 use crate::{Signal, varint};
 
@@ -34,8 +34,15 @@ fn message(
     out: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
     let plan = Plan::of(table, content)?;
-    for (i, field) in Fields::new(content, 0).enumerate() {
-        let field = field?;
+    let mut pos = 0;
+    while pos < content.len() {
+        if let Some(end) = plain(table, content, pos) {
+            out.extend_from_slice(&content[pos..end]);
+            pos = end;
+            continue;
+        }
+        let field = field::next(content, &mut pos)?;
+        let i = field.start;
         let Some(slot) = table.slot(field.number) else {
             if !drop_unknown {
                 out.extend_from_slice(&content[field.start..field.end]);
@@ -72,33 +79,52 @@ fn message(
     Ok(())
 }
 
-/// Which occurrence of each field counts, by its place among all fields of the message.
+/// The end of the attribute at `pos` if it is of the usual form: nothing in it can be otherwise than canonical.
+#[inline(always)]
+fn plain(table: &'static Message, content: &[u8], pos: usize) -> Option<usize> {
+    if content[pos] == table.attributes_tag() {
+        short_attribute::<false>(content, pos)
+    } else {
+        None
+    }
+}
+
+/// Which occurrence of each field counts, by where it begins.
 struct Plan {
-    first: [usize; 32],
-    last: [usize; 32],
+    first: [usize; FIELDS_MAX],
+    last: [usize; FIELDS_MAX],
     oneof: usize,
     scopes: bool,
 }
 
+/// More fields than any message has.
+const FIELDS_MAX: usize = 18;
+
 impl Plan {
     fn of(table: &'static Message, content: &[u8]) -> Result<Plan, Malformed> {
         let mut plan = Plan {
-            first: [usize::MAX; 32],
-            last: [usize::MAX; 32],
+            first: [usize::MAX; FIELDS_MAX],
+            last: [usize::MAX; FIELDS_MAX],
             oneof: usize::MAX,
             scopes: false,
         };
-        for (i, field) in Fields::new(content, 0).enumerate() {
-            let Some(slot) = table.slot(field?.number) else {
+        let mut pos = 0;
+        while pos < content.len() {
+            if let Some(end) = plain(table, content, pos) {
+                pos = end;
+                continue;
+            }
+            let field = field::next(content, &mut pos)?;
+            let Some(slot) = table.slot(field.number) else {
                 continue;
             };
             if plan.first[slot] == usize::MAX {
-                plan.first[slot] = i;
+                plan.first[slot] = field.start;
             }
-            plan.last[slot] = i;
+            plan.last[slot] = field.start;
             let row = &table.fields[slot];
             if row.rule == Rule::Oneof {
-                plan.oneof = i;
+                plan.oneof = field.start;
             }
             plan.scopes |= row.role == Role::Node(otlp::NodeKind::Scope);
         }

@@ -18,6 +18,7 @@ pub struct Message {
     slots: [u8; SLOTS],
     deprecated: u8,
     attributes_tag: u8,
+    items_tag: u8,
 }
 
 /// One field of a message.
@@ -154,7 +155,9 @@ impl Message {
         let mut slots = [NONE; SLOTS];
         let mut deprecated = NONE;
         let mut attributes_tag = 0;
+        let mut items_tag = 0;
         let mut i = 0;
+        assert!(fields.len() < SLOTS + 1, "normal.rs holds a place for each field");
         while i < fields.len() {
             if fields[i].number == DEPRECATED_SCOPES {
                 deprecated = i as u8;
@@ -165,6 +168,11 @@ impl Message {
                 // All attribute lists have numbers below 16, so the tag is one byte.
                 attributes_tag = (fields[i].number as u8) << 3 | LEN;
             }
+            if let Role::Node(kind) = fields[i].role
+                && kind.is_item()
+            {
+                items_tag = (fields[i].number as u8) << 3 | LEN;
+            }
             i += 1;
         }
         Message {
@@ -174,6 +182,7 @@ impl Message {
             slots,
             deprecated,
             attributes_tag,
+            items_tag,
         }
     }
 
@@ -202,6 +211,12 @@ impl Message {
     /// The field with this role.
     pub fn with_role(&self, role: Role) -> Option<&'static Field> {
         self.fields.iter().find(|f| f.role == role)
+    }
+
+    /// The one tag byte of the list of items; 0 if there is none.
+    #[inline(always)]
+    pub const fn items_tag(&self) -> u8 {
+        self.items_tag
     }
 
     /// The one tag byte of the attribute list; 0 if there is none.

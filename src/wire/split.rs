@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::field::{self, Fields, LEN};
+use crate::field::{self, LEN};
 use crate::otlp::{self, Message, NodeKind, Role, Rule};
 use crate::{Chunk, Payload, Shape, Signal, normalize};
 
@@ -28,7 +28,16 @@ pub fn count_items(signal: Signal, bytes: &[u8]) -> u32 {
 /// Items in the message that begins at `start` and ends with `buf`.
 pub(crate) fn count_below(message: &'static Message, buf: &[u8], start: usize) -> u32 {
     let mut items = 0;
-    for field in Fields::new(buf, start).map_while(Result::ok) {
+    let mut pos = start;
+    while pos < buf.len() {
+        if let Some(end) = plain_item(message, buf, pos) {
+            items += 1;
+            pos = end;
+            continue;
+        }
+        let Ok(field) = field::next(buf, &mut pos) else {
+            break;
+        };
         let Some(row) = message.field(field.number) else {
             continue;
         };
@@ -42,6 +51,15 @@ pub(crate) fn count_below(message: &'static Message, buf: &[u8], start: usize) -
         };
     }
     items
+}
+
+/// The end of the field at `pos` if it is an item with the usual one-byte tag.
+#[inline(always)]
+fn plain_item(message: &'static Message, buf: &[u8], pos: usize) -> Option<usize> {
+    if buf[pos] != message.items_tag() {
+        return None;
+    }
+    field::length(buf, &mut (pos + 1)).ok()
 }
 
 /// Whether there are items somewhere in the field, and only within.
@@ -214,7 +232,17 @@ impl Cutter<'_> {
     /// Walks a message's children. No deeper than group, scope, metric, data, point.
     fn walk(&mut self, message: &'static Message, end: usize, start: usize) {
         let bytes = self.bytes;
-        for field in Fields::new(&bytes[..end], start).map_while(Result::ok) {
+        let buf = &bytes[..end];
+        let mut pos = start;
+        while pos < buf.len() {
+            if let Some(end) = plain_item(message, buf, pos) {
+                self.item(pos, end);
+                pos = end;
+                continue;
+            }
+            let Ok(field) = field::next(buf, &mut pos) else {
+                break;
+            };
             let row = message.field(field.number).filter(|_| field.wire == LEN);
             match row.map(|r| (r.role, r.kind, holds_items(r))) {
                 Some((Role::Node(kind), ..)) if kind.is_item() => self.item(field.start, field.end),
@@ -327,7 +355,17 @@ impl Cutter<'_> {
             return heads;
         }
         let first = self.heads.len();
-        for field in Fields::new(&self.bytes[..frame.end], frame.value).map_while(Result::ok) {
+        let bytes = self.bytes;
+        let buf = &bytes[..frame.end];
+        let mut pos = frame.value;
+        while pos < buf.len() {
+            if let Some(end) = plain_item(frame.is, buf, pos) {
+                pos = end;
+                continue;
+            }
+            let Ok(field) = field::next(buf, &mut pos) else {
+                break;
+            };
             let row = frame.is.field(field.number).filter(|_| field.wire == LEN);
             let child = row.is_some_and(|r| holds_items(r) || matches!(r.role, Role::Node(k) if k.is_item()));
             if child {

@@ -168,7 +168,7 @@ fn is_item(role: Role) -> bool {
 
 /// The end of the attribute at `pos` if it is of the usual form and holds a scalar; else none, and the slow way decides.
 #[inline(always)]
-fn short_attribute<const UTF8: bool>(buf: &[u8], pos: usize) -> Option<usize> {
+pub(crate) fn short_attribute<const UTF8: bool>(buf: &[u8], pos: usize) -> Option<usize> {
     let (key_len, val_len) = short_entry(buf, pos)?;
     let at = pos + 6 + key_len;
     let end = at + val_len;

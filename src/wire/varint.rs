@@ -15,7 +15,15 @@ pub fn read(buf: &[u8], pos: &mut usize) -> Result<u64, Malformed> {
             *pos += 1;
             Ok(u64::from(b))
         }
-        _ => read_long(buf, pos),
+        // Lengths of records: two bytes.
+        Some(&low) => match buf.get(*pos + 1) {
+            Some(&high) if high < 0x80 => {
+                *pos += 2;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
+            }
+            _ => read_long(buf, pos),
+        },
+        None => read_long(buf, pos),
     }
 }
 
