@@ -14,7 +14,7 @@ use mimalloc::MiMalloc;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Counts what is allocated; the benches' global allocator.
-pub struct Counting;
+pub(crate) struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -39,16 +39,16 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// Allocations so far.
-pub fn allocations() -> u64 {
+pub(crate) fn allocations() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
 }
 
 /// splitmix64.
-pub struct Rng(pub u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
     /// The next 64 bits.
-    pub fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -57,7 +57,7 @@ impl Rng {
     }
 
     /// A number below `n`.
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.bits() % n
     }
 
@@ -67,17 +67,17 @@ impl Rng {
 }
 
 /// Requests to measure with, and how many records they hold.
-pub struct Payloads {
+pub(crate) struct Payloads {
     /// Encoded requests.
-    pub requests: Vec<Vec<u8>>,
+    pub(crate) requests: Vec<Vec<u8>>,
     /// Records in all of them.
-    pub records: usize,
+    pub(crate) records: usize,
     /// Bytes of all of them.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// Sixteen requests, generated or read.
-pub fn payloads() -> Payloads {
+pub(crate) fn payloads() -> Payloads {
     let requests: Vec<Vec<u8>> = match std::env::var_os("WEIR_BENCH_PAYLOADS") {
         Some(dir) => {
             let mut files: Vec<_> = std::fs::read_dir(dir)
@@ -124,7 +124,7 @@ fn attribute(number: u32, key: &str, value: wire::view::NewValue<'_>, out: &mut 
 }
 
 /// One `ExportLogsServiceRequest` of mesh access logs.
-pub fn request(seed: u64, records: usize, groups: usize) -> Vec<u8> {
+pub(crate) fn request(seed: u64, records: usize, groups: usize) -> Vec<u8> {
     let rng = &mut Rng(seed ^ 0x5eed);
     let mut out = Vec::new();
     for group in 0..groups {
@@ -154,7 +154,13 @@ pub fn request(seed: u64, records: usize, groups: usize) -> Vec<u8> {
 
 const SERVICES: [&str; 6] = ["checkout", "payments", "catalog", "cart", "frontend", "accounts"];
 const METHODS: [&str; 5] = ["GET", "GET", "POST", "PUT", "DELETE"];
-const PATHS: [&str; 5] = ["/api/v1/orders", "/api/v1/cart/items", "/search", "/healthz", "/api/v1/sessions"];
+const PATHS: [&str; 5] = [
+    "/api/v1/orders",
+    "/api/v1/cart/items",
+    "/search",
+    "/healthz",
+    "/api/v1/sessions",
+];
 const AGENTS: [&str; 4] = [
     "Mozilla/5.0 (Windows NT 10.0) Chrome/126.0",
     "grpc-go/1.65.0",
@@ -166,8 +172,17 @@ fn secret(rng: &mut Rng) -> String {
     match rng.below(4) {
         0 => format!("email=user{}@mail.example.org", rng.below(1000)),
         1 => "card=4111-1111-1111-1111".to_owned(),
-        2 => format!("authorization: Bearer eyJhbGciOiJIUzI1NiJ9.{:x}.{:x}", rng.bits(), rng.bits()),
-        _ => format!("ssn={:03}-{:02}-{:04}", 100 + rng.below(700), 10 + rng.below(89), 1000 + rng.below(8999)),
+        2 => format!(
+            "authorization: Bearer eyJhbGciOiJIUzI1NiJ9.{:x}.{:x}",
+            rng.bits(),
+            rng.bits()
+        ),
+        _ => format!(
+            "ssn={:03}-{:02}-{:04}",
+            100 + rng.below(700),
+            10 + rng.below(89),
+            1000 + rng.below(8999)
+        ),
     }
 }
 
@@ -186,12 +201,17 @@ fn record(rng: &mut Rng, number: u64) -> Vec<u8> {
         write!(path, "?{}", secret(rng)).expect("a String takes all");
     }
     let (bytes_in, bytes_out) = (rng.below(4096) as i64, rng.below(65_536) as i64);
-    let mut body =
-        format!("\"{method} {path} HTTP/2\" {code} - via_upstream {bytes_in} {bytes_out} {took} {took} \"{up}:8080\"");
+    let mut body = format!(
+        "\"{method} {path} HTTP/2\" {code} - via_upstream {bytes_in} {bytes_out} {took} {took} \"{up}:8080\""
+    );
     if dirty && place == 1 {
         write!(body, " {}", secret(rng)).expect("a String takes all");
     }
-    let last = if dirty && place == 2 { secret(rng) } else { down.clone() };
+    let last = if dirty && place == 2 {
+        secret(rng)
+    } else {
+        down.clone()
+    };
     let mut out = vec![0x09];
     out.extend_from_slice(&(1_760_000_000_000_000_000 + number * 1_000_000).to_le_bytes());
     out.extend_from_slice(&[0x10, 9]);
@@ -202,7 +222,14 @@ fn record(rng: &mut Rng, number: u64) -> Vec<u8> {
     let texts = |rng: &mut Rng| {
         let (hi, lo) = (rng.bits(), rng.bits());
         [
-            format!("{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}", hi >> 32, hi >> 16 & 0xffff, hi & 0xfff, lo >> 52, lo >> 16),
+            format!(
+                "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
+                hi >> 32,
+                hi >> 16 & 0xffff,
+                hi & 0xfff,
+                lo >> 52,
+                lo >> 16
+            ),
             format!("{service}:8080"),
             format!("{up}:8080"),
             format!("outbound|8080||{service}"),
@@ -240,32 +267,43 @@ fn record(rng: &mut Rng, number: u64) -> Vec<u8> {
     ] {
         attribute(6, key, value, &mut out);
     }
-    let id: Vec<u8> = [rng.bits(), rng.bits(), rng.bits()].iter().flat_map(|b| b.to_le_bytes()).collect();
+    let id: Vec<u8> = [rng.bits(), rng.bits(), rng.bits()]
+        .iter()
+        .flat_map(|b| b.to_le_bytes())
+        .collect();
     field(9, &id[..16], &mut out);
     field(10, &id[16..], &mut out);
     out
 }
 
 /// One line of the table.
-pub struct Row {
+pub(crate) struct Row {
     /// What was done.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Median over the rounds.
-    pub ns_per_record: f64,
+    pub(crate) ns_per_record: f64,
     /// Allocations of one round, by record.
-    pub allocations_per_record: f64,
+    pub(crate) allocations_per_record: f64,
     /// Input bytes by time.
-    pub gb_per_s: f64,
+    pub(crate) gb_per_s: f64,
 }
 
 /// Whether the command line asks for this row: any argument that is part of its name, or none at all.
 fn wanted(name: &str) -> bool {
-    let mut words = std::env::args().skip(1).filter(|a| !a.starts_with('-')).peekable();
+    let mut words = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .peekable();
     words.peek().is_none() || words.any(|word| name.contains(&word))
 }
 
 /// Adds a row, if it is wanted. Runs `work` once to warm up, then nine rounds; one round goes over all requests as often as takes about 0.1 s.
-pub fn measure(rows: &mut Vec<Row>, name: &'static str, payloads: &Payloads, mut work: impl FnMut(&[u8])) {
+pub(crate) fn measure(
+    rows: &mut Vec<Row>,
+    name: &'static str,
+    payloads: &Payloads,
+    mut work: impl FnMut(&[u8]),
+) {
     if !wanted(name) {
         return;
     }
@@ -279,7 +317,9 @@ pub fn measure(rows: &mut Vec<Row>, name: &'static str, payloads: &Payloads, mut
     let before = allocations();
     pass();
     let allocated = allocations() - before;
-    let mut rounds: Vec<Duration> = (0..9).map(|_| time(&mut || (0..passes).for_each(|_| pass())) / passes).collect();
+    let mut rounds: Vec<Duration> = (0..9)
+        .map(|_| time(&mut || (0..passes).for_each(|_| pass())) / passes)
+        .collect();
     rounds.sort_unstable();
     let ns = rounds[rounds.len() / 2].as_nanos() as f64;
     rows.push(Row {
@@ -303,14 +343,17 @@ fn time(work: &mut dyn FnMut()) -> Duration {
 
 /// Prints rows under a heading.
 #[expect(clippy::print_stdout, reason = "a bench is for reading")]
-pub fn print(payloads: &Payloads, rows: &[Row]) {
+pub(crate) fn print(payloads: &Payloads, rows: &[Row]) {
     println!(
         "{} requests, {} records, {} bytes a record",
         payloads.requests.len(),
         payloads.records,
         payloads.bytes / payloads.records.max(1)
     );
-    println!("{:<34} {:>10} {:>12} {:>8}", "", "ns/record", "allocs/rec", "GB/s");
+    println!(
+        "{:<34} {:>10} {:>12} {:>8}",
+        "", "ns/record", "allocs/rec", "GB/s"
+    );
     for row in rows {
         println!(
             "{:<34} {:>10.1} {:>12.4} {:>8.2}",

@@ -1,8 +1,8 @@
 //! Reading, writing, cutting and joining OTLP bytes, per record; prost beside it for comparison.
 //!
-//! `cargo bench --bench wire`; see `support.rs` for the payload.
+//! `cargo bench -p weir-wire --bench wire [-- ROW...]`; see `support.rs` for the payload.
 
-#![allow(unsafe_code, unused_crate_dependencies)]
+#![allow(unsafe_code, reason = "counting allocations takes an allocator")]
 
 mod support;
 

@@ -19,7 +19,7 @@ proptest! {
         prop_assert_eq!(&normalize(signal, &bytes, true).unwrap(), &bytes);
         let unknown = disguise(signal, &bytes, true, rng);
         let kept = normalize(signal, &unknown, false).unwrap();
-        prop_assert_eq!(Request::decode(signal, &kept).unwrap(), request.clone());
+        prop_assert_eq!(&Request::decode(signal, &kept).unwrap(), &request);
         let dropped = normalize(signal, &unknown, true).unwrap();
         prop_assert_eq!(Request::decode(signal, &dropped).unwrap(), request);
         prop_assert!(!validate(signal, &dropped, &Limits::default()).unwrap().unknown_fields);

@@ -374,8 +374,7 @@ fn an_odd_entry_that_gets_its_own_value_back_is_whole() {
     // Its length is in long form, so the entry does not lie where it would if we had written it.
     let entry = [0x32, 0x88, 0x00, 0x0a, 1, b'k', 0x12, 3, 0x0a, 1, b'v'];
     let other = [0x32, 5, 0x0a, 1, b'j', 0x12, 0];
-    let record = [&entry[..], &other].concat();
-    let mut bytes = record.clone();
+    let mut bytes = [&entry[..], &other].concat();
     for number in [2, 2, 1] {
         let mut out = Vec::new();
         crate::field::write_header(number, bytes.len(), &mut out);

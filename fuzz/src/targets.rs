@@ -1,0 +1,172 @@
+//! The targets. Inputs: one byte for the signal, one for a choice, then the encoded request.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wire::view::{Depth, Finished, NewValue, Scratch, View};
+use wire::{Chunk, Context, Cut, Limits, Payload, Signal};
+
+fn open(input: &[u8]) -> Option<(Signal, u8, &[u8])> {
+    let [signal, choice, bytes @ ..] = input else {
+        return None;
+    };
+    Some((Signal::ALL[*signal as usize % 4], *choice, bytes))
+}
+
+/// What passes the door can be walked by everyone else; what is strict is a part of what is lenient.
+pub fn validate(input: &[u8]) {
+    let Some((signal, choice, bytes)) = open(input) else {
+        return;
+    };
+    let lenient = Limits {
+        depth_max: u32::from(choice),
+        strict_utf8: false,
+    };
+    let strict = Limits {
+        strict_utf8: true,
+        ..lenient
+    };
+    let shape = wire::validate(signal, bytes, &lenient);
+    if let Ok(strict) = wire::validate(signal, bytes, &strict) {
+        assert_eq!(shape, Ok(strict));
+    }
+    match shape {
+        Ok(shape) => {
+            if !shape.non_canonical {
+                assert_eq!(wire::count_items(signal, bytes), shape.items);
+            }
+            let mut scratch = Scratch::default();
+            View::new(&mut scratch, signal, bytes, Depth::All).expect("what is valid can be indexed");
+        }
+        Err(malformed) => {
+            assert!(malformed.position <= bytes.len());
+            wire::count_items(signal, bytes);
+        }
+    }
+}
+
+/// Edits leave something valid, and untouched views leave nothing changed.
+pub fn view(input: &[u8]) {
+    let Some((signal, choice, bytes)) = open(input) else {
+        return;
+    };
+    let valid = wire::validate(signal, bytes, &Limits::default()).is_ok_and(|s| !s.non_canonical);
+    let depth = [Depth::Resource, Depth::Scope, Depth::Record, Depth::All][choice as usize % 4];
+    let mut scratch = Scratch::default();
+    let Ok(mut view) = View::new(&mut scratch, signal, bytes, depth) else {
+        assert!(!valid);
+        return;
+    };
+    let mut rendered = Vec::new();
+    view.locate_range(0..bytes.len(), |_, _| {});
+    let mut state = choice;
+    for n in view.nodes() {
+        rendered.clear();
+        for i in 0..view.attrs(n) {
+            view.value(n, i).as_string(&mut rendered);
+            assert!(view.find(n, view.key(n, i)).is_some_and(|first| first <= i));
+        }
+        if let Some(body) = view.body(n) {
+            body.as_string(&mut rendered);
+        }
+        state = state.wrapping_mul(167).wrapping_add(13);
+        match state >> 4 {
+            0 => view.put(n, b"key", NewValue::Str(&rendered)),
+            1 => view.remove(n, 0),
+            2 => view.retain(n, |key, _| key.len() % 2 == 0),
+            3 => view.set(n, 0, NewValue::Int(-1)),
+            4 => view.copy_value((n, 0), n, b"copy"),
+            5 => view.rename(n, 0, b"name"),
+            6 => view.set_body(n, NewValue::Bool(true)),
+            7 => view.set_text(n, u32::from(state & 15), &rendered),
+            8 => view.set_number(n, u32::from(state & 15), 300),
+            9 => view.remove_node(n),
+            _ => {}
+        }
+    }
+    let edited = view.is_edited();
+    match view.finish() {
+        Finished::Unchanged => assert!(!edited),
+        Finished::Edited { bytes, items } => {
+            assert!(edited);
+            if valid {
+                // Text that was written over an id is the writer's fault.
+                match wire::validate(signal, &bytes, &Limits::default()) {
+                    Ok(shape) => assert_eq!(shape.items, items),
+                    Err(m) => assert!(
+                        matches!(m.reason, wire::Reason::TraceId | wire::Reason::SpanId),
+                        "{m}"
+                    ),
+                }
+            }
+        }
+    }
+}
+
+/// Pieces hold all items, within the limit, and are valid if the whole was.
+pub fn split(input: &[u8]) {
+    let Some((signal, choice, bytes)) = open(input) else {
+        return;
+    };
+    let limit = Cut {
+        items_max: (choice & 1 == 0).then_some(1 + choice as usize / 32),
+        bytes_max: (choice & 2 == 0).then_some(choice as usize * 4),
+    };
+    let Ok(shape) = wire::validate(signal, bytes, &Limits::default()) else {
+        // Not for a gateway's eyes, but it must not fall over either.
+        let chunk = Chunk::new(Bytes::copy_from_slice(bytes), wire::Shape::default());
+        wire::split_chunk(signal, &chunk, limit);
+        return;
+    };
+    let chunk = Chunk::new(Bytes::copy_from_slice(bytes), shape);
+    let payload = Payload::new(signal, chunk, Arc::new(Context::default()));
+    let mut items = 0;
+    for piece in wire::split(payload, limit) {
+        assert!(signal == Signal::Profiles || limit.items_max.is_none_or(|max| piece.items <= max));
+        for chunk in &piece.chunks {
+            let shape = wire::validate(signal, &chunk.bytes, &Limits::default()).expect("pieces are valid");
+            assert_eq!(shape.items, chunk.shape.items);
+        }
+        items += piece.items;
+    }
+    assert_eq!(items, shape.items as usize);
+}
+
+/// The result is canonical, and normal already.
+pub fn normalize(input: &[u8]) {
+    let Some((signal, choice, bytes)) = open(input) else {
+        return;
+    };
+    let drop_unknown = choice & 1 == 0;
+    let Ok(normal) = wire::normalize(signal, bytes, drop_unknown) else {
+        wire::validate(signal, bytes, &Limits::default()).expect_err("valid payloads can be normalised");
+        return;
+    };
+    let limits = Limits {
+        depth_max: u32::MAX,
+        strict_utf8: false,
+    };
+    let shape = wire::validate(signal, &normal, &limits).expect("what is normal is valid");
+    assert!(!shape.non_canonical);
+    assert!(!drop_unknown || !shape.unknown_fields);
+    assert_eq!(
+        wire::normalize(signal, &normal, drop_unknown).as_deref(),
+        Ok(normal.as_slice())
+    );
+}
+
+/// Panics if a valid request has a log record with an attribute `canary` that is not the one of the seed.
+pub fn canary(input: &[u8]) {
+    let Some((_, _, bytes)) = open(input) else {
+        return;
+    };
+    let mut scratch = Scratch::default();
+    let Ok(view) = View::new(&mut scratch, Signal::Logs, bytes, Depth::Record) else {
+        return;
+    };
+    for n in view.nodes() {
+        if let Some(value) = view.get(n, b"canary") {
+            assert_eq!(value.as_str(), Some(&b"sings"[..]), "the canary was heard");
+        }
+    }
+}
