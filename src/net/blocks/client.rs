@@ -1,0 +1,323 @@
+//! Blocks of clients.
+
+use std::time::Duration as StdDuration;
+
+use config::{Duration, MapList, Optional, Secret};
+use serde::Deserialize;
+
+use super::{AuthBlock, KeyFault, MiddlewareBlock, NOT_YET, fault, header};
+use crate::compression::Encoding;
+use crate::tls::ClientTls;
+
+/// `compression` of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Compression {
+    /// Bytes as they are.
+    #[serde(rename = "none", alias = "")]
+    None,
+    /// RFC 1952.
+    #[serde(rename = "gzip")]
+    Gzip,
+    /// RFC 8878.
+    #[serde(rename = "zstd")]
+    Zstd,
+    /// As `deflate`, by its other name.
+    #[serde(rename = "zlib")]
+    Zlib,
+    /// A zlib stream.
+    #[serde(rename = "deflate")]
+    Deflate,
+    /// Block format over HTTP, framed over gRPC.
+    #[serde(rename = "snappy")]
+    Snappy,
+    /// Framed format.
+    #[serde(rename = "x-snappy-framed")]
+    SnappyFramed,
+    /// lz4 frames.
+    #[serde(rename = "lz4")]
+    Lz4,
+}
+
+impl Compression {
+    /// Over HTTP: the token and what it means. `None` = as it is.
+    pub fn http(self) -> Option<(&'static str, Encoding)> {
+        Some(match self {
+            Compression::None => return None,
+            Compression::Gzip => ("gzip", Encoding::Gzip),
+            Compression::Zstd => ("zstd", Encoding::Zstd),
+            Compression::Zlib => ("zlib", Encoding::Deflate),
+            Compression::Deflate => ("deflate", Encoding::Deflate),
+            Compression::Snappy => ("snappy", Encoding::SnappyBlock),
+            Compression::SnappyFramed => ("x-snappy-framed", Encoding::SnappyFramed),
+            Compression::Lz4 => ("lz4", Encoding::Lz4),
+        })
+    }
+
+    /// Over gRPC; an error for what gRPC clients of the collector do not offer.
+    pub fn grpc(self) -> Result<Option<(&'static str, Encoding)>, String> {
+        Ok(match self {
+            Compression::None => None,
+            Compression::Gzip => Some(("gzip", Encoding::Gzip)),
+            Compression::Zstd => Some(("zstd", Encoding::Zstd)),
+            Compression::Snappy => Some(("snappy", Encoding::SnappyFramed)),
+            other => {
+                let name = other.http().map_or("", |(name, _)| name);
+                return Err(format!("unsupported compression type \"{name}\""));
+            }
+        })
+    }
+}
+
+/// The client block of a gRPC exporter.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrpcClientConfig {
+    /// `host:port`, `dns:///host:port`, `unix:///path`, ...; `https://` forces TLS. Required.
+    pub endpoint: String,
+    /// Absent = what the exporter chooses.
+    pub compression: Option<Compression>,
+    /// On with the system's authorities unless `insecure`.
+    pub tls: ClientTls,
+    /// Pings; absent = none.
+    #[serde(deserialize_with = "Optional::none_by_default")]
+    pub keepalive: Optional<ClientKeepalive>,
+    /// Accepted, without effect.
+    pub read_buffer_size: u64,
+    /// Accepted, without effect.
+    pub write_buffer_size: u64,
+    /// Accepted: a call waits for a connection attempt in any case.
+    pub wait_for_ready: bool,
+    /// Sent with each call, where the key is not there already.
+    pub headers: MapList<Secret<String>>,
+    /// `round_robin` (default) or `pick_first`.
+    pub balancer_name: String,
+    /// Instead of the endpoint in `:authority`.
+    pub authority: String,
+    /// Instead of ours.
+    pub user_agent: String,
+    /// Not supported yet.
+    #[serde(deserialize_with = "Optional::none_by_default")]
+    pub auth: Optional<AuthBlock>,
+    /// Not supported yet.
+    pub middlewares: Vec<MiddlewareBlock>,
+}
+
+impl Default for GrpcClientConfig {
+    fn default() -> GrpcClientConfig {
+        GrpcClientConfig {
+            endpoint: String::new(),
+            compression: None,
+            tls: ClientTls::default(),
+            keepalive: Optional::None,
+            read_buffer_size: 0,
+            write_buffer_size: 0,
+            wait_for_ready: false,
+            headers: MapList::default(),
+            balancer_name: String::new(),
+            authority: String::new(),
+            user_agent: String::new(),
+            auth: Optional::None,
+            middlewares: Vec::new(),
+        }
+    }
+}
+
+/// `keepalive` of a client.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientKeepalive {
+    /// Ping this often; at least 10 s.
+    pub time: Duration,
+    /// Close if the answer takes longer.
+    pub timeout: Duration,
+    /// Ping idle connections too.
+    pub permit_without_stream: bool,
+}
+
+impl Default for ClientKeepalive {
+    fn default() -> ClientKeepalive {
+        ClientKeepalive {
+            time: Duration(StdDuration::from_secs(10)),
+            timeout: Duration(StdDuration::from_secs(10)),
+            permit_without_stream: false,
+        }
+    }
+}
+
+impl GrpcClientConfig {
+    /// Every fault that shows without I/O.
+    pub fn faults(&self) -> Vec<KeyFault> {
+        let mut faults = Vec::new();
+        if self.endpoint.is_empty() {
+            fault(&mut faults, "endpoint", "requires a non-empty \"endpoint\"");
+        } else if let Err(text) = crate::resolve::Target::parse(&self.endpoint) {
+            fault(&mut faults, "endpoint", text);
+        }
+        if let Some(Err(text)) = self.compression.map(Compression::grpc) {
+            fault(&mut faults, "compression", text);
+        }
+        if !["", "round_robin", "pick_first"].contains(&self.balancer_name.as_str()) {
+            fault(
+                &mut faults,
+                "balancer_name",
+                format!("invalid balancer_name: {}", self.balancer_name),
+            );
+        }
+        client_faults(
+            &mut faults,
+            &self.tls,
+            &self.headers,
+            &self.auth,
+            &self.middlewares,
+        );
+        faults
+    }
+}
+
+fn client_faults(
+    faults: &mut Vec<KeyFault>,
+    tls: &ClientTls,
+    headers: &MapList<Secret<String>>,
+    auth: &Optional<AuthBlock>,
+    middlewares: &[MiddlewareBlock],
+) {
+    for (key, text) in tls.faults() {
+        fault(faults, &format!("tls.{key}"), text);
+    }
+    for (name, value) in headers.iter() {
+        if let Err(text) = header(name, value.expose()) {
+            fault(faults, "headers", text);
+        }
+    }
+    if auth.is_on() {
+        fault(faults, "auth", NOT_YET);
+    }
+    if !middlewares.is_empty() {
+        fault(faults, "middlewares", NOT_YET);
+    }
+}
+
+/// The client block of an HTTP exporter.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpClientConfig {
+    /// Base URL.
+    pub endpoint: String,
+    /// Not supported yet.
+    pub proxy_url: String,
+    /// For `https` URLs.
+    pub tls: ClientTls,
+    /// Accepted, without effect.
+    pub read_buffer_size: u64,
+    /// Accepted, without effect.
+    pub write_buffer_size: u64,
+    /// For a whole request; absent = what the exporter chooses, 0 = none.
+    pub timeout: Option<Duration>,
+    /// Set on every request, over our own.
+    pub headers: MapList<Secret<String>>,
+    /// Not supported yet.
+    #[serde(deserialize_with = "Optional::none_by_default")]
+    pub auth: Optional<AuthBlock>,
+    /// Absent = what the exporter chooses.
+    pub compression: Option<Compression>,
+    /// How hard.
+    pub compression_params: CompressionParams,
+    /// Accepted; idle connections are bounded for each host.
+    pub max_idle_conns: i64,
+    /// Idle connections kept; 0 = 100.
+    pub max_idle_conns_per_host: i64,
+    /// Accepted, without effect: the exporter's consumers bound it.
+    pub max_conns_per_host: i64,
+    /// How long an idle connection is kept.
+    pub idle_conn_timeout: Duration,
+    /// A connection for each request.
+    pub disable_keep_alives: bool,
+    /// Offer HTTP/2 under TLS.
+    pub force_attempt_http2: bool,
+    /// Ping HTTP/2 connections after this long without a sign of life; 0 = never.
+    pub http2_read_idle_timeout: Duration,
+    /// Close if the answer takes longer; 0 = 15 s.
+    pub http2_ping_timeout: Duration,
+    /// Not supported yet.
+    #[serde(deserialize_with = "Optional::none_by_default")]
+    pub cookies: Optional<Cookies>,
+    /// Not supported yet.
+    pub middlewares: Vec<MiddlewareBlock>,
+}
+
+impl Default for HttpClientConfig {
+    fn default() -> HttpClientConfig {
+        HttpClientConfig {
+            endpoint: String::new(),
+            proxy_url: String::new(),
+            tls: ClientTls::default(),
+            read_buffer_size: 0,
+            write_buffer_size: 0,
+            timeout: None,
+            headers: MapList::default(),
+            auth: Optional::None,
+            compression: None,
+            compression_params: CompressionParams::default(),
+            max_idle_conns: 100,
+            max_idle_conns_per_host: 0,
+            max_conns_per_host: 0,
+            idle_conn_timeout: Duration(StdDuration::from_secs(90)),
+            disable_keep_alives: false,
+            force_attempt_http2: true,
+            http2_read_idle_timeout: Duration::default(),
+            http2_ping_timeout: Duration::default(),
+            cookies: Optional::None,
+            middlewares: Vec::new(),
+        }
+    }
+}
+
+/// `compression_params`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompressionParams {
+    /// 0 = the default (1 for gzip and zstd).
+    pub level: i32,
+}
+
+/// `cookies`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cookies {}
+
+impl HttpClientConfig {
+    /// Every fault that shows without I/O; endpoints are the exporter's to check.
+    pub fn faults(&self) -> Vec<KeyFault> {
+        let mut faults = Vec::new();
+        client_faults(
+            &mut faults,
+            &self.tls,
+            &self.headers,
+            &self.auth,
+            &self.middlewares,
+        );
+        if !self.proxy_url.is_empty() {
+            fault(&mut faults, "proxy_url", NOT_YET);
+        }
+        if self.cookies.is_on() {
+            fault(&mut faults, "cookies", NOT_YET);
+        }
+        let level = self.compression_params.level;
+        let valid = match self.compression {
+            None | Some(Compression::Gzip | Compression::Zlib | Compression::Deflate) => {
+                (-2..=9).contains(&level)
+            }
+            Some(Compression::Zstd) => true,
+            Some(_) => level == 0,
+        };
+        if !valid {
+            let name = self
+                .compression
+                .and_then(Compression::http)
+                .map_or("gzip", |(name, _)| name);
+            let text = format!("unsupported parameters {{Level:{level}}} for compression type \"{name}\"");
+            fault(&mut faults, "compression_params", text);
+        }
+        faults
+    }
+}

@@ -1,0 +1,148 @@
+//! The config blocks of servers and clients, with the collector's keys and defaults (configgrpc, confighttp).
+//!
+//! Keys that this version cannot honour are known, so that a typo is told apart from a lack: [`GrpcServerConfig::faults`]
+//! and its siblings name them. Buffer sizes and idle limits that have no meaning here are accepted and change nothing.
+
+mod client;
+mod server;
+
+use config::Optional;
+use serde::Deserialize;
+
+pub use client::{
+    ClientKeepalive, Compression, CompressionParams, Cookies, GrpcClientConfig, HttpClientConfig,
+};
+pub use server::{
+    CorsBlock, Dialer, EnforcementPolicy, GrpcServerConfig, HttpServerConfig, ServerKeepalive,
+    ServerParameters,
+};
+
+/// A key below a block, and what is wrong with it.
+pub type KeyFault = (String, String);
+
+/// `auth`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthBlock {
+    /// Id of an extension.
+    pub authenticator: String,
+    /// Query parameters that the authenticator sees as headers.
+    pub request_params: Vec<String>,
+}
+
+/// One of `middlewares`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MiddlewareBlock {
+    /// Id of an extension.
+    pub id: String,
+}
+
+fn fault(faults: &mut Vec<KeyFault>, key: &str, message: impl Into<String>) {
+    faults.push((key.to_owned(), message.into()));
+}
+
+const NOT_YET: &str = "not supported yet";
+
+/// A header as a client or server sends it; a bad value is never shown.
+pub fn header(name: &str, value: &str) -> Result<(http::HeaderName, http::HeaderValue), String> {
+    let name = http::HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| format!("invalid header name \"{name}\""))?;
+    let mut value = http::HeaderValue::from_str(value)
+        .map_err(|_| format!("the value of header \"{name}\" is not valid"))?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+macro_rules! validate {
+    ($($block:ty),+) => {
+        $(impl config::section::Validate for $block {
+            fn validate(&self, faults: &mut Vec<KeyFault>) {
+                faults.extend(self.faults());
+            }
+        })+
+    };
+}
+
+validate!(
+    GrpcServerConfig,
+    HttpServerConfig,
+    GrpcClientConfig,
+    HttpClientConfig
+);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration as StdDuration;
+
+    use config::{Duration, MapList, Secret};
+
+    use super::*;
+    use crate::tls::ServerTls;
+
+    #[test]
+    fn server_faults_name_their_key() {
+        let check = |config: GrpcServerConfig, expected: &[&str]| {
+            let keys: Vec<String> = config.faults().into_iter().map(|f| f.0).collect();
+            assert_eq!(keys, expected);
+        };
+        let good = GrpcServerConfig {
+            endpoint: "localhost:4317".into(),
+            ..GrpcServerConfig::default()
+        };
+        check(good.clone(), &[]);
+        check(
+            GrpcServerConfig {
+                endpoint: "localhost".into(),
+                max_recv_msg_size_mib: -1,
+                auth: Optional::Some(AuthBlock::default()),
+                tls: Optional::Some(ServerTls::default()),
+                ..good.clone()
+            },
+            &["endpoint", "tls.cert_file", "max_recv_msg_size_mib", "auth"],
+        );
+        check(
+            GrpcServerConfig {
+                transport: "udp".into(),
+                ..good.clone()
+            },
+            &["transport"],
+        );
+        assert_eq!(good.message_bytes_max(), 4 << 20);
+        assert_eq!(HttpServerConfig::default().body_bytes_max(), 20 << 20);
+    }
+
+    #[test]
+    fn connection_ages_and_pings_follow_the_keepalive_block() {
+        let seconds = |n| Duration(StdDuration::from_secs(n));
+        let config = GrpcServerConfig {
+            keepalive: Optional::Some(ServerKeepalive {
+                server_parameters: Optional::Some(ServerParameters {
+                    max_connection_age: seconds(30),
+                    time: seconds(5),
+                    ..ServerParameters::default()
+                }),
+                ..ServerKeepalive::default()
+            }),
+            ..GrpcServerConfig::default()
+        };
+        let settings = config.settings().unwrap();
+        assert_eq!(settings.age_max, Some(seconds(30).0));
+        assert_eq!(settings.age_grace, None);
+        assert_eq!(settings.ping, Some((seconds(5).0, seconds(20).0)));
+    }
+
+    #[test]
+    fn client_faults_never_show_a_header_value() {
+        let config = GrpcClientConfig {
+            endpoint: "x".into(),
+            headers: MapList(vec![("authorization".into(), Secret::new("tok\nen".into()))]),
+            compression: Some(Compression::Lz4),
+            balancer_name: "best".into(),
+            ..GrpcClientConfig::default()
+        };
+        let faults = config.faults();
+        assert_eq!(faults.len(), 4);
+        assert!(!format!("{faults:?} {config:?}").contains("tok"));
+    }
+}
