@@ -6,7 +6,6 @@
 mod client;
 mod server;
 
-use config::Optional;
 use serde::Deserialize;
 
 pub use client::{
@@ -75,7 +74,7 @@ validate!(
 mod tests {
     use std::time::Duration as StdDuration;
 
-    use config::{Duration, MapList, Secret};
+    use config::{Duration, MapList, Optional, Secret};
 
     use super::*;
     use crate::tls::ServerTls;
