@@ -136,19 +136,19 @@ fn floors(tree: &Tree) -> Vec<String> {
                 "{manifest_path}: does not inherit the lints of the workspace"
             ));
         }
-        for (needle, reason) in [
-            (
-                "[build-dependencies]",
-                "no build scripts; generated code is committed",
-            ),
-            (
-                "path = \"..",
-                "dependencies inside the house are declared once, in the root",
-            ),
-        ] {
-            if manifest.contains(needle) {
-                complaints.push(format!("{manifest_path}: {reason}"));
-            }
+        if manifest.contains("[build-dependencies]") {
+            complaints.push(format!(
+                "{manifest_path}: no build scripts; generated code is committed"
+            ));
+        }
+        // A target's own `path = ".."` stands at the start of its line.
+        if manifest
+            .lines()
+            .any(|line| line.contains("path = \"..") && !line.starts_with("path"))
+        {
+            complaints.push(format!(
+                "{manifest_path}: dependencies inside the house are declared once, in the root"
+            ));
         }
     }
     for member in &members {
@@ -444,6 +444,13 @@ mod tests {
         check(
             &[("src/net/Cargo.toml", &script)],
             &["src/net/Cargo.toml: no build scripts; generated code is committed"],
+        );
+        let bench = format!("[[bench]]\nname = \"net\"\npath = \"../../benches/net.rs\"\n{LINTS}");
+        check(&[("src/net/Cargo.toml", &bench)], &[]);
+        let path = format!("[dependencies]\nwire = {{ path = \"../wire\" }}\n{LINTS}");
+        check(
+            &[("src/net/Cargo.toml", &path)],
+            &["src/net/Cargo.toml: dependencies inside the house are declared once, in the root"],
         );
     }
 
