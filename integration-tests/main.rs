@@ -1,3 +1,12 @@
-//! Tier 1: the whole gateway in one process, on loopback, without peers.
+//! Tier 1: the gateway as a whole, in this process, against peers that are not ours (hyper, h2, prost).
+//!
+//! No network beyond loopback, no shared files, no sleeping: a test waits for a condition and ends with the books
+//! balanced.
+#![allow(missing_docs, unreachable_pub, clippy::disallowed_methods)]
 
+mod delivery;
+mod fanout;
+mod limits;
+mod otlp;
+mod support;
 mod tidy;

@@ -1,0 +1,87 @@
+//! The gateway in this process, from a configuration text, on ports of its own.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use weir::service::{Service, load};
+
+/// A running gateway.
+pub struct Gateway {
+    service: Service,
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
+}
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+impl Gateway {
+    /// Starts with a configuration in which `{grpc}` and `{http}` stand for ports. Own metrics are off.
+    pub async fn start(config: &str) -> Gateway {
+        let (grpc, http) = (free_port(), free_port());
+        let text = config
+            .replace("{grpc}", &grpc.to_string())
+            .replace("{http}", &http.to_string());
+        let loaded = match load(&[("test.yaml".to_owned(), text.clone())]) {
+            Ok(loaded) => loaded,
+            Err(faults) => panic!("{faults}\n{text}"),
+        };
+        let service = match Service::build(loaded) {
+            Ok(service) => service,
+            Err(faults) => panic!("{faults}\n{text}"),
+        };
+        service.start().await.expect("the gateway starts");
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Gateway {
+            service,
+            grpc: at(grpc),
+            http: at(http),
+        }
+    }
+
+    pub fn telemetry(&self) -> &telemetry::Telemetry {
+        self.service.telemetry()
+    }
+
+    /// Prometheus text.
+    pub fn metrics(&self) -> String {
+        telemetry::render::prometheus(self.telemetry(), &[])
+    }
+
+    /// The totals of one row.
+    pub fn books(&self, place: telemetry::Place, signal: wire::Signal) -> telemetry::Totals {
+        self.telemetry().ledger.row(place, signal).total()
+    }
+
+    /// Stops, and checks that every record is accounted for and nothing is held.
+    pub async fn stop(self) {
+        self.service.stop(Duration::from_secs(10)).await;
+        self.assert_books_balance();
+    }
+
+    /// Every law and link of the ledger; nothing held.
+    pub fn assert_books_balance(&self) {
+        let ledger = &self.telemetry().ledger;
+        if let Err(faults) = ledger.check() {
+            let rows: Vec<String> = ledger
+                .rows()
+                .iter()
+                .map(|r| format!("{} {}: {}", r.place, r.signal.as_str(), r.total()))
+                .collect();
+            panic!(
+                "the books do not balance:\n{}\nall rows:\n{}",
+                faults.join("\n"),
+                rows.join("\n")
+            );
+        }
+        for row in ledger.rows() {
+            assert_eq!(row.total().held(), 0, "{} still holds items", row.place);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `weir --config ...`: run until told to stop.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use super::{Sources, runtime};
+use crate::service::{self, DRAIN_MAX, Service};
+
+/// Runs until SIGINT or SIGTERM, or until a component cannot go on.
+pub(super) fn run(sources: &Sources) -> Result<(), String> {
+    let loaded = service::load(&sources.read()?).map_err(|faults| faults.to_string())?;
+    let warnings = loaded.warnings.clone();
+    let service = Service::build(loaded).map_err(|faults| faults.to_string())?;
+    let _flushed_at_end = start_logs(&service)?;
+    for warning in &warnings {
+        warn!(config = %warning.path, "{}", warning.message);
+    }
+    runtime()?.block_on(async {
+        service.start().await.map_err(|fault| fault.to_string())?;
+        let ended = tokio::select! {
+            name = stop_signal() => {
+                info!(signal = name, "Received signal from OS");
+                Ok(())
+            }
+            why = service.failed() => Err(why),
+        };
+        service.stop(DRAIN_MAX).await;
+        ended
+    })
+}
+
+/// Sends own logs where the configuration says, until the guard is dropped.
+pub(super) fn start_logs(service: &Service) -> Result<telemetry::logs::Guard, String> {
+    let started = service.settings().start_logs(service.telemetry());
+    started.map_err(|error| format!("cannot start the log: {error}"))
+}
+
+/// The name of the signal that asks us to stop.
+pub(super) async fn stop_signal() -> &'static str {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // without handlers the signals end the process by themselves
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => "interrupt",
+        _ = terminate.recv() => "terminated",
+    }
+}

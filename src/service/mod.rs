@@ -1,0 +1,304 @@
+//! From a configuration to a running gateway and back down.
+//!
+//! [`load`] reads and checks the text, [`Service::build`] makes the components and the graph (no port is opened, no
+//! peer is called: this is all that `weir validate` does), [`Service::start`] opens the doors, [`Service::stop`] closes
+//! them and waits until what was taken is delivered.
+
+mod host;
+pub mod providers;
+pub mod registry;
+pub mod self_telemetry;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use component::{BuildContext, BuildInfo, Event, Extension, Fault, Host, Memory, Status};
+use config::{ComponentId, Diag, Diags, Place, Section};
+use engine::pipeline::{Graph, GraphContext, GraphSpec, PipelineSpec, Plan};
+use registry::Factory;
+use telemetry::Telemetry;
+use tracing::{error, info, warn};
+use wire::Signal;
+
+use host::RoofHost;
+use self_telemetry::{MetricsServer, Settings};
+
+/// What the process calls itself.
+pub const INFO: BuildInfo = BuildInfo {
+    command: "weir",
+    version: env!("CARGO_PKG_VERSION"),
+};
+
+/// How long a stop waits for queues to drain.
+pub const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// A configuration that was read: every component type is known, every key is not.
+pub struct Loaded {
+    /// What the user should know, though it works.
+    pub warnings: Vec<Diag>,
+    /// `service::telemetry`.
+    pub settings: Settings,
+    spec: GraphSpec,
+    extensions: BTreeMap<ComponentId, (&'static component::ExtensionFactory, Section)>,
+    extensions_used: Vec<ComponentId>,
+}
+
+/// Reads configuration texts (name, text), left to right, later ones over earlier ones.
+pub fn load(sources: &[(String, String)]) -> Result<Loaded, Diags> {
+    let (document, mut warnings) = config::load(sources, &providers::World)?;
+    let mut faults = Vec::new();
+    let mut cx = Resolve {
+        warnings: &mut warnings,
+        faults: &mut faults,
+    };
+    let spec = GraphSpec {
+        receivers: cx.factories(document.receivers),
+        processors: cx.factories(document.processors),
+        exporters: cx.factories(document.exporters),
+        connectors: cx.factories(document.connectors),
+        pipelines: document
+            .service
+            .pipelines
+            .into_iter()
+            .filter_map(pipeline)
+            .collect(),
+    };
+    let extensions = cx.factories(document.extensions);
+    let extensions_used = document
+        .service
+        .extensions
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
+    let settings = Settings::read(document.service.telemetry).unwrap_or_else(|Diags(more)| {
+        faults.extend(more);
+        Settings::default()
+    });
+    if !faults.is_empty() {
+        return Err(Diags(faults));
+    }
+    Ok(Loaded {
+        warnings,
+        settings,
+        spec,
+        extensions,
+        extensions_used,
+    })
+}
+
+/// Ids as the graph wants them; the signal's name was checked when the id was read.
+fn pipeline(p: config::Pipeline) -> Option<PipelineSpec> {
+    let ids = |list: Vec<(ComponentId, Place)>| list.into_iter().map(|(id, _)| id).collect();
+    Some(PipelineSpec {
+        signal: Signal::parse(&p.id.signal)?,
+        id: p.id,
+        receivers: ids(p.receivers),
+        processors: ids(p.processors),
+        exporters: ids(p.exporters),
+    })
+}
+
+struct Resolve<'a> {
+    warnings: &'a mut Vec<Diag>,
+    faults: &'a mut Vec<Diag>,
+}
+
+impl Resolve<'_> {
+    fn factories<F: Factory>(
+        &mut self,
+        sections: Vec<(ComponentId, Section)>,
+    ) -> BTreeMap<ComponentId, (&'static F, Section)> {
+        let mut known = BTreeMap::new();
+        for (id, section) in sections {
+            let Some(found) = registry::find::<F>(&id.kind) else {
+                self.faults.extend(registry::unknown::<F>(&id, &section).0);
+                continue;
+            };
+            if found.by_alias {
+                let message = format!(
+                    "{:?} alias is deprecated; use {:?} instead",
+                    id.kind,
+                    found.factory.kind()
+                );
+                self.warnings
+                    .push(Diag::new(section.place(), section.path(), message));
+            }
+            known.insert(id, (found.factory, section));
+        }
+        known
+    }
+}
+
+/// Everything that can be checked without opening a port. The answer is the plan and the warnings.
+pub fn validate(sources: &[(String, String)]) -> Result<(Plan, Vec<Diag>), Diags> {
+    let loaded = load(sources)?;
+    let warnings = loaded.warnings.clone();
+    let service = Service::build(loaded)?;
+    Ok((service.graph.plan().clone(), warnings))
+}
+
+/// A gateway: built, perhaps running.
+pub struct Service {
+    graph: Graph,
+    extensions: Vec<(ComponentId, Arc<dyn Extension>)>,
+    host: Arc<RoofHost>,
+    telemetry: Telemetry,
+    settings: Settings,
+    metrics: tokio::sync::Mutex<Option<MetricsServer>>,
+}
+
+impl Service {
+    /// Makes every component and connects them. Nothing is opened; all faults come at once.
+    pub fn build(loaded: Loaded) -> Result<Service, Diags> {
+        let telemetry = Telemetry::default();
+        telemetry::process::register(&telemetry.metrics);
+        let memory = Arc::new(Memory::of_machine());
+        let mut faults = Vec::new();
+        let mut extensions = Vec::new();
+        for (id, (factory, section)) in loaded.extensions {
+            let cx = BuildContext {
+                id: id.clone(),
+                telemetry: telemetry.clone(),
+                memory: memory.clone(),
+                info: INFO,
+            };
+            match (factory.build)(section, &cx) {
+                Ok(extension) if loaded.extensions_used.contains(&id) => extensions.push((id, extension)),
+                Ok(_) => {}
+                Err(fault) => faults.extend(diags(fault, &format!("extensions::{id}"))),
+            }
+        }
+        let exporter_ids: Vec<ComponentId> = loaded.spec.exporters.keys().cloned().collect();
+        let cx = GraphContext {
+            telemetry: telemetry.clone(),
+            memory,
+            info: INFO,
+        };
+        let graph = match Graph::build(loaded.spec, &cx) {
+            Ok(graph) => Some(graph),
+            Err(more) => {
+                faults.extend(
+                    more.into_iter()
+                        .flat_map(|fault| diags(fault, "service::pipelines")),
+                );
+                None
+            }
+        };
+        match graph {
+            Some(graph) if faults.is_empty() => {
+                let host = RoofHost::new(
+                    exporter_ids
+                        .into_iter()
+                        .filter_map(|id| Some((graph.exporter(&id)?, id)))
+                        .map(|(e, id)| (id, e))
+                        .collect(),
+                    extensions.clone(),
+                );
+                let metrics = tokio::sync::Mutex::new(None);
+                Ok(Service {
+                    graph,
+                    extensions,
+                    host,
+                    telemetry,
+                    settings: loaded.settings,
+                    metrics,
+                })
+            }
+            _ => Err(Diags(faults)),
+        }
+    }
+
+    /// Opens everything, from the exporters up to the receivers. On an error what was opened is closed again.
+    pub async fn start(&self) -> Result<(), Fault> {
+        info!(version = INFO.version, cpus = cpus(), "Starting weir...");
+        let started = self.open().await;
+        if started.is_err() {
+            self.stop(Duration::ZERO).await;
+        } else {
+            for (_, extension) in &self.extensions {
+                extension.notify(Event::Ready);
+            }
+            info!("Everything is ready. Begin running and processing data.");
+        }
+        started
+    }
+
+    async fn open(&self) -> Result<(), Fault> {
+        *self.metrics.lock().await = MetricsServer::start(&self.settings, &self.telemetry).await?;
+        for (id, extension) in &self.extensions {
+            extension
+                .start(self.host.clone())
+                .await
+                .map_err(|fault| Fault::World(format!("failed to start extensions: {id}: {fault}")))?;
+        }
+        self.graph.start(self.host.clone()).await
+    }
+
+    /// Closes the doors, delivers what was taken (at most `drain_max`), closes the rest. Safe twice.
+    pub async fn stop(&self, drain_max: Duration) {
+        info!("Starting shutdown...");
+        for (_, extension) in &self.extensions {
+            extension.notify(Event::NotReady);
+        }
+        self.graph.drain(drain_max).await;
+        for (_, extension) in self.extensions.iter().rev() {
+            extension.stop().await;
+        }
+        if let Some(server) = self.metrics.lock().await.take() {
+            server.stop().await;
+        }
+        info!("Shutdown complete.");
+    }
+
+    /// Waits until a component says that the service cannot go on.
+    pub async fn failed(&self) -> String {
+        self.host.failed().await
+    }
+
+    /// What was built, for `weir plan`.
+    pub fn plan(&self) -> &Plan {
+        self.graph.plan()
+    }
+
+    /// The books and the metrics.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// What the service was told about itself.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The host, for components made outside the graph.
+    pub fn host(&self) -> Arc<dyn Host> {
+        self.host.clone()
+    }
+}
+
+/// A fault as messages with places; one that has none is put at `path`.
+fn diags(fault: Fault, path: &str) -> Vec<Diag> {
+    match fault {
+        Fault::Config(Diags(list)) => list,
+        Fault::World(message) => vec![Diag::new(None, path, message)],
+    }
+}
+
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Logs a change of a component's state.
+fn log_status(component: &str, status: &Status) {
+    match status {
+        Status::Ok => info!(component, "component works again"),
+        Status::Recoverable(why) => warn!(
+            component,
+            error = why.as_str(),
+            "component has trouble, goes on trying"
+        ),
+        Status::Permanent(why) => error!(component, error = why.as_str(), "component does not work"),
+        Status::Fatal(why) => error!(component, error = why.as_str(), "the service cannot go on"),
+    }
+}
