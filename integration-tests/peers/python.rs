@@ -1,0 +1,124 @@
+//! The OpenTelemetry SDK for Python (`send.py`): two runs send the same bytes, so what arrives is compared byte for byte.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::gateway::{Gateway, Out};
+use super::peer::{Peer, Received};
+use super::{beside, installed, run};
+
+#[derive(Clone, Copy, Debug)]
+enum Protocol {
+    Grpc,
+    Http,
+}
+
+async fn send(python: &Path, protocol: Protocol, compression: &str, port: u16) {
+    let mut command = Command::new(python);
+    command
+        .arg(beside("send.py"))
+        .args(["--endpoint", &format!("127.0.0.1:{port}")])
+        .args(["--protocol", if matches!(protocol, Protocol::Grpc) { "grpc" } else { "http" }])
+        .args(["--compression", compression]);
+    run(command).await;
+}
+
+/// Messages by signal, in the order in which they came.
+fn messages(received: &[Received]) -> BTreeMap<&'static str, Vec<Bytes>> {
+    let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for request in received {
+        let path = request.path.to_lowercase();
+        let signal = ["trace", "logs", "metrics"].into_iter().find(|signal| path.contains(signal));
+        let signal = signal.unwrap_or_else(|| panic!("an unknown path: {path}"));
+        all.entry(signal).or_default().push(request.message.clone());
+    }
+    all
+}
+
+async fn arrives_unchanged(protocol: Protocol, compression: &str, out: Out) {
+    let Some(python) = installed("python") else { return };
+    let direct = Peer::start().await;
+    send(&python, protocol, compression, direct.addr.port()).await;
+    let sent = messages(&direct.received());
+    assert_eq!(sent.keys().copied().collect::<Vec<_>>(), ["logs", "metrics", "trace"]);
+    assert!(sent["logs"].len() > 20 && sent["trace"].len() > 5);
+
+    let behind = Peer::start().await;
+    let gateway = Gateway::start(out, behind.addr).await;
+    let port = if matches!(protocol, Protocol::Grpc) { gateway.grpc } else { gateway.http };
+    send(&python, protocol, compression, port).await;
+    let arrived = messages(&behind.received());
+    for (signal, sent) in &sent {
+        assert_eq!(arrived[signal].len(), sent.len(), "{signal} requests");
+        for (n, (arrived, sent)) in arrived[signal].iter().zip(sent).enumerate() {
+            assert!(arrived == sent, "{signal} request {n} was changed");
+        }
+    }
+
+    let page = gateway.metrics().await;
+    let transport = if matches!(protocol, Protocol::Grpc) { "grpc" } else { "http" };
+    let accepted = |what: &str| {
+        let series = format!("otelcol_receiver_accepted_{what}{{receiver=\"otlp\",transport=\"{transport}\"}} ");
+        let value = page.lines().find_map(|line| line.strip_prefix(&series));
+        value.unwrap_or_else(|| panic!("{series} is not in\n{page}")).parse::<usize>().unwrap()
+    };
+    assert_eq!(accepted("spans"), sent["trace"].len(), "one span a request");
+    assert_eq!(accepted("log_records"), sent["logs"].len(), "one record a request");
+    assert_eq!(accepted("metric_points"), points(&sent["metrics"]));
+    read_by_prometheus(&python, &page).await;
+    gateway.stop().await;
+}
+
+fn points(requests: &[Bytes]) -> usize {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+
+    let requests = requests.iter().map(|r| ExportMetricsServiceRequest::decode(r.clone()).unwrap());
+    let metrics = requests.flat_map(|r| r.resource_metrics).flat_map(|r| r.scope_metrics).flat_map(|s| s.metrics);
+    let points = metrics.map(|metric| match metric.data {
+        Some(Data::Gauge(data)) => data.data_points.len(),
+        Some(Data::Sum(data)) => data.data_points.len(),
+        Some(Data::Histogram(data)) => data.data_points.len(),
+        Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
+        Some(Data::Summary(data)) => data.data_points.len(),
+        None => 0,
+    });
+    points.sum()
+}
+
+/// The parser of Prometheus' own client reads our page.
+async fn read_by_prometheus(python: &Path, page: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("page.txt");
+    std::fs::write(&file, page).unwrap();
+    let mut command = Command::new(python);
+    command.arg(beside("parse_metrics.py")).stdin(Stdio::from(std::fs::File::open(&file).unwrap()));
+    let families = run(command).await;
+    for family in ["otelcol_receiver_accepted_spans counter ", "otelcol_process_uptime counter ", "target_info gauge "] {
+        assert!(families.contains(family), "{family} is not in\n{families}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_plain() {
+    arrives_unchanged(Protocol::Grpc, "none", Out::Grpc).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_gzip() {
+    arrives_unchanged(Protocol::Grpc, "gzip", Out::Http).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_plain() {
+    arrives_unchanged(Protocol::Http, "none", Out::Http).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_gzip() {
+    arrives_unchanged(Protocol::Http, "gzip", Out::Grpc).await;
+}
