@@ -679,3 +679,144 @@ messages! { "profiles/v1development/profiles.proto"
         one(3, "unit_strindex", Int),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+    use opentelemetry_proto::tonic::common::v1::EntityRef;
+    use opentelemetry_proto::tonic::profiles::v1development as p;
+    use opentelemetry_proto::tonic::resource::v1::Resource;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::{Limits, Shape, validate};
+
+    fn all(message: &'static Message, seen: &mut Vec<&'static Message>) {
+        if seen.iter().any(|m| std::ptr::eq(*m, message)) {
+            return;
+        }
+        seen.push(message);
+        for field in message.fields {
+            if let Message(nested) = field.kind {
+                all(nested, seen);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_in_order_and_found() {
+        let mut seen = Vec::new();
+        for signal in Signal::ALL {
+            all(request(signal), &mut seen);
+        }
+        assert_eq!(seen.len(), 48);
+        for message in seen {
+            assert!(
+                message.fields.is_sorted_by(|a, b| a.number < b.number),
+                "{}",
+                message.name
+            );
+            for field in message.fields {
+                assert_eq!(message.field(field.number).map(|f| f.name), Some(field.name));
+                assert_eq!(message.named(field.name).map(|f| f.number), Some(field.number));
+            }
+            assert!(message.field(0).is_none() && message.field(17).is_none());
+            assert!(message.field(u32::MAX).is_none());
+        }
+    }
+
+    /// What random requests do not hold: profiles and entities.
+    #[test]
+    fn knows_every_field_of_profiles() {
+        let request = ExportProfilesServiceRequest {
+            resource_profiles: vec![p::ResourceProfiles {
+                resource: Some(Resource {
+                    entity_refs: vec![EntityRef {
+                        schema_url: "u".into(),
+                        r#type: "t".into(),
+                        id_keys: vec!["i".into()],
+                        description_keys: vec!["d".into()],
+                    }],
+                    ..Resource::default()
+                }),
+                scope_profiles: vec![p::ScopeProfiles {
+                    profiles: vec![p::Profile {
+                        sample_type: Some(p::ValueType {
+                            type_strindex: 1,
+                            unit_strindex: 2,
+                        }),
+                        samples: vec![p::Sample {
+                            stack_index: 1,
+                            attribute_indices: vec![1, 2],
+                            link_index: 1,
+                            values: vec![3],
+                            timestamps_unix_nano: vec![4, 5],
+                        }],
+                        time_unix_nano: 1,
+                        duration_nano: 2,
+                        period_type: Some(p::ValueType::default()),
+                        period: 3,
+                        profile_id: vec![1; 16],
+                        dropped_attributes_count: 1,
+                        original_payload_format: "f".into(),
+                        original_payload: vec![1],
+                        attribute_indices: vec![1],
+                    }],
+                    schema_url: "u".into(),
+                    ..p::ScopeProfiles::default()
+                }],
+                schema_url: "u".into(),
+            }],
+            dictionary: Some(p::ProfilesDictionary {
+                mapping_table: vec![p::Mapping {
+                    memory_start: 1,
+                    memory_limit: 2,
+                    file_offset: 3,
+                    filename_strindex: 4,
+                    attribute_indices: vec![5],
+                }],
+                location_table: vec![p::Location {
+                    mapping_index: 1,
+                    address: 2,
+                    lines: vec![p::Line {
+                        function_index: 1,
+                        line: 2,
+                        column: 3,
+                    }],
+                    attribute_indices: vec![4],
+                }],
+                function_table: vec![p::Function {
+                    name_strindex: 1,
+                    system_name_strindex: 2,
+                    filename_strindex: 3,
+                    start_line: 4,
+                }],
+                link_table: vec![p::Link {
+                    trace_id: vec![1; 16],
+                    span_id: vec![1; 8],
+                }],
+                string_table: vec!["s".into()],
+                attribute_table: vec![p::KeyValueAndUnit {
+                    key_strindex: 1,
+                    value: None,
+                    unit_strindex: 2,
+                }],
+                stack_table: vec![p::Stack {
+                    location_indices: vec![1],
+                }],
+            }),
+        };
+        let limits = Limits {
+            strict_utf8: true,
+            ..Limits::default()
+        };
+        let expected = Shape {
+            items: 1,
+            ..Shape::default()
+        };
+        assert_eq!(
+            validate(Signal::Profiles, &request.encode_to_vec(), &limits),
+            Ok(expected)
+        );
+    }
+}

@@ -8,7 +8,7 @@ use crate::test_kit::{Request, Rng, disguise};
 use crate::{Limits, Signal, count_items, normalize, validate};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn canonical_payloads_keep_their_bytes(seed: u64) {

@@ -72,7 +72,7 @@ fn chunk(signal: Signal, bytes: Vec<u8>, slot: u32) -> Chunk {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn pieces_hold_every_item_once(seed: u64) {

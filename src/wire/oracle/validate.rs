@@ -33,7 +33,7 @@ pub(crate) fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn accepts_and_counts_what_encoders_write(seed: u64) {

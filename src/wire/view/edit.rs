@@ -113,27 +113,19 @@ impl View<'_> {
         let Some(row) = table.and_then(|t| t.field(field)) else {
             return;
         };
-        let mut raw = [0; 10];
         let wire = row.kind.wire();
-        let len = match wire {
-            VARINT => {
-                let mut out = Vec::from(raw);
-                out.clear();
-                varint::write(value, &mut out);
-                raw[..out.len()].copy_from_slice(&out);
-                out.len()
-            }
-            FIXED64 => {
-                raw[..8].copy_from_slice(&value.to_le_bytes());
-                8
-            }
-            FIXED32 => {
-                raw[..4].copy_from_slice(&(value as u32).to_le_bytes());
-                4
-            }
+        let value = if self.fits(10) { value } else { 0 };
+        let start = self.s.arena.len();
+        match wire {
+            VARINT => varint::write(value, &mut self.s.arena),
+            FIXED64 => self.s.arena.extend_from_slice(&value.to_le_bytes()),
+            FIXED32 => self.s.arena.extend_from_slice(&(value as u32).to_le_bytes()),
             _ => return,
-        };
-        let (off, len) = self.store(&raw[..len]);
+        }
+        let (off, len) = (
+            (self.bytes.len() + start) as u32,
+            (self.s.arena.len() - start) as u32,
+        );
         self.set_field(n, field, wire, off, len);
     }
 

@@ -26,6 +26,45 @@ impl View<'_> {
     /// Indices are those of the map as it came, whatever was written to it since: check [`View::map_edited`].
     /// Cost: two binary searches; for other fields a walk over the node.
     pub fn locate(&self, offset: usize) -> Option<(NodeId, Part)> {
+        let (n, part) = self.locate_node(offset)?;
+        let part = part.or_else(|| self.field_at(n, offset, None).map(|(part, _)| part))?;
+        Some((n, part))
+    }
+
+    /// Calls `found` for each part that a range of the original bytes touches, in order; what lies between parts is left
+    /// out. For candidates that begin in a header or reach from one value into the next. A part is looked up once
+    /// however long it is, and a node's fields are walked once.
+    pub fn locate_range(&self, range: Range<usize>, mut found: impl FnMut(NodeId, Part)) {
+        let mut offset = range.start;
+        let mut last = None;
+        let mut walked = None;
+        while offset < range.end.min(self.bytes.len()) {
+            let at = offset;
+            offset += 1;
+            let Some((n, part)) = self.locate_node(at) else {
+                continue;
+            };
+            let (part, end) = match part {
+                Some(part) => (part, self.extent(n, part).map_or(offset, |e| e.end)),
+                None => {
+                    let from = walked.filter(|&(node, _)| node == n).map(|(_, from)| from);
+                    let Some((part, end)) = self.field_at(n, at, from) else {
+                        continue;
+                    };
+                    walked = Some((n, end));
+                    (part, end)
+                }
+            };
+            offset = offset.max(end);
+            if last != Some((n, part)) {
+                last = Some((n, part));
+                found(n, part);
+            }
+        }
+    }
+
+    /// The innermost node, and the part if that is an attribute.
+    fn locate_node(&self, offset: usize) -> Option<(NodeId, Option<Part>)> {
         let at = u32::try_from(offset).ok()?;
         let nodes = &self.s.nodes;
         // Nodes begin in ascending order, and what a node holds lies within it.
@@ -40,47 +79,26 @@ impl View<'_> {
         }
         let attrs = &self.s.attrs[node.attrs as usize..(node.attrs + node.attrs_len) as usize];
         let next = attrs.partition_point(|a| self.entry_range(a).start <= offset);
-        if let Some(i) = next.checked_sub(1) {
-            let attr = &attrs[i];
-            if self.entry_range(attr).contains(&offset) {
-                let key = attr.key_off as usize..attr.key_off as usize + attr.key_len();
-                let value_first = attr.val_off < attr.key_off;
-                let in_key = if value_first {
-                    offset >= (attr.val_off + attr.val_len) as usize
-                } else {
-                    offset < key.end
-                };
-                return Some((
-                    n,
-                    if in_key {
-                        Part::AttrKey(i)
-                    } else {
-                        Part::AttrValue(i)
-                    },
-                ));
-            }
-        }
-        self.locate_field(n, offset)
-    }
-
-    /// Calls `found` for each part that a range of the original bytes touches, in order; what lies between parts is left
-    /// out. For candidates that begin in a header or reach from one value into the next.
-    pub fn locate_range(&self, range: Range<usize>, mut found: impl FnMut(NodeId, Part)) {
-        let mut offset = range.start;
-        let mut last = None;
-        while offset < range.end {
-            let located = self.locate(offset);
-            offset += 1;
-            let Some((n, part)) = located else { continue };
-            if last != Some((n, part)) {
-                last = located;
-                found(n, part);
-            }
-            // The rest of the part need not be looked at, however long it is.
-            if let Some(extent) = self.extent(n, part) {
-                offset = offset.max(extent.end);
-            }
-        }
+        let Some(i) = next
+            .checked_sub(1)
+            .filter(|&i| self.entry_range(&attrs[i]).contains(&offset))
+        else {
+            return Some((n, None));
+        };
+        let attr = &attrs[i];
+        let in_key = if attr.val_off < attr.key_off {
+            offset >= (attr.val_off + attr.val_len) as usize
+        } else {
+            offset < attr.key_off as usize + attr.key_len()
+        };
+        Some((
+            n,
+            Some(if in_key {
+                Part::AttrKey(i)
+            } else {
+                Part::AttrValue(i)
+            }),
+        ))
     }
 
     /// Where the content of a part lies in the original bytes: of a key its text, of a value or a body its `AnyValue`
@@ -109,26 +127,23 @@ impl View<'_> {
         Some(off as usize..(off + len) as usize)
     }
 
-    fn locate_field(&self, n: NodeId, offset: usize) -> Option<(NodeId, Part)> {
+    /// The field of a node, or of its frame, that an offset lies in, and its end; the walk may begin at a known border.
+    fn field_at(&self, n: NodeId, offset: usize, from: Option<usize>) -> Option<(Part, usize)> {
         let framed = self
             .bounds(n, true)
             .is_some_and(|(start, end)| (start..end).contains(&offset));
         let (start, end) = self.bounds(n, framed)?;
-        Fields::new(&self.bytes[..end], start)
+        let from = from.filter(|from| (start..=offset).contains(from));
+        let field = Fields::new(&self.bytes[..end], from.unwrap_or(start))
             .map_while(Result::ok)
-            .find(|f| f.end > offset)
-            .map(|f| {
-                let row = otlp::node(self.signal, self.kind(n)).field(f.number);
-                let is_body = row.is_some_and(|row| row.role == Role::Body);
-                (
-                    n,
-                    if is_body {
-                        Part::Body
-                    } else {
-                        Part::Field(f.number)
-                    },
-                )
-            })
+            .find(|f| f.end > offset)?;
+        let row = otlp::node(self.signal, self.kind(n)).field(field.number);
+        match row.map(|row| row.role).filter(|_| !framed) {
+            Some(Role::Body) => Some((Part::Body, field.end)),
+            // The header of the frame; what is in it is found by itself.
+            Some(Role::Inner) if offset < field.value => None,
+            _ => Some((Part::Field(field.number), field.end)),
+        }
     }
 
     /// Where an entry of the original index lies. Such an entry is always found.
