@@ -10,8 +10,8 @@ use component::exporter::{Block, Harness};
 use config::{ComponentId, Diags, Optional, Section};
 use serde::Deserialize;
 
-use super::queue::Sizer;
 use super::retry::RetrySettings;
+use super::room::Sizer;
 
 /// What the harness of one exporter does.
 #[derive(Clone, Debug, Default, PartialEq)]

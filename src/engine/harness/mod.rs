@@ -9,12 +9,15 @@ pub mod config;
 
 mod batch;
 mod cut;
-pub(crate) mod queue;
-pub(crate) mod retry;
+mod judge;
+mod partition;
+mod queue;
+mod retry;
+pub(crate) mod room;
 pub(crate) mod send;
 pub(crate) mod tally;
 pub(crate) mod verdict;
-pub(crate) mod wait;
+mod wait;
 
 #[cfg(test)]
 mod tests;
@@ -34,12 +37,13 @@ use tokio::time::Instant;
 use wire::{Payload, Signal};
 
 pub use config::{QueueSettings, Settings};
-pub use queue::Sizer;
 pub use retry::RetrySettings;
+pub use room::Sizer;
 
 use batch::{Policy, ProcessorMetrics};
 use cut::Limits;
-use queue::{Capacity, Hub, HubSettings, Room};
+use queue::{Hub, HubSettings};
+use room::{Capacity, Room};
 use send::Sender;
 use verdict::{Books, Refused};
 

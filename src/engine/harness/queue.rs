@@ -12,134 +12,35 @@
 //! has more than half of the consumers while there are others.
 //! With `waiting`, callers are answered with the fate of their own pieces; else they have their answer already.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
-use component::{Class, ExportError, Memory, Outcome, Refusal, Reservation};
+use component::{Outcome, Refusal};
 use parking_lot::Mutex;
-use telemetry::{Column, Counter, Gauge, Histogram};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::task::{AbortHandle, JoinSet};
+use telemetry::{Column, Histogram};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
-use wire::{Context, Payload};
+use wire::Payload;
 
-use super::batch::{self, Batch, Key, Pending, Policy};
+use super::batch::{self, Batch, Pending, Policy};
 use super::cut;
-use super::retry::{self, Breaker, Next, Trouble};
-use super::send::{Attempt, Owed, Sender, retryable, still_owed};
-use super::tally::Tally;
+use super::judge::Judged;
+use super::partition::{Parked, Partition, Phase, State};
+use super::room::{Capacity, Room};
+use super::send::Sender;
 use super::verdict::Refused;
-use super::wait::{self, End, Ticket};
-
-/// Most partitions of a policy that names no limit.
-const PARTITIONS_MAX: usize = 10_000;
-/// A partition without work is forgotten after this many times its batch timeout.
-const IDLE_TIMEOUTS: u32 = 10;
-
-// --- Room ---
-
-/// What a queue's size is counted in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sizer {
-    /// Each request is one.
-    Requests,
-    /// Log records, spans, data points, samples.
-    Items,
-    /// Encoded bytes.
-    Bytes,
-}
-
-/// The bound of a queue.
-pub(crate) struct Capacity {
-    pub(crate) size: usize,
-    pub(crate) sizer: Sizer,
-    pub(crate) block: bool,
-    pub(crate) permits: Arc<Semaphore>,
-    pub(crate) memory: Arc<Memory>,
-    pub(crate) class: Class,
-    pub(crate) used: Gauge,
-    pub(crate) refused: Counter,
-}
-
-/// One request's share of a queue; given back on drop.
-pub(crate) struct Room {
-    _permit: OwnedSemaphorePermit,
-    _memory: Reservation,
-    used: Gauge,
-    units: i64,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.used.add(-self.units);
-    }
-}
-
-impl Capacity {
-    async fn reserve(&self, payload: &Payload) -> Result<Room, Refusal> {
-        let room = self.try_reserve(payload).await;
-        if room.is_err() {
-            self.refused.add(payload.items as u64);
-        }
-        room
-    }
-
-    async fn try_reserve(&self, payload: &Payload) -> Result<Room, Refusal> {
-        let bytes = payload.len();
-        let units = match self.sizer {
-            Sizer::Requests => 1,
-            Sizer::Items => payload.items.max(1),
-            Sizer::Bytes => bytes.max(1),
-        };
-        let permits = match u32::try_from(units) {
-            Ok(permits) if units <= self.size => permits,
-            _ => {
-                return Err(Refusal::Invalid(format!(
-                    "element size too large: {units} in a queue of {}; send less at once or raise queue_size",
-                    self.size
-                )));
-            }
-        };
-        let busy = Refusal::Busy { retry_after: None };
-        let permit = match self.permits.clone().try_acquire_many_owned(permits) {
-            Ok(permit) => permit,
-            Err(_) if self.block => {
-                let until = wait::until(&payload.context, Instant::now());
-                let acquired =
-                    tokio::time::timeout_at(until, self.permits.clone().acquire_many_owned(permits));
-                match acquired.await {
-                    Ok(Ok(permit)) => permit,
-                    _ => return Err(busy),
-                }
-            }
-            Err(_) => return Err(busy),
-        };
-        let Some(memory) = self.memory.reserve(self.class, bytes) else {
-            return Err(busy);
-        };
-        let units = units as i64;
-        self.used.add(units);
-        Ok(Room {
-            _permit: permit,
-            _memory: memory,
-            used: self.used.clone(),
-            units,
-        })
-    }
-}
-
-// --- Hub ---
+use super::wait::{self, Ticket};
 
 /// What is queued, gathered, parked and sent for one exporter and signal.
 pub(crate) struct Hub {
-    sender: Arc<Sender>,
+    pub(super) sender: Arc<Sender>,
     capacity: Option<Capacity>,
-    waiting: bool,
+    pub(super) waiting: bool,
     consumers: usize,
     sizes: Option<(Histogram, Histogram)>,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     driver: Arc<Notify>,
     idle: Notify,
 }
@@ -154,117 +55,6 @@ pub(crate) struct HubSettings {
     pub(crate) consumers: usize,
     /// Items and bytes of each batch.
     pub(crate) sizes: Option<(Histogram, Histogram)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Open,
-    /// Receivers stop: nobody is held any more.
-    Closing,
-    /// One last attempt for everything.
-    Draining,
-    Closed,
-}
-
-struct State {
-    phase: Phase,
-    partitions: Vec<Option<Partition>>,
-    free: Vec<usize>,
-    keys: HashMap<Key, usize>,
-    turn: VecDeque<usize>,
-    parked: BinaryHeap<Reverse<Parked>>,
-    parked_count: u64,
-    running: usize,
-    wake_at: Option<Instant>,
-    /// The driver itself is at work and will look at `wake_at`.
-    ticking: bool,
-    tasks: JoinSet<()>,
-    driver: Option<AbortHandle>,
-}
-
-struct Partition {
-    policy: Arc<Policy>,
-    key: Option<Key>,
-    context: Arc<Context>,
-    pending: Option<Pending>,
-    ready: VecDeque<Batch>,
-    in_turn: bool,
-    running: usize,
-    parked: usize,
-    breaker: Breaker,
-    used: Instant,
-}
-
-impl Partition {
-    fn new(policy: &Arc<Policy>, key: Option<Key>, now: Instant) -> Partition {
-        Partition {
-            policy: policy.clone(),
-            context: key.as_ref().map_or_else(Arc::default, |k| k.context(policy)),
-            key,
-            pending: None,
-            ready: VecDeque::new(),
-            in_turn: false,
-            running: 0,
-            parked: 0,
-            breaker: Breaker::default(),
-            used: now,
-        }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.pending.is_none() && self.ready.is_empty() && self.running == 0 && self.parked == 0
-    }
-}
-
-struct Parked {
-    due: Instant,
-    number: u64,
-    batch: Batch,
-}
-
-impl PartialEq for Parked {
-    fn eq(&self, other: &Parked) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Parked {}
-
-impl PartialOrd for Parked {
-    fn partial_cmp(&self, other: &Parked) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Parked {
-    fn cmp(&self, other: &Parked) -> Ordering {
-        (self.due, self.number).cmp(&(other.due, other.number))
-    }
-}
-
-/// What came of one attempt, still to be put back into the state.
-struct Judged {
-    again: Vec<Batch>,
-    parked: Option<(Duration, Batch)>,
-    /// `Some(asked)`: the far side was unwell; it may have asked for a pause.
-    refused: Option<bool>,
-}
-
-impl Judged {
-    fn done() -> Judged {
-        Judged {
-            again: Vec::new(),
-            parked: None,
-            refused: None,
-        }
-    }
-
-    fn again(pieces: Vec<Batch>) -> Judged {
-        Judged {
-            again: pieces,
-            ..Judged::done()
-        }
-    }
 }
 
 impl Hub {
@@ -543,149 +333,6 @@ impl Hub {
         next
     }
 
-    async fn attempt(&self, mut batch: Batch) -> Judged {
-        let begun: Vec<Arc<Ticket>> = if batch.is_awaited() {
-            let begun: Vec<_> = batch
-                .owners
-                .iter()
-                .map(|o| o.begin().then(|| o.clone()))
-                .collect();
-            if begun.iter().any(Option::is_none) {
-                let owners = batch.owners.clone();
-                batch.extract(|ticket| {
-                    let at = owners.iter().position(|o| std::ptr::eq(&**o, ticket));
-                    at.is_some_and(|at| begun[at].is_none())
-                });
-            }
-            begun.into_iter().flatten().collect()
-        } else {
-            Vec::new()
-        };
-        if batch.payload.chunks.is_empty() {
-            return Judged::done();
-        }
-        let result = self.sender.attempt(&batch.payload).await;
-        let judged = self.judge(batch, result);
-        for ticket in begun {
-            ticket.finish_attempt(&self.sender.books);
-        }
-        judged
-    }
-
-    fn judge(&self, mut batch: Batch, result: Attempt) -> Judged {
-        let error = match result {
-            Ok(outcome) => {
-                batch.end_delivered(&outcome.rejected);
-                return Judged::done();
-            }
-            Err(error) => error,
-        };
-        let refusal = Refusal::from(&error);
-        let trouble = match error {
-            ExportError::Rejected { .. } => return self.rejected(batch, &refusal),
-            ExportError::TooLarge { .. } => {
-                return match cut::halves(batch.take()) {
-                    Ok(pieces) => Judged::again(pieces.into_iter().map(|p| batch.piece(p)).collect()),
-                    Err(whole) => {
-                        batch.payload = whole;
-                        self.give_up(batch, "too_large", &refusal, false);
-                        Judged::done()
-                    }
-                };
-            }
-            ExportError::Retry { after, remaining, .. } => {
-                match still_owed(&batch.payload, remaining) {
-                    Owed::All => {}
-                    Owed::Part(owed) => batch = partly_delivered(batch, owed),
-                    Owed::Nothing => {
-                        batch.end(&End::Delivered);
-                        return Judged::done();
-                    }
-                }
-                Trouble::Unwell(after)
-            }
-            ExportError::Unauthorized { .. } => Trouble::Unauthorized,
-        };
-        let asked = matches!(trouble, Trouble::Unauthorized | Trouble::Unwell(Some(_)));
-        let now = Instant::now();
-        let phase = self.state.lock().phase;
-        if phase >= Phase::Draining || (phase == Phase::Closing && self.waiting) {
-            self.give_up(batch, "shutdown", &refusal, true);
-            return Judged::done();
-        }
-        let next = batch
-            .backoff
-            .next(self.sender.retry.as_ref(), trouble, now, retry::chance());
-        let delay = match next {
-            Next::Wait(delay) => delay,
-            Next::GiveUp(reason) => {
-                self.give_up(batch, reason, &refusal, true);
-                return Judged {
-                    refused: Some(asked),
-                    ..Judged::done()
-                };
-            }
-        };
-        if batch.is_awaited() {
-            // Callers that would be gone by then are told now.
-            let due = now + delay;
-            let gone = batch.extract(|ticket| ticket.until().is_some_and(|until| until < due));
-            batch.end_part(&gone, &End::Later(&retryable(refusal.clone())));
-        }
-        tracing::info!(
-            component = %self.sender.id,
-            signal = self.sender.signal.as_str(),
-            interval_ms = delay.as_millis() as u64,
-            items = batch.payload.items,
-            error = %refusal.message(),
-            "Exporting failed. Will retry the request after interval."
-        );
-        Judged {
-            parked: (!batch.payload.chunks.is_empty()).then_some((delay, batch)),
-            refused: Some(asked),
-            ..Judged::done()
-        }
-    }
-
-    /// Never, as a whole: each caller's part, or each chunk, goes once more by itself.
-    fn rejected(&self, mut batch: Batch, refusal: &Refusal) -> Judged {
-        if !batch.alone {
-            let whole = batch.take();
-            let mut pieces = if batch.is_awaited() {
-                cut::by_slot(whole)
-            } else {
-                cut::by_chunk(whole)
-            };
-            if pieces.len() > 1 {
-                batch.alone = true;
-                return Judged::again(pieces.into_iter().map(|p| batch.piece(p)).collect());
-            }
-            batch.payload = pieces.pop().expect("a batch has a chunk");
-        }
-        self.give_up(batch, "rejected", refusal, false);
-        Judged::done()
-    }
-
-    /// No further attempt. `later`: one that waits may come again.
-    fn give_up(&self, batch: Batch, reason: &'static str, refusal: &Refusal, later: bool) {
-        let awaited = batch.is_awaited();
-        let (id, signal, items) = (&self.sender.id, self.sender.signal.as_str(), batch.payload.items);
-        let error = refusal.message();
-        match (awaited, later) {
-            (true, true) => {
-                tracing::warn!(component = %id, signal, rejected_items = items, error, "Exporting failed. Rejecting data.");
-                return batch.end(&End::Later(&retryable(refusal.clone())));
-            }
-            (true, false) => {
-                tracing::warn!(component = %id, signal, rejected_items = items, error, "Exporting failed. Rejecting data.");
-            }
-            (false, _) => {
-                tracing::error!(component = %id, signal, dropped_items = items, reason, error, "Exporting failed. Dropping data.");
-            }
-        }
-        batch.end(&End::Failed(reason, refusal));
-    }
-
     // --- time ---
 
     /// Sees to it that the driver is up at `due`.
@@ -850,123 +497,9 @@ async fn consume(hub: Arc<Hub>, first: Batch) {
     }
 }
 
-/// Delivers what of a batch is not in `owed`, which stays.
-fn partly_delivered(mut batch: Batch, mut owed: Payload) -> Batch {
-    let known = |c: &wire::Chunk| (c.origin.slot as usize) < batch.owners.len();
-    if !owed.chunks.iter().all(known) {
-        return batch; // not cut out of this batch: all of it is owed
-    }
-    let sent = batch.take();
-    if batch.is_awaited() {
-        for slot in 0..batch.owners.len() as u32 {
-            let of = |payload: &Payload| {
-                let mut tally = Tally::default();
-                for c in payload.chunks.iter().filter(|c| c.origin.slot == slot) {
-                    tally.plus(c.origin.tenant.as_ref(), u64::from(c.shape.items));
-                }
-                tally
-            };
-            let mut done = of(&sent);
-            done.minus(&of(&owed));
-            batch.resolve(slot, done, &End::Delivered);
-        }
-    } else {
-        let mut done = Tally::of(&sent);
-        done.minus(&Tally::of(&owed));
-        done.release(&batch.sender.books.row);
-        done.add(&batch.sender.books.row, Column::Out);
-    }
-    owed.context = sent.context;
-    batch.payload = owed;
-    batch
-}
-
 fn slotted(mut payload: Payload) -> Payload {
     for chunk in &mut payload.chunks {
         chunk.origin.slot = 0;
     }
     payload
-}
-
-impl State {
-    /// The partition of a payload, made at need.
-    fn partition(&mut self, policy: &Arc<Policy>, payload: &Payload, now: Instant) -> Result<usize, Refusal> {
-        let Some(key) = Key::of(policy, payload) else {
-            return Ok(policy.index);
-        };
-        if let Some(at) = self.keys.get(&key) {
-            return Ok(*at);
-        }
-        let limit = policy.flush.as_ref().and_then(|f| f.cardinality_max);
-        let most = limit.unwrap_or(PARTITIONS_MAX);
-        let of_policy = |st: &State| st.keys.keys().filter(|k| k.policy == policy.index).count();
-        if self.keys.len() >= most && of_policy(self) >= most {
-            self.forget_idle(policy, now);
-            if of_policy(self) >= most {
-                return match (limit, key.values.is_empty()) {
-                    // Tenants without keys may meet: the books keep them apart.
-                    (_, true) => Ok(policy.index),
-                    (Some(_), _) => Err(Refusal::Invalid(
-                        "too many batcher metadata-value combinations".into(),
-                    )),
-                    (None, _) => Err(Refusal::Busy { retry_after: None }),
-                };
-            }
-        }
-        let partition = Partition::new(policy, Some(key.clone()), now);
-        let at = match self.free.pop() {
-            Some(at) => {
-                self.partitions[at] = Some(partition);
-                at
-            }
-            None => {
-                self.partitions.push(Some(partition));
-                self.partitions.len() - 1
-            }
-        };
-        self.keys.insert(key, at);
-        policy.count_partitions(1);
-        Ok(at)
-    }
-
-    fn forget_idle(&mut self, policy: &Policy, now: Instant) {
-        let timeout = policy
-            .flush
-            .as_ref()
-            .map_or(Duration::from_millis(200), |f| f.timeout);
-        for at in 0..self.partitions.len() {
-            let old = self.partitions[at].as_ref().is_some_and(|p| {
-                p.key.as_ref().is_some_and(|k| k.policy == policy.index)
-                    && p.is_idle()
-                    && now.saturating_duration_since(p.used) >= timeout * IDLE_TIMEOUTS
-            });
-            if old && let Some(key) = self.partitions[at].take().and_then(|p| p.key) {
-                self.keys.remove(&key);
-                policy.count_partitions(-1);
-                self.free.push(at);
-            }
-        }
-    }
-
-    /// Gives a partition a place among those whose turn comes.
-    fn line_up(&mut self, at: usize) {
-        if let Some(partition) = &mut self.partitions[at]
-            && !partition.in_turn
-            && !partition.ready.is_empty()
-        {
-            partition.in_turn = true;
-            self.turn.push_back(at);
-        }
-    }
-
-    fn unpark(&mut self, batch: Batch) {
-        let at = batch.partition;
-        let partition = self.partitions[at]
-            .as_mut()
-            .expect("a partition with a parked batch is kept");
-        partition.parked -= 1;
-        batch.sender.in_flight.add(-1);
-        partition.ready.push_back(batch);
-        self.line_up(at);
-    }
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wire::{Context, Payload};
 
-use super::queue::Room;
+use super::room::Room;
 use super::tally::Tally;
 use super::verdict::{Books, Refused, Verdict};
 

@@ -13,7 +13,7 @@ use wire::{Payload, Signal};
 
 use super::line::Line;
 use crate::harness::Entry;
-use crate::harness::queue::Room;
+use crate::harness::room::Room;
 use crate::harness::send::CatchPanic;
 use crate::harness::tally::Tally;
 use crate::harness::verdict::Refused;

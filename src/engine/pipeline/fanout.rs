@@ -19,7 +19,7 @@ use component::{BoxFuture, Consumer, Outcome, Refusal, Rejection};
 use wire::Payload;
 
 use super::edge::{Edge, Target};
-use crate::harness::queue::Room;
+use crate::harness::room::Room;
 use crate::harness::tally::Tally;
 use crate::harness::verdict::{self, Refused};
 
