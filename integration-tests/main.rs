@@ -4,7 +4,9 @@
 //! balanced.
 #![allow(missing_docs, unreachable_pub, clippy::disallowed_methods)]
 
+mod configs;
 mod delivery;
+mod docs;
 mod fanout;
 mod limits;
 mod otlp;
