@@ -63,7 +63,11 @@ async fn access_logs_and_spans_arrive() {
             let log = fs::read_to_string(envoy.dir.path().join("envoy.log")).unwrap_or_default();
             panic!("envoy ended with {status}: {log}");
         }
-        async move { get(admin, "/ready").await.is_some_and(|(status, _)| status == 200) }
+        async move {
+            get(admin, "/ready")
+                .await
+                .is_some_and(|(status, _)| status == 200)
+        }
     })
     .await;
 
@@ -75,7 +79,9 @@ async fn access_logs_and_spans_arrive() {
     // Each request is logged over both protocols.
     let all = 2 * REQUESTS;
     until("all records and spans came", || {
-        let came = records(&direct).len() == all && records(&behind).len() == all && spans(&behind).len() >= REQUESTS;
+        let came = records(&direct).len() == all
+            && records(&behind).len() == all
+            && spans(&behind).len() >= REQUESTS;
         async move { came }
     })
     .await;
@@ -90,14 +96,27 @@ async fn access_logs_and_spans_arrive() {
         .collect();
     let traced: BTreeSet<_> = spans(&behind).into_iter().collect();
     assert_eq!(logged.len(), REQUESTS);
-    let ids: BTreeSet<_> = traced.iter().map(|(_, trace, span)| (trace.clone(), span.clone())).collect();
+    let ids: BTreeSet<_> = traced
+        .iter()
+        .map(|(_, trace, span)| (trace.clone(), span.clone()))
+        .collect();
     assert_eq!(ids, logged);
     for service in ["edge-grpc", "edge-http"] {
-        assert_eq!(traced.iter().filter(|(name, ..)| name == service).count(), REQUESTS / 2, "{service}");
+        assert_eq!(
+            traced.iter().filter(|(name, ..)| name == service).count(),
+            REQUESTS / 2,
+            "{service}"
+        );
     }
 
-    let stats = get(admin, "/stats?usedonly&filter=opentelemetry|open_telemetry").await.unwrap().1;
-    for line in stats.lines().filter(|line| line.contains("dropped") || line.contains("failed")) {
+    let stats = get(admin, "/stats?usedonly&filter=opentelemetry|open_telemetry")
+        .await
+        .unwrap()
+        .1;
+    for line in stats
+        .lines()
+        .filter(|line| line.contains("dropped") || line.contains("failed"))
+    {
         assert!(line.ends_with(": 0"), "envoy says {line}");
     }
     drop(envoy);
@@ -107,7 +126,10 @@ async fn access_logs_and_spans_arrive() {
 /// Requests of one signal that the peer took.
 fn requests<M: Message + Default>(peer: &Peer, signal: &'static str) -> impl Iterator<Item = M> {
     let of_signal = move |r: &Received| r.path.to_lowercase().contains(signal);
-    peer.taken().into_iter().filter(of_signal).map(|r| M::decode(r.message).expect("a peer gets valid protobuf"))
+    peer.taken()
+        .into_iter()
+        .filter(of_signal)
+        .map(|r| M::decode(r.message).expect("a peer gets valid protobuf"))
 }
 
 /// Every log record with its resource, as text, sorted: batches differ between the two ways.
@@ -118,7 +140,10 @@ fn records(peer: &Peer) -> Vec<String> {
             let head = format!("{:?} {}", group.resource, group.schema_url);
             group.scope_logs.into_iter().flat_map(move |scope| {
                 let head = format!("{head} {:?} {}", scope.scope, scope.schema_url);
-                scope.log_records.into_iter().map(move |record| format!("{head} {record:?}"))
+                scope
+                    .log_records
+                    .into_iter()
+                    .map(move |record| format!("{head} {record:?}"))
             })
         })
         .collect();

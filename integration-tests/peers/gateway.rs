@@ -63,7 +63,14 @@ service:
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut gateway = Gateway { child, grpc, http, health, metrics, dir };
+        let mut gateway = Gateway {
+            child,
+            grpc,
+            http,
+            health,
+            metrics,
+            dir,
+        };
         until("the gateway is healthy", || {
             if let Ok(Some(status)) = gateway.child.try_wait() {
                 panic!("weir ended with {status}: {}", gateway.log());
@@ -87,7 +94,13 @@ service:
     /// Asks it to stop, and waits; it must end with success.
     pub async fn stop(mut self) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
         let mut ended = None;
         until("the gateway ends", || {
             ended = self.child.try_wait().unwrap();
@@ -95,7 +108,11 @@ service:
             async move { done }
         })
         .await;
-        assert!(ended.is_some_and(|status| status.success()), "{ended:?}: {}", self.log());
+        assert!(
+            ended.is_some_and(|status| status.success()),
+            "{ended:?}: {}",
+            self.log()
+        );
         assert!(get(self.health, "/").await.is_none(), "nobody listens any more");
     }
 }

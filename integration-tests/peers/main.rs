@@ -3,7 +3,13 @@
 //! Clients are the OpenTelemetry SDK for Python and a real Envoy, installed by `provision.sh`. What arrives behind the
 //! gateway is compared with what the same client sent to the recording peer directly. A client that is not installed
 //! fails the test when `CI=true`, else the test says so and passes.
-#![allow(missing_docs, unreachable_pub, clippy::disallowed_methods, clippy::print_stderr, clippy::unwrap_used)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::unwrap_used
+)]
 
 mod envoy;
 mod gateway;
@@ -23,9 +29,15 @@ use tokio::time::{Instant, sleep};
 fn installed(program: &str) -> Option<PathBuf> {
     let home = std::env::var_os("WEIR_PEERS").map(PathBuf::from).or_else(|| {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        Some(cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?.join("weir-peers"))
+        Some(
+            cache
+                .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?
+                .join("weir-peers"),
+        )
     });
-    let path = home.map(|home| home.join("venv/bin").join(program)).filter(|path| path.exists());
+    let path = home
+        .map(|home| home.join("venv/bin").join(program))
+        .filter(|path| path.exists());
     if path.is_none() {
         let told = format!("{program} is not installed: run integration-tests/peers/provision.sh");
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{told}");
@@ -41,9 +53,17 @@ fn beside(name: &str) -> PathBuf {
 
 /// Runs a command to its end; its standard output. Panics with all it said if it fails.
 async fn run(mut command: Command) -> String {
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let output = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -58,7 +78,11 @@ async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> 
 
 /// A port that is free now.
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// A GET over HTTP/1.1: status and body; none if nobody listens.
@@ -66,7 +90,8 @@ async fn get(port: u16, path: &str) -> Option<(u16, String)> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: peer\r\nuser-agent: probe/1\r\nconnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: peer\r\nuser-agent: probe/1\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.ok()?;

@@ -22,7 +22,14 @@ async fn send(python: &Path, protocol: Protocol, compression: &str, port: u16) {
     command
         .arg(beside("send.py"))
         .args(["--endpoint", &format!("127.0.0.1:{port}")])
-        .args(["--protocol", if matches!(protocol, Protocol::Grpc) { "grpc" } else { "http" }])
+        .args([
+            "--protocol",
+            if matches!(protocol, Protocol::Grpc) {
+                "grpc"
+            } else {
+                "http"
+            },
+        ])
         .args(["--compression", compression]);
     run(command).await;
 }
@@ -32,7 +39,9 @@ fn messages(received: &[Received]) -> BTreeMap<&'static str, Vec<Bytes>> {
     let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for request in received {
         let path = request.path.to_lowercase();
-        let signal = ["trace", "logs", "metrics"].into_iter().find(|signal| path.contains(signal));
+        let signal = ["trace", "logs", "metrics"]
+            .into_iter()
+            .find(|signal| path.contains(signal));
         let signal = signal.unwrap_or_else(|| panic!("an unknown path: {path}"));
         all.entry(signal).or_default().push(request.message.clone());
     }
@@ -44,12 +53,19 @@ async fn arrives_unchanged(protocol: Protocol, compression: &str, out: Out) {
     let direct = Peer::start().await;
     send(&python, protocol, compression, direct.addr.port()).await;
     let sent = messages(&direct.received());
-    assert_eq!(sent.keys().copied().collect::<Vec<_>>(), ["logs", "metrics", "trace"]);
+    assert_eq!(
+        sent.keys().copied().collect::<Vec<_>>(),
+        ["logs", "metrics", "trace"]
+    );
     assert!(sent["logs"].len() > 20 && sent["trace"].len() > 5);
 
     let behind = Peer::start().await;
     let gateway = Gateway::start(out, behind.addr).await;
-    let port = if matches!(protocol, Protocol::Grpc) { gateway.grpc } else { gateway.http };
+    let port = if matches!(protocol, Protocol::Grpc) {
+        gateway.grpc
+    } else {
+        gateway.http
+    };
     send(&python, protocol, compression, port).await;
     let arrived = messages(&behind.received());
     for (signal, sent) in &sent {
@@ -60,14 +76,26 @@ async fn arrives_unchanged(protocol: Protocol, compression: &str, out: Out) {
     }
 
     let page = gateway.metrics().await;
-    let transport = if matches!(protocol, Protocol::Grpc) { "grpc" } else { "http" };
+    let transport = if matches!(protocol, Protocol::Grpc) {
+        "grpc"
+    } else {
+        "http"
+    };
     let accepted = |what: &str| {
-        let series = format!("otelcol_receiver_accepted_{what}{{receiver=\"otlp\",transport=\"{transport}\"}} ");
+        let series =
+            format!("otelcol_receiver_accepted_{what}{{receiver=\"otlp\",transport=\"{transport}\"}} ");
         let value = page.lines().find_map(|line| line.strip_prefix(&series));
-        value.unwrap_or_else(|| panic!("{series} is not in\n{page}")).parse::<usize>().unwrap()
+        value
+            .unwrap_or_else(|| panic!("{series} is not in\n{page}"))
+            .parse::<usize>()
+            .unwrap()
     };
     assert_eq!(accepted("spans"), sent["trace"].len(), "one span a request");
-    assert_eq!(accepted("log_records"), sent["logs"].len(), "one record a request");
+    assert_eq!(
+        accepted("log_records"),
+        sent["logs"].len(),
+        "one record a request"
+    );
     assert_eq!(accepted("metric_points"), points(&sent["metrics"]));
     read_by_prometheus(&python, &page).await;
     gateway.stop().await;
@@ -77,8 +105,13 @@ fn points(requests: &[Bytes]) -> usize {
     use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
     use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 
-    let requests = requests.iter().map(|r| ExportMetricsServiceRequest::decode(r.clone()).unwrap());
-    let metrics = requests.flat_map(|r| r.resource_metrics).flat_map(|r| r.scope_metrics).flat_map(|s| s.metrics);
+    let requests = requests
+        .iter()
+        .map(|r| ExportMetricsServiceRequest::decode(r.clone()).unwrap());
+    let metrics = requests
+        .flat_map(|r| r.resource_metrics)
+        .flat_map(|r| r.scope_metrics)
+        .flat_map(|s| s.metrics);
     let points = metrics.map(|metric| match metric.data {
         Some(Data::Gauge(data)) => data.data_points.len(),
         Some(Data::Sum(data)) => data.data_points.len(),
@@ -96,9 +129,15 @@ async fn read_by_prometheus(python: &Path, page: &str) {
     let file = dir.path().join("page.txt");
     std::fs::write(&file, page).unwrap();
     let mut command = Command::new(python);
-    command.arg(beside("parse_metrics.py")).stdin(Stdio::from(std::fs::File::open(&file).unwrap()));
+    command
+        .arg(beside("parse_metrics.py"))
+        .stdin(Stdio::from(std::fs::File::open(&file).unwrap()));
     let families = run(command).await;
-    for family in ["otelcol_receiver_accepted_spans counter ", "otelcol_process_uptime counter ", "target_info gauge "] {
+    for family in [
+        "otelcol_receiver_accepted_spans counter ",
+        "otelcol_process_uptime counter ",
+        "target_info gauge ",
+    ] {
         assert!(families.contains(family), "{family} is not in\n{families}");
     }
 }
