@@ -82,8 +82,9 @@ fn message(
 /// The end of the attribute at `pos` if it is of the usual form: nothing in it can be otherwise than canonical.
 #[inline(always)]
 fn plain(table: &'static Message, content: &[u8], pos: usize) -> Option<usize> {
-    if content[pos] == table.attributes_tag() {
-        short_attribute::<false>(content, pos)
+    let tag = table.attributes_tag();
+    if tag != 0 && content[pos] == tag {
+        short_attribute::<false>(content, pos, tag)
     } else {
         None
     }

@@ -56,7 +56,7 @@ pub(crate) fn count_below(message: &'static Message, buf: &[u8], start: usize) -
 /// The end of the field at `pos` if it is an item with the usual one-byte tag.
 #[inline(always)]
 fn plain_item(message: &'static Message, buf: &[u8], pos: usize) -> Option<usize> {
-    if buf[pos] != message.items_tag() {
+    if message.items_tag() == 0 || buf[pos] != message.items_tag() {
         return None;
     }
     field::length(buf, &mut (pos + 1)).ok()

@@ -70,11 +70,13 @@ impl Walk {
         let mut deprecated_items = 0;
         let mut seen = 0u32;
         while pos < buf.len() {
-            if buf[pos] == tag
-                && let Some(end) = short_attribute::<UTF8>(buf, pos)
-            {
-                pos = end;
-                continue;
+            if tag != 0 && buf[pos] == tag {
+                while let Some(end) = short_attribute::<UTF8>(buf, pos, tag) {
+                    pos = end;
+                }
+                if pos == buf.len() {
+                    break;
+                }
             }
             let start = pos;
             let (number, wire) = field::tag(buf, &mut pos)?;
@@ -168,23 +170,26 @@ fn is_item(role: Role) -> bool {
 
 /// The end of the attribute at `pos` if it is of the usual form and holds a scalar; else none, and the slow way decides.
 #[inline(always)]
-pub(crate) fn short_attribute<const UTF8: bool>(buf: &[u8], pos: usize) -> Option<usize> {
-    let (key_len, val_len) = short_entry(buf, pos)?;
-    let at = pos + 6 + key_len;
-    let end = at + val_len;
-    let value = &buf[at..end];
-    let simple = match value {
+pub(crate) fn short_attribute<const UTF8: bool>(buf: &[u8], pos: usize, tag: u8) -> Option<usize> {
+    let (key_len, value) = short_entry(buf, pos, tag)?;
+    let end = pos + 4 + key_len + value.len();
+    if UTF8 && std::str::from_utf8(&buf[pos + 4..pos + 4 + key_len]).is_err() {
+        return None;
+    }
+    // Text: its header is that of the value, 0x0a, and two bytes less.
+    let n = value.len();
+    if n >= 4 && value[2] == 0x0a && value[3] as usize == n - 4 {
+        return (!UTF8 || std::str::from_utf8(&value[4..]).is_ok()).then_some(end);
+    }
+    let simple = match &value[2..] {
         [] => true,
-        [0x0a, len, text @ ..] => {
-            *len < 0x80 && *len as usize == text.len() && (!UTF8 || std::str::from_utf8(text).is_ok())
-        }
+        [0x18, last] | [0x10, last] => *last < 0x80,
+        [0x18, first, last] => *first >= 0x80 && *last < 0x80,
         [0x18, number @ .., last] => *last < 0x80 && number.len() < 9 && number.iter().all(|b| *b >= 0x80),
-        [0x10, flag] => *flag < 0x80,
         [0x21, number @ ..] => number.len() == 8,
         _ => false,
     };
-    let key_ok = !UTF8 || std::str::from_utf8(&buf[pos + 4..pos + 4 + key_len]).is_ok();
-    (simple && key_ok).then_some(end)
+    simple.then_some(end)
 }
 
 /// What ids and text must be.

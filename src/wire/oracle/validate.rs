@@ -143,6 +143,13 @@ fn rows() {
     check(Signal::Logs, &nest(record, &[0x10]), Err(Reason::Truncated));
     check(Signal::Logs, &nest(record, &[0x00]), Err(Reason::Tag));
     check(Signal::Logs, &[0x0a, 5, 0], Err(Reason::Truncated));
+    // What looks like an attribute, where a message has none, under tags that do not exist.
+    check(Signal::Logs, &[0x00, 5, 0x0a, 1, b'k', 0x12, 0], Err(Reason::Tag));
+    check(
+        Signal::Logs,
+        &nest(&[1, 2, 2, 5], &[0x00, 5, 0x0a, 1, b'k', 0x12, 0]),
+        Err(Reason::Tag),
+    );
     // The old scopes are read where there are no new ones.
     check(Signal::Logs, &nest(&[1, 1000, 2], &[]), shape(1, true, false));
     let both = [nest(&[1000, 2], &[]), nest(&[2, 2], &[]), nest(&[2, 2], &[])].concat();
