@@ -101,7 +101,7 @@ async fn grpc_refuses_bad_messages_with_the_right_code() {
             "unknown encoding",
             frame(1, &good),
             vec![("grpc-encoding", "brotli")],
-            12,
+            3,
         ),
         (
             "garbage behind gzip",

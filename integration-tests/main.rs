@@ -10,5 +10,6 @@ mod docs;
 mod fanout;
 mod limits;
 mod otlp;
+mod quickstart;
 mod support;
 mod tidy;

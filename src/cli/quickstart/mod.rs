@@ -15,7 +15,7 @@ use net::GrpcClientConfig;
 use net::client::GrpcClient;
 use net::tls::ClientTls;
 use serde_json::Value;
-use telemetry::{Column, Node, Place};
+use telemetry::{Column, Node, Place, Totals};
 use wire::Signal;
 
 use super::run::{start_logs, stop_signal};
@@ -28,6 +28,9 @@ const CONFIG: &str = include_str!("../../../configs/quickstart.yaml");
 
 /// Ports in [`CONFIG`].
 const PORTS: [u16; 4] = [4317, 4318, 8888, 13133];
+
+/// Stands before a port that was moved already; in no configuration.
+const MOVED: char = '\u{1}';
 
 /// How long the sample may take to arrive.
 const DELIVERY_MAX: Duration = Duration::from_secs(20);
@@ -80,9 +83,10 @@ fn config(options: &Options) -> Result<String, String> {
         let moved = port
             .checked_add(options.port_offset)
             .ok_or("--port-offset: a port would pass 65535")?;
-        text = text.replace(&port.to_string(), &format!("@{moved}"));
+        // marked until all are moved, so that no port is moved twice
+        text = text.replace(&port.to_string(), &format!("{MOVED}{moved}"));
     }
-    Ok(text.replace('@', ""))
+    Ok(text.replace(MOVED, ""))
 }
 
 fn serving(offset: u16) -> String {
@@ -247,7 +251,8 @@ fn books(service: &Service) -> Result<(), String> {
     let ledger = &service.telemetry().ledger;
     say("\nWhere they went (the ledger):");
     for row in ledger.rows() {
-        if matches!(row.place, Place::Door { .. } | Place::Node(Node::Exporter(_))) {
+        let shown = matches!(row.place, Place::Door { .. } | Place::Node(Node::Exporter(_)));
+        if shown && row.total() != Totals::default() {
             say(&format!(
                 "    {:<24} {:<7} {}",
                 row.place.to_string(),
