@@ -2,7 +2,12 @@
 //!
 //! No network beyond loopback, no shared files, no sleeping: a test waits for a condition and ends with the books
 //! balanced.
-#![allow(missing_docs, unreachable_pub, clippy::disallowed_methods)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::unwrap_used
+)]
 
 mod configs;
 mod delivery;

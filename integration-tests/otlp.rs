@@ -66,6 +66,21 @@ async fn arrives_unchanged(exporter: &str, processors: &str) {
     }
     let got: Vec<Vec<u8>> = peer.taken().iter().map(|r| r.message.to_vec()).collect();
     assert_eq!(got, sent, "{exporter} [{processors}]");
+    for received in peer.taken() {
+        let agent = received.headers["user-agent"].to_str().unwrap();
+        assert!(agent.starts_with("Weir/"), "says who it is: {agent}");
+        let known = [
+            "LogsService/Export",
+            "TraceService/Export",
+            "MetricsService/Export",
+            "/v1/",
+        ];
+        assert!(
+            known.iter().any(|k| received.path.contains(k)),
+            "{}",
+            received.path
+        );
+    }
     gateway.stop().await;
 }
 

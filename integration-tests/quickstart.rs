@@ -5,7 +5,10 @@ use std::process::{Command, Output};
 use crate::support::gateway::free_port;
 
 fn weir(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_weir")).args(arguments).output().expect("the binary runs")
+    Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(arguments)
+        .output()
+        .expect("the binary runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -32,8 +35,16 @@ fn quickstart_shows_redaction_at_work_within_80_columns() {
     let (out, err) = (text(&done.stdout), text(&done.stderr));
     assert!(done.status.success(), "{out}\n{err}");
     let written = std::fs::read_to_string(file).unwrap();
-    for secret in ["alice.smith@example.com", "4111 1111 1111 1111", "eyJhbGciOiJIUzI1NiJ9", "sk_live_4eC39"] {
-        assert!(out.contains(&secret[..12]), "shows {secret} as it was sent:\n{out}");
+    for secret in [
+        "alice.smith@example.com",
+        "4111 1111 1111 1111",
+        "eyJhbGciOiJIUzI1NiJ9",
+        "sk_live_4eC39",
+    ] {
+        assert!(
+            out.contains(&secret[..12]),
+            "shows {secret} as it was sent:\n{out}"
+        );
         assert!(!written.contains(secret), "{secret} was written");
     }
     for phrase in ["sent     ", "written  ", "The books balance"] {
@@ -56,7 +67,11 @@ fn validate_names_place_and_remedy_and_says_nothing_when_all_is_well() {
     let done = weir(&["validate", "--config", bad.to_str().unwrap()]);
     let err = text(&done.stderr);
     assert_eq!(done.status.code(), Some(1), "{err}");
-    for phrase in ["bad.yaml:5:3", "unknown type: \"dbug\"", "did you mean \"debug\"?"] {
+    for phrase in [
+        "bad.yaml:5:3",
+        "unknown type: \"dbug\"",
+        "did you mean \"debug\"?",
+    ] {
         assert!(err.contains(phrase), "no {phrase:?} in\n{err}");
     }
     std::fs::write(&bad, config.replace("  dbug:\n", "").replace(", dbug", "")).unwrap();
@@ -65,9 +80,20 @@ fn validate_names_place_and_remedy_and_says_nothing_when_all_is_well() {
     for phrase in ["bad.yaml:4:5", "endpont", "did you mean \"endpoint\"?"] {
         assert!(err.contains(phrase), "no {phrase:?} in\n{err}");
     }
-    std::fs::write(&bad, config.replace("endpont", "endpoint").replace("  dbug:\n", "").replace(", dbug", "")).unwrap();
+    std::fs::write(
+        &bad,
+        config
+            .replace("endpont", "endpoint")
+            .replace("  dbug:\n", "")
+            .replace(", dbug", ""),
+    )
+    .unwrap();
     let done = weir(&["validate", "--config", bad.to_str().unwrap()]);
-    assert!(done.status.success() && done.stdout.is_empty(), "{}", text(&done.stderr));
+    assert!(
+        done.status.success() && done.stdout.is_empty(),
+        "{}",
+        text(&done.stderr)
+    );
 }
 
 #[test]
@@ -77,8 +103,16 @@ fn components_and_plan_answer_from_the_command_line() {
     assert!(text(&done.stdout).contains("- name: otlp_grpc"));
     let done = weir(&["plan", "--config", "configs/quickstart.yaml"]);
     let out = text(&done.stdout);
-    assert!(done.status.success() && out.contains("redaction, resource"), "{out}\n{}", text(&done.stderr));
+    assert!(
+        done.status.success() && out.contains("redaction, resource"),
+        "{out}\n{}",
+        text(&done.stderr)
+    );
     let done = weir(&["--config", "no-such-file.yaml"]);
     assert_eq!(done.status.code(), Some(1));
-    assert!(text(&done.stderr).contains("no-such-file.yaml"), "{}", text(&done.stderr));
+    assert!(
+        text(&done.stderr).contains("no-such-file.yaml"),
+        "{}",
+        text(&done.stderr)
+    );
 }

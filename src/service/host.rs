@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use component::{Consumer, Extension, Fault, Host, Status};
 use config::ComponentId;
+use engine::pipeline::Graph;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// One per service.
 pub(super) struct RoofHost {
-    exporters: HashMap<ComponentId, Arc<dyn Consumer>>,
+    graph: Arc<Graph>,
     extensions: HashMap<ComponentId, Arc<dyn Extension>>,
     statuses: Mutex<HashMap<String, Status>>,
     fatal: watch::Sender<Option<String>>,
@@ -18,11 +19,11 @@ pub(super) struct RoofHost {
 
 impl RoofHost {
     pub(super) fn new(
-        exporters: Vec<(ComponentId, Arc<dyn Consumer>)>,
+        graph: Arc<Graph>,
         extensions: Vec<(ComponentId, Arc<dyn Extension>)>,
     ) -> Arc<RoofHost> {
         Arc::new(RoofHost {
-            exporters: exporters.into_iter().collect(),
+            graph,
             extensions: extensions.into_iter().collect(),
             statuses: Mutex::default(),
             fatal: watch::Sender::new(None),
@@ -42,10 +43,8 @@ impl RoofHost {
 
 impl Host for RoofHost {
     fn exporter(&self, id: &ComponentId) -> Result<Arc<dyn Consumer>, Fault> {
-        self.exporters
-            .get(id)
-            .cloned()
-            .ok_or_else(|| Fault::World(format!("no exporter {id} in any pipeline")))
+        let found = self.graph.exporter(id);
+        found.ok_or_else(|| Fault::World(format!("no exporter {id} in any pipeline")))
     }
 
     fn extension(&self, id: &ComponentId) -> Result<Arc<dyn Extension>, Fault> {

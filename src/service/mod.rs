@@ -140,7 +140,7 @@ pub fn validate(sources: &[(String, String)]) -> Result<(Plan, Vec<Diag>), Diags
 
 /// A gateway: built, perhaps running.
 pub struct Service {
-    graph: Graph,
+    graph: Arc<Graph>,
     extensions: Vec<(ComponentId, Arc<dyn Extension>)>,
     host: Arc<RoofHost>,
     telemetry: Telemetry,
@@ -169,7 +169,6 @@ impl Service {
                 Err(fault) => faults.extend(diags(fault, &format!("extensions::{id}"))),
             }
         }
-        let exporter_ids: Vec<ComponentId> = loaded.spec.exporters.keys().cloned().collect();
         let cx = GraphContext {
             telemetry: telemetry.clone(),
             memory,
@@ -187,14 +186,8 @@ impl Service {
         };
         match graph {
             Some(graph) if faults.is_empty() => {
-                let host = RoofHost::new(
-                    exporter_ids
-                        .into_iter()
-                        .filter_map(|id| Some((graph.exporter(&id)?, id)))
-                        .map(|(e, id)| (id, e))
-                        .collect(),
-                    extensions.clone(),
-                );
+                let graph = Arc::new(graph);
+                let host = RoofHost::new(graph.clone(), extensions.clone());
                 let metrics = tokio::sync::Mutex::new(None);
                 Ok(Service {
                     graph,

@@ -134,7 +134,9 @@ struct Access {
 
 impl Access {
     fn new(dice: &mut Dice, k: u64, kind: &str) -> Access {
-        let secret = (k % SECRET_EVERY == 0).then_some((k / SECRET_EVERY) as usize % SECRETS.len());
+        let secret = k
+            .is_multiple_of(SECRET_EVERY)
+            .then_some((k / SECRET_EVERY) as usize % SECRETS.len());
         let mut path = dice
             .pick(&["/api/cart", "/api/orders", "/search", "/api/payments"])
             .to_owned();
