@@ -15,6 +15,9 @@ const ELEMENTS_MAX: usize = 96;
 /// Gates of one expression; an alternation with more branches gives none.
 const GATES_MAX: usize = 32;
 
+/// What a run is asked for beside its length, at most.
+const NEEDS_MAX: usize = 4;
+
 /// Nesting looked into; `regex-syntax` has a limit of its own above this.
 const DEPTH_MAX: usize = 64;
 
@@ -240,26 +243,53 @@ fn literals(row: &[Element]) -> impl Iterator<Item = Candidate> + '_ {
         })
 }
 
-/// Every window of neighbours.
-fn runs(row: &[Element]) -> impl Iterator<Item = Candidate> + '_ {
+/// Every window of neighbours; the cheapest of them.
+fn runs(row: &[Element]) -> Option<Candidate> {
     let row = &row[..row.len().min(ELEMENTS_MAX)];
-    (0..row.len()).flat_map(move |from| {
+    let (mut best, mut best_cost) = (None, f64::INFINITY);
+    for from in 0..row.len() {
         let mut set = ByteSet::EMPTY;
         let mut min_len: usize = 0;
-        row[from..].iter().filter_map(move |e| {
+        for (i, e) in row[from..].iter().enumerate() {
             set = set.union(&e.set);
             min_len = min_len.saturating_add(e.min_len);
             if min_len == 0 || e.min_len == 0 {
-                return None;
+                continue;
             }
             // Bytes of a class come in flocks: each one costs the next half its surprise.
             let share = share(&set).powf(0.5 * min_len as f64);
-            Some(Candidate {
-                gates: vec![Gate::Run(ClassRun { class: set, min_len })],
-                cost: RUN_PASS + HIT * RECORD_BYTES * share,
-            })
-        })
+            let cost = RUN_PASS + HIT * RECORD_BYTES * share;
+            if cost < best_cost {
+                (best, best_cost) = (Some((from..from + i + 1, set, min_len)), cost);
+            }
+        }
+    }
+    let (window, class, min_len) = best?;
+    let run = ClassRun {
+        class,
+        min_len,
+        needs: needs(&row[window], &class),
+    };
+    Some(Candidate {
+        gates: vec![Gate::Run(run)],
+        cost: best_cost,
     })
+}
+
+/// What a run holds beside its length: for each smaller set in the window, as many bytes as its elements consume.
+fn needs(window: &[Element], class: &ByteSet) -> Vec<(ByteSet, usize)> {
+    let mut needs: Vec<(ByteSet, usize)> = Vec::new();
+    for set in window.iter().filter(|e| e.min_len > 0).map(|e| e.set) {
+        if set == *class || needs.iter().any(|(known, _)| *known == set) {
+            continue;
+        }
+        let within = window.iter().filter(|e| e.set.union(&set) == set);
+        needs.push((set, within.fold(0, |all: usize, e| all.saturating_add(e.min_len))));
+    }
+    // The rarest first: it says no soonest.
+    needs.sort_by_key(|(set, _)| set.len());
+    needs.truncate(NEEDS_MAX);
+    needs
 }
 
 /// Roughly which part of the bytes of encoded telemetry is in a set.

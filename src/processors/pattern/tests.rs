@@ -165,7 +165,10 @@ fn check_gates(source: &str, expected: &str) {
             let each = gates.iter().map(|gate| match gate {
                 Gate::Literal(l) => format!("{}", l.escape_ascii()),
                 Gate::LiteralAnyCase(l) => format!("(?i){}", l.escape_ascii()),
-                Gate::Run(run) => format!("{:?}{{{}}}", run.class, run.min_len),
+                Gate::Run(run) => {
+                    let needs = run.needs.iter().map(|(set, n)| format!("&{set:?}{{{n}}}"));
+                    format!("{:?}{{{}}}{}", run.class, run.min_len, needs.collect::<String>())
+                }
             });
             each.collect::<Vec<_>>().join(" or ")
         }
@@ -176,8 +179,11 @@ fn check_gates(source: &str, expected: &str) {
 #[test]
 fn gates_of_what_people_write() {
     check_gates(r"[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}", "@");
-    check_gates(r"\b\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}\b", "[ -0123456789]{16}");
-    check_gates(r"\d{3}-\d{2}-\d{4}", "[-0123456789]{11}");
+    check_gates(
+        r"\b\d{4}[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}\b",
+        "[ -0123456789]{16}&[0123456789]{16}",
+    );
+    check_gates(r"\d{3}-\d{2}-\d{4}", "[-0123456789]{11}&[-]{2}&[0123456789]{9}");
     check_gates(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", "eyJ");
     check_gates(r"AKIA[0-9A-Z]{16}", "AKIA");
     check_gates(r"(?i)bearer\s+\S+", "(?i)bearer");

@@ -97,12 +97,12 @@ impl Finder {
     pub(super) fn patterns(&self, text: &[u8], regions: &mut Regions) -> Patterns {
         match regions.place(text) {
             Some(start) => self.always | regions.patterns(start, start + text.len()),
-            None => self.search_one(text, regions),
+            None => self.search_one(text, &mut regions.hits),
         }
     }
 
-    fn search_one(&self, text: &[u8], regions: &mut Regions) -> Patterns {
-        let hits = &mut regions.hits;
+    /// Patterns that may match this text, searched by itself.
+    pub(super) fn search_one(&self, text: &[u8], hits: &mut Vec<Hit>) -> Patterns {
         hits.clear();
         self.scan.find(text, hits);
         hits.iter()

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use wire::scan::Hit;
+
 use super::find::{Finder, Patterns, Regions, bit};
 use super::mask::Mask;
 use super::summary::{SUMMARY_KEYS, Tally};
@@ -80,6 +82,7 @@ pub(super) struct Values {
     /// The masked value, after [`Rules::redact`] said so.
     pub(super) text: Vec<u8>,
     next: Vec<u8>,
+    hits: Vec<Hit>,
 }
 
 impl Rules {
@@ -160,16 +163,17 @@ impl Rules {
 
     /// Masks what the blocked values match, each in order, each on what the ones before it left. True if the text
     /// changed; it then is in `values.text`. Only `candidates` are tried on the text as it came.
-    pub(super) fn redact(&self, values: &mut Values, text: &[u8], candidates: Patterns) -> bool {
+    pub(super) fn redact(&self, values: &mut Values, text: &[u8], mut candidates: Patterns) -> bool {
         let Values {
             blocked,
             text: now,
             next,
+            hits,
             ..
         } = values;
         let mut touched = false;
         for (i, (pattern, cache)) in self.blocked_values.iter().zip(blocked).enumerate() {
-            if !touched && candidates & bit(i) == 0 {
+            if candidates & bit(i) == 0 {
                 continue;
             }
             next.clear();
@@ -177,6 +181,7 @@ impl Rules {
             if pattern.replace_all(cache, current, next, |secret, out| self.mask.append(secret, out)) {
                 std::mem::swap(now, next);
                 touched = true;
+                candidates = self.finder.search_one(now, hits);
             }
         }
         touched && now[..] != *text

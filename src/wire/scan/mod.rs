@@ -44,12 +44,24 @@ pub enum Gate {
 }
 
 /// At least `min_len` bytes in a row, all of `class`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClassRun {
     /// Which bytes.
     pub class: ByteSet,
     /// How many; at least 1.
     pub min_len: usize,
+    /// What else the run holds, anywhere: at least so many bytes of a set.
+    pub needs: Vec<(ByteSet, usize)>,
+}
+
+impl ClassRun {
+    /// Whether a run of the class, as long as it goes, is long enough and holds what it needs.
+    fn accepts(&self, run: &[u8]) -> bool {
+        let holds = |(set, count): &(ByteSet, usize)| {
+            run.iter().filter(|b| set.contains(**b)).take(*count).count() == *count
+        };
+        run.len() >= self.min_len && self.needs.iter().all(holds)
+    }
 }
 
 /// A region that holds at least one occurrence of a gate.
@@ -136,6 +148,7 @@ impl Scan {
                 Gate::Literal(_) | Gate::LiteralAnyCase(_) | Gate::Run(_) => ClassRun {
                     class: ByteSet::ALL,
                     min_len: 1,
+                    needs: Vec::new(),
                 },
             };
             match groups.iter_mut().find(|g| groupable(g, &run)) {
@@ -187,8 +200,13 @@ impl Scan {
                     members,
                     exact: true,
                 } => {
-                    let mut regions = Regions::new(members[0].0, hits);
-                    masks.each_run(bytes, *min_len, |start, end| regions.add(start, end));
+                    let (gate, run) = &members[0];
+                    let mut regions = Regions::new(*gate, hits);
+                    masks.each_run(bytes, *min_len, |start, end| {
+                        if run.accepts(&bytes[start..end]) {
+                            regions.add(start, end);
+                        }
+                    });
                 }
                 Pass::Runs {
                     masks,
@@ -248,7 +266,7 @@ fn refine(run: &[u8], base: usize, want: &ClassRun, regions: &mut Regions<'_>) {
     let mut start = 0;
     for at in 0..=run.len() {
         if at == run.len() || !want.class.contains(run[at]) {
-            if at - start >= want.min_len {
+            if want.accepts(&run[start..at]) {
                 regions.add(base + start, base + at);
             }
             start = at + 1;

@@ -42,68 +42,92 @@ impl<'a> Regions<'a> {
     }
 }
 
+/// Longest run that folding finds by itself; longer ones are measured when they end.
+const FOLD_MAX: usize = 64;
+
 /// Finds runs of set bits in masks that come one after another, bit 0 first.
+///
+/// Folding a mask with itself shifted by 1, 2, 4, ... leaves a bit where a run has reached the wanted length, without a
+/// branch; most masks leave none, and only the others are looked at closely.
 pub(super) struct RunFinder {
     min_len: usize,
-    /// Length of the run that reaches up to the next mask.
-    open: usize,
+    /// Bits that folding asks for.
+    folded: usize,
+    /// Shifts, and what each was applied to in the mask before.
+    steps: [(u32, u64); 6],
+    count: usize,
+    /// Start of a run that has reached the folded length, and still goes on.
+    open: Option<usize>,
 }
 
 impl RunFinder {
     pub(super) fn new(min_len: usize) -> RunFinder {
-        RunFinder { min_len, open: 0 }
+        let folded = min_len.clamp(1, FOLD_MAX);
+        let mut steps = [(0, 0); 6];
+        let (mut have, mut count) = (1, 0);
+        while have < folded {
+            let step = have.min(folded - have);
+            steps[count] = (step as u32, 0);
+            have += step;
+            count += 1;
+        }
+        RunFinder {
+            min_len,
+            folded,
+            steps,
+            count,
+            open: None,
+        }
     }
 
     /// One mask of 64 bytes, the first of which is at `at`.
     #[inline]
-    pub(super) fn mask(&mut self, at: usize, mut mask: u64, each: &mut impl FnMut(usize, usize)) {
-        if self.open > 0 {
-            let more = mask.trailing_ones();
-            if more == 64 {
-                self.open += 64;
+    pub(super) fn mask(&mut self, at: usize, mask: u64, each: &mut impl FnMut(usize, usize)) {
+        let mut left = mask;
+        for (step, before) in &mut self.steps[..self.count] {
+            let shifted = left << *step | *before >> (64 - *step);
+            *before = left;
+            left &= shifted;
+        }
+        if left != 0 || self.open.is_some() {
+            self.ends(at, left, each);
+        }
+    }
+
+    /// Bits of `left`: places at which the last `folded` bytes were all set.
+    #[cold]
+    #[inline(never)]
+    fn ends(&mut self, at: usize, mut left: u64, each: &mut impl FnMut(usize, usize)) {
+        let mut from = 0;
+        loop {
+            if let Some(start) = self.open {
+                let more = (left >> from).trailing_ones();
+                from += more;
+                if from >= 64 {
+                    return;
+                }
+                self.close(start, at + from as usize, each);
+                left &= u64::MAX << from;
+            }
+            if left == 0 {
                 return;
             }
-            self.close(at + more as usize, self.open + more as usize, each);
-            mask &= u64::MAX << more;
-        }
-        if mask == 0 {
-            return;
-        }
-        let tail = mask.leading_ones();
-        self.open = tail as usize;
-        if tail == 64 {
-            return;
-        }
-        mask &= u64::MAX >> tail;
-        // A run of n bits leaves n - min_len + 1 of them after the folding below; most masks leave none.
-        let mut left = mask;
-        let mut have = 1;
-        while have < self.min_len && left != 0 {
-            let step = have.min(self.min_len - have).min(63);
-            left &= left >> step;
-            have += step;
-        }
-        while left != 0 {
-            let start = left.trailing_zeros();
-            let len = (mask >> start).trailing_ones();
-            each(at + start as usize, at + (start + len) as usize);
-            // start + len <= 63: the top bit was cleared with the tail, or was clear before.
-            left &= u64::MAX << (start + len);
+            from = left.trailing_zeros();
+            self.open = Some(at + from as usize + 1 - self.folded);
         }
     }
 
     /// No more masks: the buffer ends at `at`.
     pub(super) fn end(mut self, at: usize, each: &mut impl FnMut(usize, usize)) {
-        if self.open > 0 {
-            self.close(at, self.open, each);
+        if let Some(start) = self.open {
+            self.close(start, at, each);
         }
     }
 
-    #[inline]
-    fn close(&mut self, end: usize, len: usize, each: &mut impl FnMut(usize, usize)) {
-        self.open = 0;
-        if len >= self.min_len {
-            each(end - len, end);
+    fn close(&mut self, start: usize, end: usize, each: &mut impl FnMut(usize, usize)) {
+        self.open = None;
+        if end - start >= self.min_len {
+            each(start, end);
         }
     }
 }

@@ -14,6 +14,15 @@ fn run(class: &[u8], min_len: usize) -> Gate {
     Gate::Run(ClassRun {
         class: ByteSet::of(class),
         min_len,
+        needs: Vec::new(),
+    })
+}
+
+fn run_with(class: &[u8], min_len: usize, needs: &[(&[u8], usize)]) -> Gate {
+    Gate::Run(ClassRun {
+        class: ByteSet::of(class),
+        min_len,
+        needs: needs.iter().map(|(set, n)| (ByteSet::of(set), *n)).collect(),
     })
 }
 
@@ -45,7 +54,14 @@ fn naive(gates: &[Gate], bytes: &[u8]) -> Vec<Hit> {
                         .iter()
                         .take_while(|b| want.class.contains(**b))
                         .count();
-                    if len >= want.min_len {
+                    let holds = |(set, n): &(ByteSet, usize)| {
+                        bytes[start..start + len]
+                            .iter()
+                            .filter(|b| set.contains(**b))
+                            .count()
+                            >= *n
+                    };
+                    if len >= want.min_len && want.needs.iter().all(holds) {
                         regions.add(start, start + len);
                     }
                     start += len + 1;
@@ -205,6 +221,11 @@ fn gates() -> impl Strategy<Value = Vec<Gate>> {
         text().prop_map(|l| Gate::LiteralAnyCase(l.into())),
         (text(), 1usize..12).prop_map(|(class, min_len)| run(&class, min_len)),
         (text(), 1usize..90).prop_map(|(class, min_len)| run(&class, min_len)),
+        (text(), 1usize..12, text(), 1usize..9).prop_map(|(class, min_len, set, n)| run_with(
+            &class,
+            min_len,
+            &[(&set, n), (&class[..1], 1)]
+        )),
     ];
     prop::collection::vec(gate, 1..8)
 }
