@@ -1,44 +1,20 @@
-//! What the benches share: payloads of a known shape, a counting allocator, medians of rounds, a table.
+//! What the benches share: payloads of a known shape, medians of rounds, a table.
 //!
 //! The payload is the one that the targets speak of: 512 access-log records in 4 resource groups, a body and 25 attributes
 //! each, about 900 bytes a record, 12 % with something to redact. `WEIR_BENCH_PAYLOADS=dir` reads request bodies from
 //! files instead, one request a file. Times are the thread's own.
 
-use std::alloc::{GlobalAlloc, Layout};
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mimalloc::MiMalloc;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Counts what is allocated; the benches' global allocator.
-pub(crate) struct Counting;
+/// Allocations so far: counted where the bench takes `counting::Counting` for its allocator.
+pub(crate) static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: hands everything on to the allocator that the program uses; the counter allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise, handed on.
-        unsafe { MiMalloc.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise, handed on.
-        unsafe { MiMalloc.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise, handed on.
-        unsafe { MiMalloc.realloc(ptr, layout, new_size) }
-    }
-}
-
-/// Allocations so far.
+/// What [`ALLOCATIONS`] says now.
 pub(crate) fn allocations() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
 }
@@ -354,10 +330,15 @@ pub(crate) fn print(payloads: &Payloads, rows: &[Row]) {
         "{:<34} {:>10} {:>12} {:>8}",
         "", "ns/record", "allocs/rec", "GB/s"
     );
+    let is_counted = allocations() > 0;
     for row in rows {
+        let allocations = match is_counted {
+            true => format!("{:.4}", row.allocations_per_record),
+            false => "-".to_owned(),
+        };
         println!(
-            "{:<34} {:>10.1} {:>12.4} {:>8.2}",
-            row.name, row.ns_per_record, row.allocations_per_record, row.gb_per_s
+            "{:<34} {:>10.1} {:>12} {:>8.2}",
+            row.name, row.ns_per_record, allocations, row.gb_per_s
         );
     }
 }

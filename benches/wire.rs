@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code, reason = "counting allocations takes an allocator")]
 
+mod counting;
 mod support;
 
 use std::hint::black_box;
@@ -12,13 +13,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use prost::Message as _;
+use wire::scan::{ByteSet, ClassRun, Gate, Literal, Scan};
 use wire::view::{Depth, Finished, Kind, NewValue, Scratch, View};
 use wire::{Chunk, Context, Cut, Limits, Payload, Signal};
 
 use support::{Row, measure};
 
 #[global_allocator]
-static ALLOCATOR: support::Counting = support::Counting;
+static ALLOCATOR: counting::Counting = counting::Counting;
 
 fn main() {
     let payloads = support::payloads();
@@ -32,6 +34,34 @@ fn main() {
         copy.extend_from_slice(bytes);
         black_box(&copy);
     });
+    let gates = |scan: fn(Vec<Gate>) -> Scan| {
+        let class = |bytes: &[u8], min_len| {
+            let class = ByteSet::of(bytes);
+            Gate::Run(ClassRun {
+                class,
+                min_len,
+                needs: Vec::new(),
+            })
+        };
+        let literals = ["@", "Bearer ", "eyJ", "sk_live_", "AKIA", "-----BEGIN "];
+        let literals = literals.map(|l| Gate::Literal(Literal::new(l.as_bytes())));
+        let mut gates = literals.to_vec();
+        gates.push(Gate::LiteralAnyCase(Literal::new(b"password")));
+        gates.push(class(b"0123456789 -", 16));
+        gates.push(class(b"0123456789-", 11));
+        scan(gates)
+    };
+    let mut hits = Vec::new();
+    for (name, scan) in [
+        ("scan, nine gates", gates(Scan::new)),
+        ("scan, scalar", gates(Scan::new_scalar)),
+    ] {
+        measure(&mut rows, name, &payloads, |bytes| {
+            hits.clear();
+            scan.find(bytes, &mut hits);
+            black_box(&hits);
+        });
+    }
     measure(&mut rows, "validate", &payloads, |bytes| {
         black_box(wire::validate(Signal::Logs, bytes, &limits)).expect("payloads are well formed");
     });

@@ -6,8 +6,10 @@
 //! a pass over the buffer costs something, and each hit costs a regex on one value. The estimates decide speed alone;
 //! every candidate is right, which is what the property tests hold.
 
+use std::ops::Range;
+
 use regex_syntax::hir::{Class, Hir, HirKind};
-use wire::scan::{ByteSet, ClassRun, Gate};
+use wire::scan::{ByteSet, ClassRun, Gate, Literal};
 
 /// Elements looked at in one row; what lies further back gives no gates.
 const ELEMENTS_MAX: usize = 96;
@@ -219,28 +221,46 @@ fn best(row: &[Element]) -> Option<Candidate> {
         .min_by(|a, b| a.cost.total_cmp(&b.cost))
 }
 
-/// The longest stretches of fixed bytes.
-fn literals(row: &[Element]) -> impl Iterator<Item = Candidate> + '_ {
-    row.split(|e| e.fixed.is_none())
-        .filter(|stretch| !stretch.is_empty())
-        .map(|stretch| {
-            let any_case = stretch.iter().any(|e| matches!(e.fixed, Some(Fixed::Letter(_))));
-            let bytes: Box<[u8]> = stretch
-                .iter()
-                .filter_map(|e| match e.fixed? {
-                    Fixed::Byte(b) | Fixed::Letter(b) => Some(b),
-                })
-                .collect();
-            let share: f64 = stretch.iter().map(|e| share(&e.set)).product();
-            let (pass, gate) = match any_case {
-                true => (ANY_CASE_PASS, Gate::LiteralAnyCase(bytes)),
-                false => (LITERAL_PASS, Gate::Literal(bytes)),
-            };
-            Candidate {
-                gates: vec![gate],
-                cost: pass + HIT * RECORD_BYTES * share,
-            }
-        })
+/// The longest stretches of fixed bytes, each with the bytes that may stand beside it.
+fn literals(row: &[Element]) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while from < row.len() {
+        let len = row[from..].iter().take_while(|e| e.fixed.is_some()).count();
+        if len > 0 {
+            found.push(literal(row, from..from + len));
+        }
+        from += len.max(1);
+    }
+    found
+}
+
+fn literal(row: &[Element], stretch: Range<usize>) -> Candidate {
+    // An element of at least one byte has its last byte right before what follows; of others nothing is known.
+    let beside = |at: Option<usize>| {
+        let element = at.and_then(|at| row.get(at)).filter(|e| e.min_len > 0)?;
+        Some(element.set)
+    };
+    let (before, after) = (beside(stretch.start.checked_sub(1)), beside(Some(stretch.end)));
+    let stretch = &row[stretch];
+    let any_case = stretch.iter().any(|e| matches!(e.fixed, Some(Fixed::Letter(_))));
+    let bytes = stretch.iter().filter_map(|e| match e.fixed? {
+        Fixed::Byte(b) | Fixed::Letter(b) => Some(b),
+    });
+    let literal = Literal {
+        bytes: bytes.collect(),
+        before,
+        after,
+    };
+    let own: f64 = stretch.iter().map(|e| share(&e.set)).product();
+    let (pass, gate) = match any_case {
+        true => (ANY_CASE_PASS, Gate::LiteralAnyCase(literal)),
+        false => (LITERAL_PASS, Gate::Literal(literal)),
+    };
+    Candidate {
+        gates: vec![gate],
+        cost: pass + HIT * RECORD_BYTES * own,
+    }
 }
 
 /// Every window of neighbours; the cheapest of them.

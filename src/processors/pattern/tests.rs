@@ -163,8 +163,8 @@ fn check_gates(source: &str, expected: &str) {
         None => "every value".to_owned(),
         Some(gates) => {
             let each = gates.iter().map(|gate| match gate {
-                Gate::Literal(l) => format!("{}", l.escape_ascii()),
-                Gate::LiteralAnyCase(l) => format!("(?i){}", l.escape_ascii()),
+                Gate::Literal(l) => format!("{}", l.bytes.escape_ascii()),
+                Gate::LiteralAnyCase(l) => format!("(?i){}", l.bytes.escape_ascii()),
                 Gate::Run(run) => {
                     let needs = run.needs.iter().map(|(set, n)| format!("&{set:?}{{{n}}}"));
                     format!("{:?}{{{}}}{}", run.class, run.min_len, needs.collect::<String>())

@@ -32,7 +32,6 @@ pub(super) const SUMMARY_KEYS: [&[u8]; 14] = [
     b"redaction.masked.count",
     b"redaction.allowed.keys",
     b"redaction.allowed.count",
-    b"redaction.ignored.keys",
     b"redaction.ignored.count",
     b"redaction.body.redacted.keys",
     b"redaction.body.redacted.count",
@@ -40,6 +39,7 @@ pub(super) const SUMMARY_KEYS: [&[u8]; 14] = [
     b"redaction.body.masked.count",
     b"redaction.body.allowed.keys",
     b"redaction.body.allowed.count",
+    b"redaction.body.ignored.count",
 ];
 
 /// What was done.
@@ -52,18 +52,26 @@ pub(super) enum Done {
 }
 
 /// In the order in which summaries are written.
-const KINDS: [(Done, &str); 4] = [
-    (Done::Redacted, "redacted"),
-    (Done::Masked, "masked"),
-    (Done::Allowed, "allowed"),
-    (Done::Ignored, "ignored"),
-];
+const KINDS: [Done; 4] = [Done::Redacted, Done::Masked, Done::Allowed, Done::Ignored];
 
 /// Whose summary it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Attributes,
     Body,
+}
+
+/// Where names and count of a kind stand; of what was ignored only the count is told.
+fn keys(subject: Subject, done: Done) -> (&'static [u8], &'static [u8]) {
+    let first = match subject {
+        Subject::Attributes => 0,
+        Subject::Body => 7,
+    };
+    let at = first + 2 * done as usize;
+    match done {
+        Done::Ignored => (b"", SUMMARY_KEYS[at]),
+        _ => (SUMMARY_KEYS[at], SUMMARY_KEYS[at + 1]),
+    }
 }
 
 /// Counts, and in debug mode names, of one map or body.
@@ -95,33 +103,48 @@ impl Tally {
         if summary == Summary::Silent {
             return;
         }
-        let prefix = match subject {
-            Subject::Attributes => "redaction",
-            Subject::Body => "redaction.body",
-        };
-        for (done, word) in KINDS {
+        for done in KINDS {
+            let (names_key, count_key) = keys(subject, done);
             let count = self.counts[done as usize];
             if count == 0 {
                 continue;
             }
             let names = &mut self.names[done as usize];
             if !names.is_empty() {
-                let key = format!("{prefix}.{word}.keys");
-                if let Some(before) = view.find(n, key.as_bytes())
+                if let Some(before) = view.find(n, names_key)
                     && let Some(text) = view.value(n, before).as_str()
                     && !text.is_empty()
                 {
                     names.extend(text.split(|b| *b == b',').map(<[u8]>::to_vec));
                 }
                 names.sort_unstable();
-                view.put(n, key.as_bytes(), NewValue::Str(&names.join(&b',')));
+                view.put(n, names_key, NewValue::Str(&names.join(&b',')));
             }
-            let key = format!("{prefix}.{word}.count");
-            let before = match view.find(n, key.as_bytes()).map(|i| view.value(n, i).any()) {
+            let before = match view.get(n, count_key).map(|v| v.any()) {
                 Some(Any::Int(before)) => before,
                 _ => 0,
             };
-            view.put(n, key.as_bytes(), NewValue::Int(before.saturating_add(count)));
+            view.put(n, count_key, NewValue::Int(before.saturating_add(count)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_found() {
+        let mut found = Vec::new();
+        for subject in [Subject::Attributes, Subject::Body] {
+            for done in KINDS {
+                let (names, count) = keys(subject, done);
+                assert!(count.ends_with(b".count"));
+                assert_eq!(names.is_empty(), done == Done::Ignored);
+                assert!(names.is_empty() || names[..names.len() - 4] == count[..count.len() - 5]);
+                found.extend([names, count].into_iter().filter(|k| !k.is_empty()));
+            }
+        }
+        assert_eq!(found, SUMMARY_KEYS);
     }
 }

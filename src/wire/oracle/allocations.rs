@@ -2,6 +2,9 @@
 
 #![allow(unsafe_code, reason = "counting allocations takes an allocator")]
 
+#[path = "../../../benches/counting.rs"]
+#[allow(dead_code, reason = "the benches use the rest")]
+mod counting;
 #[path = "../../../benches/support.rs"]
 #[allow(dead_code, reason = "the benches use the rest")]
 mod support;
@@ -12,7 +15,7 @@ use wire::view::{Depth, NewValue, Scratch, View};
 use wire::{Chunk, Context, Cut, Limits, Payload, Signal};
 
 #[global_allocator]
-static ALLOCATOR: support::Counting = support::Counting;
+static ALLOCATOR: counting::Counting = counting::Counting;
 
 #[test]
 fn no_path_allocates_by_record() {

@@ -35,12 +35,44 @@ const GROUP_GATES_MAX: usize = 16;
 /// What to look for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gate {
-    /// These bytes. Not empty.
-    Literal(Box<[u8]>),
-    /// These bytes, ASCII letters in either case. Not empty.
-    LiteralAnyCase(Box<[u8]>),
+    /// These bytes.
+    Literal(Literal),
+    /// These bytes, ASCII letters in either case.
+    LiteralAnyCase(Literal),
     /// A run of bytes of a class.
     Run(ClassRun),
+}
+
+/// Bytes, and what stands beside them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Literal {
+    /// The bytes themselves. Not empty.
+    pub bytes: Box<[u8]>,
+    /// A byte of this set stands right before them; `None` if anything may, or nothing.
+    pub before: Option<ByteSet>,
+    /// The same right behind them.
+    pub after: Option<ByteSet>,
+}
+
+impl Literal {
+    /// A literal that may stand anywhere.
+    pub fn new(bytes: &[u8]) -> Literal {
+        Literal {
+            bytes: bytes.into(),
+            before: None,
+            after: None,
+        }
+    }
+
+    /// Whether its neighbours in the buffer are as asked for.
+    #[inline]
+    fn fits(&self, buffer: &[u8], start: usize) -> bool {
+        let is_in = |set: &Option<ByteSet>, at: Option<usize>| match set {
+            None => true,
+            Some(set) => at.and_then(|at| buffer.get(at)).is_some_and(|b| set.contains(*b)),
+        };
+        is_in(&self.before, start.checked_sub(1)) && is_in(&self.after, Some(start + self.bytes.len()))
+    }
 }
 
 /// At least `min_len` bytes in a row, all of `class`.
@@ -94,10 +126,11 @@ pub struct Scan {
 enum Pass {
     Literal {
         finder: Box<Finder<'static>>,
+        literal: Literal,
         gate: usize,
     },
     AnyCase {
-        literal: Box<[u8]>,
+        literal: Literal,
         masks: Masks,
         gate: usize,
     },
@@ -130,13 +163,17 @@ impl Scan {
         let mut groups: Vec<Vec<(usize, ClassRun)>> = Vec::new();
         for (gate, what) in gates.into_iter().enumerate() {
             let run = match what {
-                Gate::Literal(l) if !l.is_empty() => {
-                    let finder = Box::new(Finder::new(&l).into_owned());
-                    passes.push(Pass::Literal { finder, gate });
+                Gate::Literal(literal) if !literal.bytes.is_empty() => {
+                    let finder = Box::new(Finder::new(&literal.bytes).into_owned());
+                    passes.push(Pass::Literal {
+                        finder,
+                        literal,
+                        gate,
+                    });
                     continue;
                 }
-                Gate::LiteralAnyCase(l) if !l.is_empty() => {
-                    let masks = Masks::pair(&l, kernel);
+                Gate::LiteralAnyCase(l) if !l.bytes.is_empty() => {
+                    let masks = Masks::pair(&l.bytes, kernel);
                     passes.push(Pass::AnyCase {
                         literal: l,
                         masks,
@@ -181,14 +218,18 @@ impl Scan {
     pub fn find(&self, bytes: &[u8], hits: &mut Vec<Hit>) {
         for pass in &self.passes {
             match pass {
-                Pass::Literal { finder, gate } => find_literal(finder, bytes, *gate, hits),
+                Pass::Literal {
+                    finder,
+                    literal,
+                    gate,
+                } => find_literal(finder, literal, bytes, Regions::new(*gate, hits)),
                 Pass::AnyCase { literal, masks, gate } => {
                     let mut regions = Regions::new(*gate, hits);
                     masks.each_bit(bytes, |start| {
-                        let end = start + literal.len();
-                        if bytes
-                            .get(start..end)
-                            .is_some_and(|found| found.eq_ignore_ascii_case(literal))
+                        let end = start + literal.bytes.len();
+                        let found = bytes.get(start..end);
+                        if found.is_some_and(|f| f.eq_ignore_ascii_case(&literal.bytes))
+                            && literal.fits(bytes, start)
                         {
                             regions.add(start, end);
                         }
@@ -247,20 +288,21 @@ fn groupable(group: &[(usize, ClassRun)], run: &ClassRun) -> bool {
 }
 
 /// Overlapping occurrences count: an occurrence that begins in bytes of no interest must not hide the next one.
-fn find_literal(finder: &Finder<'_>, bytes: &[u8], gate: usize, hits: &mut Vec<Hit>) {
-    let len = finder.needle().len();
-    let mut regions = Regions::new(gate, hits);
+fn find_literal(finder: &Finder<'_>, literal: &Literal, bytes: &[u8], mut regions: Regions<'_>) {
     let mut from = 0;
     while let Some(found) = finder.find(&bytes[from..]) {
         let start = from + found;
-        regions.add(start, start + len);
+        if literal.fits(bytes, start) {
+            regions.add(start, start + literal.bytes.len());
+        }
         from = start + 1;
     }
 }
 
 /// Runs of one class within a run of a larger class, which begins at `base`.
 fn refine(run: &[u8], base: usize, want: &ClassRun, regions: &mut Regions<'_>) {
-    if run.len() < want.min_len {
+    // What the whole run does not hold no part of it does.
+    if !want.accepts(run) {
         return;
     }
     let mut start = 0;

@@ -3,11 +3,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn literal(text: &str) -> Gate {
-    Gate::Literal(text.as_bytes().into())
+    Gate::Literal(Literal::new(text.as_bytes()))
 }
 
 fn any_case(text: &str) -> Gate {
-    Gate::LiteralAnyCase(text.as_bytes().into())
+    Gate::LiteralAnyCase(Literal::new(text.as_bytes()))
 }
 
 fn run(class: &[u8], min_len: usize) -> Gate {
@@ -26,6 +26,15 @@ fn run_with(class: &[u8], min_len: usize, needs: &[(&[u8], usize)]) -> Gate {
     })
 }
 
+fn beside(literal: &Literal, bytes: &[u8], start: usize) -> bool {
+    let before = bytes[..start].last();
+    let after = bytes.get(start + literal.bytes.len());
+    let fits = |set: &Option<ByteSet>, byte: Option<&u8>| {
+        set.is_none_or(|set| byte.is_some_and(|b| set.contains(*b)))
+    };
+    fits(&literal.before, before) && fits(&literal.after, after)
+}
+
 /// What the words of the module say, written as plainly as possible.
 fn naive(gates: &[Gate], bytes: &[u8]) -> Vec<Hit> {
     let mut all = Vec::new();
@@ -34,16 +43,16 @@ fn naive(gates: &[Gate], bytes: &[u8]) -> Vec<Hit> {
         match what {
             Gate::Literal(l) => {
                 for start in 0..bytes.len() {
-                    if bytes[start..].starts_with(l) {
-                        regions.add(start, start + l.len());
+                    if bytes[start..].starts_with(&l.bytes) && beside(l, bytes, start) {
+                        regions.add(start, start + l.bytes.len());
                     }
                 }
             }
             Gate::LiteralAnyCase(l) => {
                 for start in 0..bytes.len() {
-                    let found = bytes.get(start..start + l.len());
-                    if found.is_some_and(|f| f.eq_ignore_ascii_case(l)) {
-                        regions.add(start, start + l.len());
+                    let found = bytes.get(start..start + l.bytes.len());
+                    if found.is_some_and(|f| f.eq_ignore_ascii_case(&l.bytes)) && beside(l, bytes, start) {
+                        regions.add(start, start + l.bytes.len());
                     }
                 }
             }
@@ -214,11 +223,21 @@ fn hits_are_bounded_by_the_length_of_the_buffer() {
     assert!(found(&scan, &bytes).len() <= 3 * (bytes.len() / HIT_DISTANCE + 1));
 }
 
+fn literals() -> impl Strategy<Value = Literal> {
+    let text = || prop::collection::vec(prop::sample::select(b"aAbB1-\xff\x00".to_vec()), 1..6);
+    let set = || prop::option::of(text().prop_map(|set| ByteSet::of(&set)));
+    (text(), set(), set()).prop_map(|(bytes, before, after)| Literal {
+        bytes: bytes.into(),
+        before,
+        after,
+    })
+}
+
 fn gates() -> impl Strategy<Value = Vec<Gate>> {
     let text = || prop::collection::vec(prop::sample::select(b"aAbB1-\xff\x00".to_vec()), 1..6);
     let gate = prop_oneof![
-        text().prop_map(|l| Gate::Literal(l.into())),
-        text().prop_map(|l| Gate::LiteralAnyCase(l.into())),
+        literals().prop_map(Gate::Literal),
+        literals().prop_map(Gate::LiteralAnyCase),
         (text(), 1usize..12).prop_map(|(class, min_len)| run(&class, min_len)),
         (text(), 1usize..90).prop_map(|(class, min_len)| run(&class, min_len)),
         (text(), 1usize..12, text(), 1usize..9).prop_map(|(class, min_len, set, n)| run_with(
