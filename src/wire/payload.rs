@@ -111,6 +111,19 @@ impl Payload {
         }
     }
 
+    /// Makes the payload fit to be held for long: one form of it, and small chunks in memory of their own.
+    ///
+    /// A message cut out of a connection's read buffer keeps all of that buffer alive, up to 64 KiB and more; a queue
+    /// of small ones would hold many times what it counts.
+    pub fn detach(&mut self) {
+        self.drop_twins();
+        for chunk in &mut self.chunks {
+            if chunk.bytes.len() <= DETACH_BYTES_MAX {
+                chunk.bytes = Bytes::copy_from_slice(&chunk.bytes);
+            }
+        }
+    }
+
     /// The compressed body as it was received, if it may stand for this payload: exactly one chunk, untouched.
     pub fn twin(&self, encoding: Encoding) -> Option<&Bytes> {
         match self.chunks.as_slice() {
@@ -123,6 +136,9 @@ impl Payload {
         }
     }
 }
+
+/// Chunks up to this size are copied when they are held; larger ones fill most of the buffer that they keep.
+const DETACH_BYTES_MAX: usize = 32 << 10;
 
 /// One contiguous encoded `Export*ServiceRequest`.
 #[derive(Clone, Debug)]
@@ -216,5 +232,36 @@ impl Context {
             .iter()
             .find(|(k, _)| k.eq_ignore_ascii_case(key))
             .map_or(&[], |(_, v)| v)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_keeps_no_read_buffer_alive() {
+        let buffer = Bytes::from(vec![7u8; 1 << 20]);
+        let check = |len: usize, moved: bool| {
+            let part = buffer.slice(100..100 + len);
+            let mut chunk = Chunk::new(part.clone(), Shape::default());
+            let twin = Twin {
+                encoding: Encoding::Gzip,
+                bytes: buffer.clone(),
+            };
+            chunk.twin = Some(Arc::new(twin));
+            let mut payload = Payload::new(Signal::Logs, chunk, Arc::default());
+            payload.detach();
+            assert_eq!(payload.chunks[0].bytes, part);
+            assert_eq!(
+                payload.chunks[0].bytes.as_ptr() != part.as_ptr(),
+                moved,
+                "{len} bytes"
+            );
+            assert!(payload.twin(Encoding::Gzip).is_none());
+        };
+        check(1000, true);
+        check(DETACH_BYTES_MAX, true);
+        check(DETACH_BYTES_MAX + 1, false);
     }
 }

@@ -114,7 +114,7 @@ impl Hub {
             return self.sender.direct(payload).await;
         }
         if self.capacity.is_some() {
-            payload.drop_twins();
+            payload.detach();
         }
         let now = Instant::now();
         let (ticket, answer) = if self.waiting {
