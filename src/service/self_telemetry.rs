@@ -330,7 +330,7 @@ impl server::Service for Page {
         };
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = status;
-        let kind = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        let kind = header::HeaderValue::from_static(telemetry::render::CONTENT_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         Box::pin(std::future::ready(response))
     }
