@@ -81,7 +81,10 @@ impl Gateway {
             );
         }
         let unnamed = self.telemetry().metrics.undefined();
-        assert!(unnamed.is_empty(), "metrics that telemetry/names.rs does not have: {unnamed:?}");
+        assert!(
+            unnamed.is_empty(),
+            "metrics that telemetry/names.rs does not have: {unnamed:?}"
+        );
         for row in ledger.rows() {
             assert_eq!(row.total().held(), 0, "{} still holds items", row.place);
         }

@@ -133,9 +133,26 @@ impl Resolve<'_> {
 /// Everything that can be checked without opening a port. The answer is the plan and the warnings.
 pub fn validate(sources: &[(String, String)]) -> Result<(Plan, Vec<Diag>), Diags> {
     let loaded = load(sources)?;
-    let warnings = loaded.warnings.clone();
+    let mut warnings = loaded.warnings.clone();
     let service = Service::build(loaded)?;
-    Ok((service.graph.plan().clone(), warnings))
+    let plan = service.graph.plan().clone();
+    warnings.extend(answered_too_early(&plan));
+    Ok((plan, warnings))
+}
+
+/// Where the configuration's own choice makes an answer less than a promise: said, for nobody reads it in a default.
+fn answered_too_early(plan: &Plan) -> Vec<Diag> {
+    let queues = plan.volatile().into_iter().map(|(id, size)| {
+        let message = format!("acknowledged when queued in memory: a crash loses up to {size}");
+        Diag::new(None, format!("exporters::{id}"), message)
+            .with_help("sending_queue: {wait_for_result: true} or {enabled: false} answers after delivery")
+    });
+    let holds = plan.holding().into_iter().map(|(pipeline, id, held_max)| {
+        let message =
+            format!("acknowledged before delivery: {id} holds data in memory for up to {held_max:?}");
+        Diag::new(None, format!("service::pipelines::{pipeline}"), message)
+    });
+    queues.chain(holds).collect()
 }
 
 /// A gateway: built, perhaps running.
