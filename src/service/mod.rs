@@ -186,6 +186,8 @@ impl Service {
                 Err(fault) => faults.extend(diags(fault, &format!("extensions::{id}"))),
             }
         }
+        // started in the order in which the configuration lists them
+        extensions.sort_by_key(|(id, _)| loaded.extensions_used.iter().position(|used| used == id));
         let cx = GraphContext {
             telemetry: telemetry.clone(),
             memory,

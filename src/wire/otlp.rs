@@ -249,6 +249,16 @@ pub fn request(signal: Signal) -> &'static Message {
     }
 }
 
+/// Path of the gRPC method that takes the export request of a signal.
+pub const fn export_path(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        Signal::Profiles => "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
+    }
+}
+
 /// The message of a node. Resource and scope groups have the same numbers in all signals but for the type of what is in
 /// them, so they need to know the signal.
 pub fn node(signal: Signal, kind: NodeKind) -> &'static Message {

@@ -146,10 +146,7 @@ async fn demonstrate(service: &Service, options: &Options) -> Result<(), String>
 }
 
 async fn send(client: &GrpcClient, signal: Signal, requests: &[Request]) -> Result<u64, String> {
-    let path = PathAndQuery::from_static(match signal {
-        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-        _ => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-    });
+    let path = PathAndQuery::from_static(wire::otlp::export_path(signal));
     let mut items = 0;
     for request in requests {
         let message = [Bytes::copy_from_slice(&request.message)];

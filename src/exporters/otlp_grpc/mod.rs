@@ -32,13 +32,6 @@ pub(crate) static FACTORY: ExporterFactory = ExporterFactory {
     build: |section, cx| Ok(Exporter::Push(Arc::new(OtlpGrpc::build(section, cx)?))),
 };
 
-const PATHS: [&str; 4] = [
-    "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-    "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-    "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-    "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
-];
-
 struct OtlpGrpc {
     id: String,
     config: GrpcClientConfig,
@@ -76,7 +69,7 @@ impl Push for OtlpGrpc {
                 .client
                 .get()
                 .ok_or_else(|| ExportError::retry("not started"))?;
-            let path = PathAndQuery::from_static(PATHS[batch.signal.index()]);
+            let path = PathAndQuery::from_static(wire::otlp::export_path(batch.signal));
             let reply = match self.compression {
                 None => {
                     let chunks: Vec<Bytes> = batch.chunks.iter().map(|c| c.bytes.clone()).collect();

@@ -11,27 +11,10 @@ use net::compression::{self, Encoding};
 use net::grpc::{self, ReadError, Status};
 use net::server::{Body, BoxFuture, Incoming, Peer, Service};
 use tokio::time::Instant;
-use wire::{Context, Signal};
+use wire::{Context, Signal, otlp};
 
 use super::answer;
 use super::door::{Bad, Door, worse};
-
-/// Path of each service's one method, and the service's name within it.
-const SERVICES: [(Signal, &str); 4] = [
-    (Signal::Logs, "opentelemetry.proto.collector.logs.v1.LogsService"),
-    (
-        Signal::Traces,
-        "opentelemetry.proto.collector.trace.v1.TraceService",
-    ),
-    (
-        Signal::Metrics,
-        "opentelemetry.proto.collector.metrics.v1.MetricsService",
-    ),
-    (
-        Signal::Profiles,
-        "opentelemetry.proto.collector.profiles.v1development.ProfilesService",
-    ),
-];
 
 /// For a whole message to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -109,9 +92,10 @@ impl Grpc {
                 format!("malformed method name: \"{path}\""),
             ));
         };
-        let known = SERVICES
-            .iter()
-            .find(|(signal, name)| *name == service && self.door.takes(*signal));
+        let known = Signal::ALL.into_iter().find(|signal| {
+            let its = otlp::export_path(*signal).split('/').nth(1);
+            its == Some(service) && self.door.takes(*signal)
+        });
         match known {
             None => Err(Status::new(
                 Code::UNIMPLEMENTED,
@@ -121,7 +105,7 @@ impl Grpc {
                 let text = format!("unknown method {method} for service {service}");
                 Err(Status::new(Code::UNIMPLEMENTED, text))
             }
-            Some((signal, _)) => Ok(*signal),
+            Some(signal) => Ok(signal),
         }
     }
 
