@@ -264,3 +264,52 @@ async fn connections_that_say_nothing_harm_nobody() {
     }
     still_serves(gateway, &peer).await;
 }
+
+#[tokio::test]
+async fn the_memory_limiter_refuses_for_now_and_counts() {
+    let peer = Peer::start().await;
+    let with = |mib: u32| {
+        config(&peer)
+            .replace(
+                "exporters:\n",
+                &format!(
+                    "processors:\n  memory_limiter: {{check_interval: 10ms, limit_mib: {mib}}}\nexporters:\n"
+                ),
+            )
+            .replace(
+                "receivers: [otlp], ",
+                "receivers: [otlp], processors: [memory_limiter], ",
+            )
+    };
+    let body = sample::logs(3).encode_to_vec();
+    let counter = |text: &str, name: &str| {
+        let name =
+            format!("otelcol_processor_memory_limiter_{name}_log_records{{processor=\"memory_limiter\"}} ");
+        text.lines()
+            .find_map(|line| line.strip_prefix(&name))
+            .map(str::to_owned)
+    };
+    // no process fits into one MiB
+    let gateway = Gateway::start(&with(1)).await;
+    let answer = Grpc::connect(gateway.grpc).await.export(LOGS, &body).await;
+    assert_eq!(answer.code, 14, "{answer:?}");
+    assert!(
+        answer.message.contains("data refused due to high memory usage"),
+        "{answer:?}"
+    );
+    assert!(
+        answer.trailers.contains_key("grpc-status-details-bin"),
+        "says when to come again"
+    );
+    let text = gateway.metrics();
+    assert_eq!(counter(&text, "refused").as_deref(), Some("3"), "{text}");
+    assert!(peer.received().is_empty());
+    gateway.stop().await;
+    let gateway = Gateway::start(&with(1 << 20)).await;
+    assert_eq!(
+        Grpc::connect(gateway.grpc).await.export(LOGS, &body).await.code,
+        0
+    );
+    assert_eq!(counter(&gateway.metrics(), "accepted").as_deref(), Some("3"));
+    gateway.stop().await;
+}
