@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use config::Section;
+use net::auth::{ClientAuth, Middleware, ServerAuth};
 
 use crate::{BoxFuture, BuildContext, Fault, Host, Stability};
 
@@ -22,6 +23,21 @@ pub struct ExtensionFactory {
 pub trait Extension: Send + Sync {
     /// Opens what it needs. Extensions start before every other component.
     fn start<'a>(&'a self, host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>>;
+
+    /// Itself as an authenticator of servers; `None` = it is none.
+    fn server_auth(&self) -> Option<Arc<dyn ServerAuth>> {
+        None
+    }
+
+    /// Itself as an authenticator of clients; `None` = it is none.
+    fn client_auth(&self) -> Option<Arc<dyn ClientAuth>> {
+        None
+    }
+
+    /// Itself as a middleware of servers; `None` = it is none.
+    fn middleware(&self) -> Option<Arc<dyn Middleware>> {
+        None
+    }
 
     /// Told when the service changes.
     fn notify(&self, event: Event) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use config::ComponentId;
+use net::auth::{ClientAuth, Middleware, ServerAuth};
 use telemetry::Telemetry;
 
 use crate::{Consumer, Extension, Fault, Memory};
@@ -17,6 +18,35 @@ pub trait Host: Send + Sync {
 
     /// Says how a component is. A fatal status stops the service with exit code 1.
     fn report(&self, component: &str, status: Status);
+}
+
+/// The authenticator that a server's `auth.authenticator` names.
+pub fn server_auth(host: &dyn Host, id: &str) -> Result<Arc<dyn ServerAuth>, Fault> {
+    let found = authenticator(host, id)?.server_auth();
+    found.ok_or_else(|| Fault::World("requested authenticator is not a server authenticator".into()))
+}
+
+/// The authenticator that a client's `auth.authenticator` names; `protocol` is `HTTP` or `gRPC`.
+pub fn client_auth(host: &dyn Host, id: &str, protocol: &str) -> Result<Arc<dyn ClientAuth>, Fault> {
+    let found = authenticator(host, id)?.client_auth();
+    let text = || format!("requested authenticator is not a {protocol} client authenticator");
+    found.ok_or_else(|| Fault::World(text()))
+}
+
+/// The extension that one of a server's `middlewares` names.
+pub fn middleware(host: &dyn Host, id: &str) -> Result<Arc<dyn Middleware>, Fault> {
+    let none = || format!("failed to resolve middleware \"{id}\": middleware not found");
+    let found = named(host, id).ok_or_else(|| Fault::World(none()))?.middleware();
+    found.ok_or_else(|| Fault::World("requested extension is not a server middleware".into()))
+}
+
+fn authenticator(host: &dyn Host, id: &str) -> Result<Arc<dyn Extension>, Fault> {
+    let none = || format!("failed to resolve authenticator \"{id}\": authenticator not found");
+    named(host, id).ok_or_else(|| Fault::World(none()))
+}
+
+fn named(host: &dyn Host, id: &str) -> Option<Arc<dyn Extension>> {
+    host.extension(&ComponentId::parse(id).ok()?).ok()
 }
 
 /// How a component is.

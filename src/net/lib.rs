@@ -3,6 +3,7 @@
 //! Nothing here knows OTLP: a [`server::Service`] gets requests, [`grpc`] reads and writes unary calls, [`client`] sends
 //! buffers as they are. The config blocks carry the collector's keys (configgrpc, confighttp, configtls) and defaults.
 
+pub mod auth;
 pub mod blocks;
 pub mod body;
 pub mod client;

@@ -35,12 +35,14 @@ pub trait Service: Send + Sync + 'static {
 }
 
 /// The other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
     /// Its address; none for unix sockets.
     pub addr: Option<SocketAddr>,
     /// The connection is encrypted.
     pub tls: bool,
+    /// The certificate that it showed and that was verified.
+    pub certificate: Option<Arc<rustls::pki_types::CertificateDer<'static>>>,
 }
 
 /// How a server listens.
@@ -297,6 +299,15 @@ async fn connection(
             }
         }
     };
+    let certificate = match &io {
+        Io::Tls(stream) => stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(|chain| chain.first()),
+        Io::Plain(_) => None,
+    };
+    let certificate = certificate.map(|c| Arc::new(c.clone()));
     let io = Impatient {
         io,
         seen: 0,
@@ -305,6 +316,7 @@ async fn connection(
     let peer = Peer {
         addr,
         tls: settings.tls.is_some(),
+        certificate,
     };
     let service = Adapter {
         service: shared.service.clone(),
@@ -371,7 +383,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Adapter {
     type Future = Answer;
 
     fn call(&self, request: http::Request<Incoming>) -> Answer {
-        Answer(self.service.clone().call(request, self.peer))
+        Answer(self.service.clone().call(request, self.peer.clone()))
     }
 }
 
