@@ -1,4 +1,4 @@
-//! HTTP posts, over connections that are kept.
+//! HTTP posts and gets, over connections that are kept.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ pub struct HttpReply {
     pub status: StatusCode,
     /// As sent.
     pub headers: HeaderMap,
-    /// The first 64 KiB of it.
+    /// After a POST the first 64 KiB of it; after a GET all of it.
     pub body: Bytes,
 }
 
-/// A client that posts. Cheap to clone.
+/// A client that posts and gets. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpClient {
     client: Client<HttpsConnector<HttpConnector>, Body>,
@@ -132,6 +132,36 @@ impl HttpClient {
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }
+        self.call(request, REPLY_BYTES_MAX, false).await
+    }
+
+    /// One GET; the whole of it within the time limit. `more` are headers beside the configured ones, which they
+    /// outrank; the body is as it was sent, whatever its content encoding.
+    ///
+    /// Errors: [`CallError::Transport`] alone, also for a body of more than `body_bytes_max`; any status is an answer.
+    pub async fn get(
+        &self,
+        uri: &Uri,
+        more: &HeaderMap,
+        body_bytes_max: usize,
+    ) -> Result<HttpReply, CallError> {
+        let mut request = Request::new(Body::chunks(Vec::new()));
+        *request.uri_mut() = uri.clone();
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, self.agent.clone());
+        for (name, value) in self.headers.iter().chain(more) {
+            headers.insert(name, value.clone());
+        }
+        self.call(request, body_bytes_max, true).await
+    }
+
+    /// Sends, and reads the answer's body: a longer one is cut, or is a fault if `whole`.
+    async fn call(
+        &self,
+        request: Request<Body>,
+        body_bytes_max: usize,
+        whole: bool,
+    ) -> Result<HttpReply, CallError> {
         let answer = async {
             let response = self
                 .client
@@ -143,8 +173,13 @@ impl HttpClient {
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|e| CallError::Transport(chain(&e).into()))?;
                 if let Ok(data) = frame.into_data() {
-                    kept.extend_from_slice(&data[..data.len().min(REPLY_BYTES_MAX - kept.len())]);
-                    if kept.len() == REPLY_BYTES_MAX {
+                    let room = body_bytes_max - kept.len();
+                    kept.extend_from_slice(&data[..data.len().min(room)]);
+                    if data.len() > room && whole {
+                        return Err(CallError::transport(format!(
+                            "the body is longer than {body_bytes_max} bytes"
+                        )));
+                    } else if data.len() >= room && !whole {
                         break;
                     }
                 }
