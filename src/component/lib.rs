@@ -13,6 +13,7 @@ pub mod error;
 pub mod exporter;
 pub mod extension;
 pub mod host;
+pub mod limiter;
 pub mod memory;
 pub mod prelude;
 pub mod processor;

@@ -1,7 +1,13 @@
 //! The one memory budget: a cap per class, over which the door says `Busy`.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use config::ComponentId;
+use parking_lot::Mutex;
+
+use crate::limiter::{self, Limiter};
 
 /// Who holds memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +32,7 @@ const CLASSES: usize = 5;
 pub struct Memory {
     used: [AtomicUsize; CLASSES],
     caps: [usize; CLASSES],
+    limiters: Mutex<Vec<(&'static str, Arc<Limiter>)>>,
 }
 
 impl Memory {
@@ -34,6 +41,7 @@ impl Memory {
         Memory {
             used: Default::default(),
             caps: [bytes_max; CLASSES],
+            limiters: Mutex::default(),
         }
     }
 
@@ -52,6 +60,32 @@ impl Memory {
     /// Bytes held by a class.
     pub fn used(&self, class: Class) -> usize {
         self.used[class as usize].load(Relaxed)
+    }
+
+    /// Bytes held by all classes.
+    pub fn held(&self) -> usize {
+        self.used.iter().map(|used| used.load(Relaxed)).sum()
+    }
+
+    /// The limiter of a component, made at first use: one id is one limiter in every pipeline that names it.
+    pub fn limiter(
+        self: &Arc<Memory>,
+        kind: &'static str,
+        id: &ComponentId,
+        config: &limiter::Config,
+    ) -> Arc<Limiter> {
+        let mut limiters = self.limiters.lock();
+        if let Some((_, known)) = limiters.iter().find(|(k, l)| *k == kind && l.id() == id) {
+            return known.clone();
+        }
+        let fresh = Arc::new(Limiter::new(kind, id.clone(), config, Arc::downgrade(self)));
+        limiters.push((kind, fresh.clone()));
+        fresh
+    }
+
+    /// Every limiter there is: the service looks after each at its interval.
+    pub fn limiters(&self) -> Vec<Arc<Limiter>> {
+        self.limiters.lock().iter().map(|(_, l)| l.clone()).collect()
     }
 
     /// Takes bytes from a class, or `None` if that would pass its cap. Given back on drop.
@@ -77,15 +111,40 @@ impl Memory {
 /// Memory this process may use: the control group's limit if there is one, else the machine's. 1 GiB if neither can be
 /// read.
 pub fn machine_bytes() -> usize {
-    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok();
-    let group = number("/sys/fs/cgroup/memory.max")
-        .or_else(|| number("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-        .unwrap_or(usize::MAX);
     let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
         line.split_whitespace().nth(1)?.parse::<usize>().ok()
     });
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = group_bytes(Path::new("/sys/fs/cgroup"), &groups).unwrap_or(usize::MAX);
     group.min(total.map_or(1 << 30, |kib| kib * 1024))
+}
+
+/// The smallest memory limit of our control groups and those above them; `groups` is `/proc/self/cgroup`.
+///
+/// Version 2 has one line `0::/path` and a file `memory.max` (`max` = none); version 1 a line with the controller
+/// `memory`. In a container the path is often that of the host and not to be found here: then only the root counts.
+fn group_bytes(root: &Path, groups: &str) -> Option<usize> {
+    let limits = groups.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':');
+        let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+        let (mount, file) = if controllers.is_empty() {
+            (root.to_path_buf(), "memory.max")
+        } else if controllers.split(',').any(|c| c == "memory") {
+            (root.join("memory"), "memory.limit_in_bytes")
+        } else {
+            return None;
+        };
+        let own = mount.join(path.trim_start_matches('/'));
+        let up: Vec<PathBuf> = own.ancestors().map(Path::to_path_buf).collect();
+        let within = up.into_iter().take_while(move |dir| dir.starts_with(&mount));
+        within.filter_map(|dir| number(&dir.join(file))).min()
+    });
+    limits.min()
+}
+
+fn number(path: &Path) -> Option<usize> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// Bytes taken from the budget; given back on drop.
@@ -110,5 +169,51 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.memory.used[self.class as usize].fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tightest_control_group_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put("memory.max", "900\n");
+        put("kube/memory.max", "max\n");
+        put("kube/pod/memory.max", "500\n");
+        put("kube/pod/box/memory.max", "max\n");
+        put("memory/memory.limit_in_bytes", "9223372036854771712\n");
+        put("memory/docker/memory.limit_in_bytes", "300\n");
+        let check = |groups: &str, expected: Option<usize>| {
+            assert_eq!(group_bytes(dir.path(), groups), expected, "{groups}");
+        };
+        check("0::/kube/pod/box\n", Some(500));
+        check("0::/kube\n", Some(900));
+        check("0::/\n", Some(900));
+        check("0::/not/here\n", Some(900));
+        check("0::/../../elsewhere\n", Some(900));
+        check("5:cpu,memory:/docker\n4:pids:/docker\n", Some(300));
+        check("5:memory:/\n", Some(9_223_372_036_854_771_712));
+        check("4:pids:/docker\n", None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_class_has_a_cap_and_all_are_counted() {
+        let memory = Arc::new(Memory::new(100).cap(Class::Door, 10));
+        assert!(memory.reserve(Class::Door, 11).is_none());
+        let mut door = memory.reserve(Class::Door, 6).unwrap();
+        assert!(!door.grow(5));
+        assert!(door.grow(4));
+        let queue = memory.reserve(Class::Queues, 100).unwrap();
+        assert_eq!((memory.used(Class::Door), memory.held()), (10, 110));
+        drop((door, queue));
+        assert_eq!(memory.held(), 0);
     }
 }

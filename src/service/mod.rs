@@ -5,6 +5,7 @@
 //! them and waits until what was taken is delivered.
 
 mod host;
+mod limits;
 pub mod providers;
 pub mod registry;
 pub mod self_telemetry;
@@ -22,6 +23,7 @@ use tracing::{error, info, warn};
 use wire::Signal;
 
 use host::RoofHost;
+use limits::Limits;
 use self_telemetry::{MetricsServer, Settings};
 
 /// What the process calls itself.
@@ -163,6 +165,8 @@ pub struct Service {
     telemetry: Telemetry,
     settings: Settings,
     metrics: tokio::sync::Mutex<Option<MetricsServer>>,
+    memory: Arc<Memory>,
+    limits: parking_lot::Mutex<Option<Limits>>,
 }
 
 impl Service {
@@ -190,7 +194,7 @@ impl Service {
         extensions.sort_by_key(|(id, _)| loaded.extensions_used.iter().position(|used| used == id));
         let cx = GraphContext {
             telemetry: telemetry.clone(),
-            memory,
+            memory: memory.clone(),
             info: INFO,
         };
         let graph = match Graph::build(loaded.spec, &cx) {
@@ -215,6 +219,8 @@ impl Service {
                     telemetry,
                     settings: loaded.settings,
                     metrics,
+                    memory,
+                    limits: parking_lot::Mutex::default(),
                 })
             }
             _ => Err(Diags(faults)),
@@ -244,6 +250,8 @@ impl Service {
                 .await
                 .map_err(|fault| Fault::World(format!("failed to start extensions: {id}: {fault}")))?;
         }
+        let limits = Limits::watch(self.memory.limiters(), &self.host());
+        *self.limits.lock() = Some(limits);
         self.graph.start(self.host.clone()).await
     }
 
@@ -253,6 +261,7 @@ impl Service {
         for (_, extension) in &self.extensions {
             extension.notify(Event::NotReady);
         }
+        self.limits.lock().take();
         self.graph.drain(drain_max).await;
         for (_, extension) in self.extensions.iter().rev() {
             extension.stop().await;
