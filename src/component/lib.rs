@@ -12,13 +12,14 @@ pub mod consumer;
 pub mod error;
 pub mod exporter;
 pub mod extension;
+pub mod guard;
 pub mod host;
 pub mod limiter;
 pub mod memory;
 pub mod prelude;
 pub mod processor;
 pub mod receiver;
-#[cfg(feature = "test-kit")]
+#[cfg(any(test, feature = "test-kit"))]
 pub mod test_kit;
 
 pub use connector::ConnectorFactory;
@@ -26,6 +27,7 @@ pub use consumer::{BoxFuture, Consumer, Outcome, Refusal, Rejection, ready};
 pub use error::{BoxError, Code, ExportError, Fault, StatusDetails};
 pub use exporter::{Collect, Exporter, ExporterFactory, Harness, Push, Receipt, compressed};
 pub use extension::{Event, Extension, ExtensionFactory};
+pub use guard::Guard;
 pub use host::{BuildContext, BuildInfo, Host, Stability, Status, Stop};
 pub use memory::{Class, Memory, Reservation};
 pub use processor::{

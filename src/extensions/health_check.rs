@@ -86,6 +86,9 @@ impl HealthCheck {
         if let Some((key, message)) = net.faults().into_iter().next() {
             return Err(section.fault(&key, message).into());
         }
+        if net.auth.is_on() || !net.middlewares.is_empty() {
+            return Err(section.fault("auth", "not supported yet").into());
+        }
         let config: Config = section.parse_valid()?;
         let headers = net
             .response_headers

@@ -32,24 +32,13 @@ pub struct Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    /// The first value of a header (any case), else of a parameter of that name (exactly).
+    /// The parameter of a name (any case), else the header's first value.
     ///
     /// A value that is not text counts as absent.
     pub fn value(&self, name: &str) -> Option<&'a str> {
-        let header = self.headers.get(name).and_then(|v| v.to_str().ok());
-        let param = || self.params.iter().find(|(n, _)| n == name);
-        header.or_else(|| param().map(|(_, v)| v.as_str()))
-    }
-
-    /// Every value of a header or parameter, as [`Caller::value`] finds them.
-    pub fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        let headers = self.headers.get_all(name).iter();
-        let params = self.params.iter().filter(move |(n, _)| n == name);
-        let texts = headers.filter_map(|v| v.to_str().ok());
-        texts
-            .chain(params.map(|(_, v)| v.as_str()))
-            .collect::<Vec<_>>()
-            .into_iter()
+        let param = self.params.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        let header = || self.headers.get(name).and_then(|v| v.to_str().ok());
+        param.map(|(_, v)| v.as_str()).or_else(header)
     }
 }
 
@@ -166,8 +155,11 @@ pub trait ClientAuth: Send + Sync {
         context: &'a Context,
     ) -> BoxFuture<'a, Result<(), BoxError>>;
 
-    /// Told when the far side says 401 or `UNAUTHENTICATED`: what was kept may be stale.
-    fn refused(&self) {}
+    /// Told when the far side says 401 or `UNAUTHENTICATED`. True = the next request will carry something else, so
+    /// that it is worth sending once more at once.
+    fn refused(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
 
     /// True if gRPC must not send these headers without TLS, as in the collector.
     fn needs_tls(&self) -> bool {

@@ -44,7 +44,10 @@ impl Service for Echo {
 const PATH: PathAndQuery = PathAndQuery::from_static("/a.B/C");
 
 async fn call(client: &GrpcClient) -> Result<Bytes, CallError> {
-    Ok(client.unary(&PATH, None, &["hello".into()]).await?.message)
+    Ok(client
+        .unary(&PATH, None, &["hello".into()], &wire::Context::default())
+        .await?
+        .message)
 }
 
 fn insecure(endpoint: &str) -> GrpcClientConfig {
@@ -200,7 +203,13 @@ async fn http_over_tls_posts_to_either_version() {
             .parse()
             .unwrap();
         let reply = client
-            .post(&uri, "text/plain", None, vec!["no".into(), "thing".into()])
+            .post(
+                &uri,
+                "text/plain",
+                None,
+                vec!["no".into(), "thing".into()],
+                &wire::Context::default(),
+            )
             .await
             .unwrap();
         assert_eq!((reply.status.as_u16(), &reply.body[..]), (200, &b"not gRPC"[..]));

@@ -132,6 +132,8 @@ pub static TABLE: &[Def] = &[
     row(RECEIVER_ACCEPTED, "{item}", Counter, "Items that the pipelines took from this receiver."),
     row(RECEIVER_REFUSED, "{item}", Counter, "Items that were given back to the client, nothing kept."),
     row(RECEIVER_FAILED, "{item}", Counter, "Items that failed inside the receiver; kept at zero, such items are refused."),
+    row("weir_auth_failures", "{request}", Counter, "Requests that an authenticator did not let in."),
+    row("weir_middleware_refused_requests", "{request}", Counter, "Requests that a middleware turned away before their body was read."),
     row("weir_receiver_malformed_requests", "{request}", Counter, "Requests refused before their items could be counted."),
     // processors
     row(PROCESSOR_INCOMING, "{item}", Counter, "Items that came into the processor."),

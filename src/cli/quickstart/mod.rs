@@ -147,10 +147,10 @@ async fn demonstrate(service: &Service, options: &Options) -> Result<(), String>
 
 async fn send(client: &GrpcClient, signal: Signal, requests: &[Request]) -> Result<u64, String> {
     let path = PathAndQuery::from_static(wire::otlp::export_path(signal));
-    let mut items = 0;
+    let (mut items, context) = (0, wire::Context::default());
     for request in requests {
         let message = [Bytes::copy_from_slice(&request.message)];
-        let call = client.unary(&path, None, &message);
+        let call = client.unary(&path, None, &message, &context);
         match tokio::time::timeout(DELIVERY_MAX, call).await {
             Ok(Ok(_)) => items += request.items,
             Ok(Err(error)) => return Err(format!("our own front door refused: {error}")),

@@ -55,8 +55,14 @@ impl OtlpGrpc {
 }
 
 impl Push for OtlpGrpc {
-    fn start<'a>(&'a self, _: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
-        let made = GrpcClient::new(&self.config, &self.agent);
+    fn start<'a>(&'a self, host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
+        let made = GrpcClient::new(&self.config, &self.agent).and_then(|client| {
+            let Some(block) = self.config.auth.get() else {
+                return Ok(client);
+            };
+            let auth = host::client_auth(&*host, &block.authenticator, "gRPC").map_err(|e| e.to_string())?;
+            client.with_auth(auth)
+        });
         let made = made.map_err(|e| Fault::World(format!("exporter {}: {e}", self.id)));
         ready(made.map(|client| {
             let _ = self.client.set(client);
@@ -73,11 +79,11 @@ impl Push for OtlpGrpc {
             let reply = match self.compression {
                 None => {
                     let chunks: Vec<Bytes> = batch.chunks.iter().map(|c| c.bytes.clone()).collect();
-                    client.unary(&path, None, &chunks).await
+                    client.unary(&path, None, &chunks, &batch.context).await
                 }
                 Some((token, encoding)) => {
                     let body = compressed(batch, encoding, 0).await?;
-                    client.unary(&path, Some(token), &[body]).await
+                    client.unary(&path, Some(token), &[body], &batch.context).await
                 }
             };
             let reply = reply.map_err(ExportError::from_call)?;

@@ -193,8 +193,8 @@ fn defaults_and_faults_are_otelcols() {
         "invalid balancer_name: best",
     );
     check(
-        "{endpoint: 'x:1', auth: {authenticator: basic}}",
-        "not supported yet",
+        "{endpoint: 'x:1', auth: {}}",
+        "authenticator must be the id of an extension",
     );
     check("{endpoint: 'x:1', tls: {insecur: true}}", "insecure");
     check("{endpoint: 'x:1', headers: {'a b': c}}", "invalid header name");

@@ -197,13 +197,20 @@ fn parse_url(text: &str) -> Result<Uri, String> {
 }
 
 impl Push for OtlpHttp {
-    fn start<'a>(&'a self, _: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
+    fn start<'a>(&'a self, host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
         let needs_tls = self
             .urls
             .iter()
             .flatten()
             .any(|u| u.scheme_str() == Some("https"));
         let made = HttpClient::new(&self.config, &self.agent, TIMEOUT, needs_tls);
+        let made = made.and_then(|client| {
+            let Some(block) = self.config.auth.get() else {
+                return Ok(client);
+            };
+            let auth = host::client_auth(&*host, &block.authenticator, "HTTP").map_err(|e| e.to_string())?;
+            Ok(client.with_auth(auth))
+        });
         let made = made.map_err(|e| Fault::World(format!("exporter {}: {e}", self.id)));
         ready(made.map(|client| {
             let _ = self.client.set(client);
@@ -237,7 +244,7 @@ impl Push for OtlpHttp {
                 ),
             };
             let reply = client
-                .post(url, PROTOBUF, token, body)
+                .post(url, PROTOBUF, token, body, &batch.context)
                 .await
                 .map_err(ExportError::from_call)?;
             self.judge(batch.signal, url, &reply)

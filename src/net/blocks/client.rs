@@ -95,7 +95,7 @@ pub struct GrpcClientConfig {
     pub authority: String,
     /// Instead of ours.
     pub user_agent: String,
-    /// Not supported yet.
+    /// Says who we are, by an extension.
     #[serde(deserialize_with = "Optional::none_by_default")]
     pub auth: Optional<AuthBlock>,
     /// Not supported yet.
@@ -189,8 +189,8 @@ fn client_faults(
             fault(faults, "headers", text);
         }
     }
-    if auth.is_on() {
-        fault(faults, "auth", NOT_YET);
+    if let Some(text) = auth.get().and_then(AuthBlock::fault) {
+        fault(faults, "auth", text);
     }
     if !middlewares.is_empty() {
         fault(faults, "middlewares", NOT_YET);
@@ -215,7 +215,7 @@ pub struct HttpClientConfig {
     pub timeout: Option<Duration>,
     /// Set on every request, over our own.
     pub headers: MapList<Secret<String>>,
-    /// Not supported yet.
+    /// Says who we are, by an extension.
     #[serde(deserialize_with = "Optional::none_by_default")]
     pub auth: Optional<AuthBlock>,
     /// Absent = what the exporter chooses.

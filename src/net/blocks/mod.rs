@@ -29,6 +29,19 @@ pub struct AuthBlock {
     pub request_params: Vec<String>,
 }
 
+impl AuthBlock {
+    /// What is wrong with it, as far as shows without the extensions.
+    fn fault(&self) -> Option<String> {
+        match config::ComponentId::parse(&self.authenticator) {
+            Ok(_) => None,
+            Err(_) if self.authenticator.is_empty() => {
+                Some("authenticator must be the id of an extension".into())
+            }
+            Err(error) => Some(format!("authenticator: {error}")),
+        }
+    }
+}
+
 /// One of `middlewares`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

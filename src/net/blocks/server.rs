@@ -39,12 +39,12 @@ pub struct GrpcServerConfig {
     /// Pings and connection ages.
     #[serde(deserialize_with = "Optional::none_by_default")]
     pub keepalive: Optional<ServerKeepalive>,
-    /// Not supported yet.
+    /// Who may send, by an extension.
     #[serde(deserialize_with = "Optional::none_by_default")]
     pub auth: Optional<AuthBlock>,
     /// Request metadata goes along with the payload.
     pub include_metadata: bool,
-    /// Not supported yet.
+    /// What decides before a body is read, by extensions.
     pub middlewares: Vec<MiddlewareBlock>,
 }
 
@@ -83,7 +83,7 @@ pub struct HttpServerConfig {
     /// Not supported yet.
     #[serde(deserialize_with = "Optional::none_by_default")]
     pub cors: Optional<CorsBlock>,
-    /// Not supported yet.
+    /// Who may send, by an extension.
     #[serde(deserialize_with = "Optional::none_by_default")]
     pub auth: Optional<AuthBlock>,
     /// Largest body in bytes, on the wire and inflated; 0 or less = 20 MiB.
@@ -104,7 +104,7 @@ pub struct HttpServerConfig {
     pub idle_timeout: Duration,
     /// HTTP/1.1 connections are used again.
     pub keep_alives_enabled: bool,
-    /// Not supported yet.
+    /// What decides before a body is read, by extensions.
     pub middlewares: Vec<MiddlewareBlock>,
 }
 
@@ -226,6 +226,17 @@ fn listen_faults(faults: &mut Vec<KeyFault>, endpoint: &str, kind: &str, tls: &O
     }
 }
 
+fn guard_faults(faults: &mut Vec<KeyFault>, auth: &Optional<AuthBlock>, middlewares: &[MiddlewareBlock]) {
+    if let Some(text) = auth.get().and_then(AuthBlock::fault) {
+        fault(faults, "auth", text);
+    }
+    for middleware in middlewares {
+        if let Err(error) = config::ComponentId::parse(&middleware.id) {
+            fault(faults, "middlewares", error.to_string());
+        }
+    }
+}
+
 impl GrpcServerConfig {
     /// Every fault that shows without I/O.
     pub fn faults(&self) -> Vec<KeyFault> {
@@ -236,12 +247,7 @@ impl GrpcServerConfig {
                 format!("invalid max_recv_msg_size_mib value, must be between 1 and {MESSAGE_MIB_MAX}");
             fault(&mut faults, "max_recv_msg_size_mib", text);
         }
-        if self.auth.is_on() {
-            fault(&mut faults, "auth", NOT_YET);
-        }
-        if !self.middlewares.is_empty() {
-            fault(&mut faults, "middlewares", NOT_YET);
-        }
+        guard_faults(&mut faults, &self.auth, &self.middlewares);
         faults
     }
 
@@ -306,15 +312,10 @@ impl HttpServerConfig {
                 fault(&mut faults, "response_headers", text);
             }
         }
-        for (key, on) in [
-            ("cors", self.cors.is_on()),
-            ("auth", self.auth.is_on()),
-            ("middlewares", !self.middlewares.is_empty()),
-        ] {
-            if on {
-                fault(&mut faults, key, NOT_YET);
-            }
+        if self.cors.is_on() {
+            fault(&mut faults, "cors", NOT_YET);
         }
+        guard_faults(&mut faults, &self.auth, &self.middlewares);
         faults
     }
 

@@ -22,8 +22,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tracing::{debug, info, warn};
+use wire::Context;
 
 use super::{BoxError, CallError};
+use crate::auth::ClientAuth;
 use crate::blocks::{GrpcClientConfig, header};
 use crate::body::Parts;
 use crate::compression;
@@ -39,7 +41,7 @@ pub struct GrpcReply {
 
 /// A client of one target. Cheap to clone; connections close when the last clone is gone.
 #[derive(Clone)]
-pub struct GrpcClient(Arc<Inner>);
+pub struct GrpcClient(Arc<Inner>, Option<Arc<dyn ClientAuth>>);
 
 struct Inner {
     target: Target,
@@ -148,32 +150,43 @@ impl GrpcClient {
             let (name, value) = header(name, value.expose())?;
             headers.entry(name).or_insert(value);
         }
-        Ok(GrpcClient(Arc::new(Inner {
-            authority: authority
-                .parse()
-                .map_err(|_| format!("invalid authority \"{authority}\""))?,
-            scheme: if tls.is_some() {
-                Scheme::HTTPS
-            } else {
-                Scheme::HTTP
-            },
-            target,
-            tls,
-            headers,
-            ping: config.keepalive.get().map(|k| Ping {
-                every: k.time.0.max(PING_MIN),
-                timeout: if k.timeout.0.is_zero() {
-                    UNACKED_MAX
+        Ok(GrpcClient(
+            Arc::new(Inner {
+                authority: authority
+                    .parse()
+                    .map_err(|_| format!("invalid authority \"{authority}\""))?,
+                scheme: if tls.is_some() {
+                    Scheme::HTTPS
                 } else {
-                    k.timeout.0
+                    Scheme::HTTP
                 },
+                target,
+                tls,
+                headers,
+                ping: config.keepalive.get().map(|k| Ping {
+                    every: k.time.0.max(PING_MIN),
+                    timeout: if k.timeout.0.is_zero() {
+                        UNACKED_MAX
+                    } else {
+                        k.timeout.0
+                    },
+                }),
+                pick_first: config.balancer_name == "pick_first",
+                pool: Mutex::default(),
+                resolving: tokio::sync::Mutex::default(),
+                refreshing: AtomicBool::new(false),
+                next: AtomicUsize::new(0),
             }),
-            pick_first: config.balancer_name == "pick_first",
-            pool: Mutex::default(),
-            resolving: tokio::sync::Mutex::default(),
-            refreshing: AtomicBool::new(false),
-            next: AtomicUsize::new(0),
-        })))
+            None,
+        ))
+    }
+
+    /// Every call says who we are. An error if that must not travel in plain text and would.
+    pub fn with_auth(self, auth: Arc<dyn ClientAuth>) -> Result<GrpcClient, String> {
+        if auth.needs_tls() && self.0.tls.is_none() {
+            return Err("the credentials require transport level security: use tls".into());
+        }
+        Ok(GrpcClient(self.0, Some(auth)))
     }
 
     /// A plaintext client of fixed addresses: names with two of them are rare on a loopback.
@@ -198,17 +211,47 @@ impl GrpcClient {
     /// One call. `encoding` names how `message` is compressed; its parts are one message, sent without copying.
     ///
     /// A call that certainly did not reach the peer (a connection that was closing) is sent again once on another
-    /// connection. Dropping the future resets the stream; the peer may have seen the message.
+    /// connection; one that was answered `UNAUTHENTICATED`, if the authenticator has something else to say. Dropping
+    /// the future resets the stream; the peer may have seen the message. `context` is what the authenticator sees of
+    /// the payload.
     pub async fn unary(
         &self,
         path: &PathAndQuery,
         encoding: Option<&'static str>,
         message: &[Bytes],
+        context: &Context,
     ) -> Result<GrpcReply, CallError> {
+        let first = self.call(path, encoding, message, context).await;
+        match (&first, &self.1) {
+            (Err(CallError::Status(status)), Some(auth))
+                if status.code == Code::UNAUTHENTICATED && auth.refused().await =>
+            {
+                self.call(path, encoding, message, context).await
+            }
+            _ => first,
+        }
+    }
+
+    async fn call(
+        &self,
+        path: &PathAndQuery,
+        encoding: Option<&'static str>,
+        message: &[Bytes],
+        context: &Context,
+    ) -> Result<GrpcReply, CallError> {
+        let mut headers = self.0.headers.clone();
+        if let Some(encoding) = encoding {
+            headers.insert(ENCODING, HeaderValue::from_static(encoding));
+        }
+        if let Some(auth) = &self.1 {
+            auth.authorize(&mut headers, context)
+                .await
+                .map_err(CallError::Transport)?;
+        }
         let mut last = None;
         for _ in 0..2 {
             let (slot, live) = self.connection().await?;
-            match self.attempt(&live, path, encoding, message).await {
+            match self.attempt(&live, path, &headers, message).await {
                 Ok(reply) => return Ok(reply),
                 Err(Failed::Final(error)) => return Err(error),
                 Err(Failed::Unsent(error)) => {
@@ -225,11 +268,11 @@ impl GrpcClient {
         &self,
         live: &Live,
         path: &PathAndQuery,
-        encoding: Option<&'static str>,
+        headers: &HeaderMap,
         message: &[Bytes],
     ) -> Result<GrpcReply, Failed> {
         let mut sender = live.sender.clone().ready().await.map_err(Failed::Unsent)?;
-        let request = self.request(path, encoding).map_err(Failed::Final)?;
+        let request = self.request(path, headers).map_err(Failed::Final)?;
         let len: usize = message.iter().map(Bytes::len).sum();
         if u32::try_from(len).is_err() {
             let status = Status::new(
@@ -238,7 +281,7 @@ impl GrpcClient {
             );
             return Err(Failed::Final(CallError::Status(status)));
         }
-        let prefix = Bytes::copy_from_slice(&grpc::prefix(len, encoding.is_some()));
+        let prefix = Bytes::copy_from_slice(&grpc::prefix(len, headers.contains_key(ENCODING)));
         let (response, mut stream) = sender.send_request(request, false).map_err(Failed::Unsent)?;
         stream
             .send_data(
@@ -250,7 +293,7 @@ impl GrpcClient {
         reply(response).await.map_err(Failed::Final)
     }
 
-    fn request(&self, path: &PathAndQuery, encoding: Option<&'static str>) -> Result<Request<()>, CallError> {
+    fn request(&self, path: &PathAndQuery, headers: &HeaderMap) -> Result<Request<()>, CallError> {
         let uri = Uri::builder()
             .scheme(self.0.scheme.clone())
             .authority(self.0.authority.clone())
@@ -261,12 +304,7 @@ impl GrpcClient {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_2;
-        *request.headers_mut() = self.0.headers.clone();
-        if let Some(encoding) = encoding {
-            request
-                .headers_mut()
-                .insert(ENCODING, HeaderValue::from_static(encoding));
-        }
+        *request.headers_mut() = headers.clone();
         Ok(request)
     }
 

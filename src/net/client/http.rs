@@ -1,5 +1,6 @@
 //! HTTP posts and gets, over connections that are kept.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,8 +11,10 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use wire::Context;
 
 use super::CallError;
+use crate::auth::ClientAuth;
 use crate::blocks::{HttpClientConfig, header};
 use crate::body::Body;
 
@@ -29,6 +32,7 @@ pub struct HttpReply {
 /// A client that posts and gets. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpClient {
+    auth: Option<Arc<dyn ClientAuth>>,
     client: Client<HttpsConnector<HttpConnector>, Body>,
     headers: HeaderMap,
     agent: HeaderValue,
@@ -50,12 +54,12 @@ impl HttpClient {
         let tls = if needs_tls {
             config.tls.load(&[]).map_err(|e| e.to_string())?
         } else {
-            let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
             let builder = rustls::ClientConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()
                 .map_err(|e| e.to_string())?;
             let nobody = builder.with_root_certificates(rustls::RootCertStore::empty());
-            std::sync::Arc::new(nobody.with_no_client_auth())
+            Arc::new(nobody.with_no_client_auth())
         };
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -103,6 +107,7 @@ impl HttpClient {
             headers.insert(name, value);
         }
         Ok(HttpClient {
+            auth: None,
             client: builder.build(connector),
             headers,
             agent: HeaderValue::from_str(agent).map_err(|_| "invalid user agent")?,
@@ -110,20 +115,28 @@ impl HttpClient {
         })
     }
 
-    /// One POST; the whole of it within the time limit. The body's buffers are sent as they are.
+    /// Every request says who we are.
+    pub fn with_auth(self, auth: Arc<dyn ClientAuth>) -> HttpClient {
+        HttpClient {
+            auth: Some(auth),
+            ..self
+        }
+    }
+
+    /// One POST; the whole of it within the time limit. The body's buffers are sent as they are. `context` is what the
+    /// authenticator sees of the payload.
     ///
-    /// Errors: [`CallError::Transport`] alone; any status is an answer.
+    /// A 401 is followed by a second request if the authenticator has something else to say. Errors:
+    /// [`CallError::Transport`] alone; any status is an answer.
     pub async fn post(
         &self,
         uri: &Uri,
         content_type: &'static str,
         encoding: Option<&'static str>,
         body: Vec<Bytes>,
+        context: &Context,
     ) -> Result<HttpReply, CallError> {
-        let mut request = Request::new(Body::chunks(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri.clone();
-        let headers = request.headers_mut();
+        let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(USER_AGENT, self.agent.clone());
         if let Some(encoding) = encoding {
@@ -132,7 +145,13 @@ impl HttpClient {
         for (name, value) in &self.headers {
             headers.insert(name, value.clone());
         }
-        self.call(request, REPLY_BYTES_MAX, false).await
+        let outgoing = Outgoing {
+            method: Method::POST,
+            uri,
+            headers,
+            body,
+        };
+        self.call(outgoing, context, REPLY_BYTES_MAX, false).await
     }
 
     /// One GET; the whole of it within the time limit. `more` are headers beside the configured ones, which they
@@ -145,50 +164,37 @@ impl HttpClient {
         more: &HeaderMap,
         body_bytes_max: usize,
     ) -> Result<HttpReply, CallError> {
-        let mut request = Request::new(Body::chunks(Vec::new()));
-        *request.uri_mut() = uri.clone();
-        let headers = request.headers_mut();
+        let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, self.agent.clone());
         for (name, value) in self.headers.iter().chain(more) {
             headers.insert(name, value.clone());
         }
-        self.call(request, body_bytes_max, true).await
+        let outgoing = Outgoing {
+            method: Method::GET,
+            uri,
+            headers,
+            body: Vec::new(),
+        };
+        self.call(outgoing, &Context::default(), body_bytes_max, true)
+            .await
     }
 
-    /// Sends, and reads the answer's body: a longer one is cut, or is a fault if `whole`.
+    /// Sends, twice if the first was answered 401 and the authenticator has something else to say.
     async fn call(
         &self,
-        request: Request<Body>,
+        outgoing: Outgoing<'_>,
+        context: &Context,
         body_bytes_max: usize,
         whole: bool,
     ) -> Result<HttpReply, CallError> {
         let answer = async {
-            let response = self
-                .client
-                .request(request)
-                .await
-                .map_err(|e| CallError::Transport(chain(&e).into()))?;
-            let (head, mut body) = response.into_parts();
-            let mut kept = BytesMut::new();
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|e| CallError::Transport(chain(&e).into()))?;
-                if let Ok(data) = frame.into_data() {
-                    let room = body_bytes_max - kept.len();
-                    kept.extend_from_slice(&data[..data.len().min(room)]);
-                    if data.len() > room && whole {
-                        return Err(CallError::transport(format!(
-                            "the body is longer than {body_bytes_max} bytes"
-                        )));
-                    } else if data.len() >= room && !whole {
-                        break;
-                    }
+            let reply = self.attempt(&outgoing, context, body_bytes_max, whole).await?;
+            match &self.auth {
+                Some(auth) if reply.status == StatusCode::UNAUTHORIZED && auth.refused().await => {
+                    self.attempt(&outgoing, context, body_bytes_max, whole).await
                 }
+                _ => Ok(reply),
             }
-            Ok(HttpReply {
-                status: head.status,
-                headers: head.headers,
-                body: kept.freeze(),
-            })
         };
         match self.timeout {
             None => answer.await,
@@ -197,6 +203,59 @@ impl HttpClient {
                 .unwrap_or_else(|_| Err(CallError::transport(format!("no answer within {limit:?}")))),
         }
     }
+
+    /// Sends, and reads the answer's body: a longer one is cut, or is a fault if `whole`.
+    async fn attempt(
+        &self,
+        outgoing: &Outgoing<'_>,
+        context: &Context,
+        body_bytes_max: usize,
+        whole: bool,
+    ) -> Result<HttpReply, CallError> {
+        let mut request = Request::new(Body::chunks(outgoing.body.iter().cloned()));
+        *request.method_mut() = outgoing.method.clone();
+        *request.uri_mut() = outgoing.uri.clone();
+        *request.headers_mut() = outgoing.headers.clone();
+        if let Some(auth) = &self.auth {
+            auth.authorize(request.headers_mut(), context)
+                .await
+                .map_err(CallError::Transport)?;
+        }
+        let response = self
+            .client
+            .request(request)
+            .await
+            .map_err(|e| CallError::Transport(chain(&e).into()))?;
+        let (head, mut body) = response.into_parts();
+        let mut kept = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| CallError::Transport(chain(&e).into()))?;
+            if let Ok(data) = frame.into_data() {
+                let room = body_bytes_max - kept.len();
+                kept.extend_from_slice(&data[..data.len().min(room)]);
+                if data.len() > room && whole {
+                    return Err(CallError::transport(format!(
+                        "the body is longer than {body_bytes_max} bytes"
+                    )));
+                } else if data.len() >= room && !whole {
+                    break;
+                }
+            }
+        }
+        Ok(HttpReply {
+            status: head.status,
+            headers: head.headers,
+            body: kept.freeze(),
+        })
+    }
+}
+
+/// A request, complete but for who we are.
+struct Outgoing<'a> {
+    method: Method,
+    uri: &'a Uri,
+    headers: HeaderMap,
+    body: Vec<Bytes>,
 }
 
 /// An error with its causes in one line; hyper's own words hide them.

@@ -30,6 +30,11 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
     }
 }
 
+/// A `google.rpc.Status` as JSON.
+pub(super) fn json_status(status: &Status) -> String {
+    serde_json::json!({ "code": status.code.0, "message": status.message }).to_string()
+}
+
 /// What the client is told about a request that reached no pipeline.
 pub(super) fn bad(bad: &Bad) -> Status {
     let again = |message: &str| Status {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use component::{Code, Outcome, Reservation};
+use component::{Code, Guard, Outcome, Reservation};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use net::GrpcServerConfig;
@@ -21,14 +21,16 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) struct Grpc {
     door: Arc<Door>,
+    guard: Guard,
     message_bytes_max: usize,
     include_metadata: bool,
 }
 
 impl Grpc {
-    pub(super) fn new(door: Arc<Door>, config: &GrpcServerConfig) -> Grpc {
+    pub(super) fn new(door: Arc<Door>, guard: Guard, config: &GrpcServerConfig) -> Grpc {
         Grpc {
             door,
+            guard,
             message_bytes_max: config.message_bytes_max(),
             include_metadata: config.include_metadata,
         }
@@ -116,6 +118,8 @@ impl Grpc {
         peer: Peer,
     ) -> Result<Outcome, Status> {
         let (head, mut body) = request.into_parts();
+        let admitted = self.guard.admit(&head.headers, &head.uri, &peer).await;
+        let identity = admitted.map_err(|unadmitted| unadmitted.status())?;
         let limit = self.message_bytes_max;
         let timeout = grpc::read_timeout(&head.headers);
         let arrived = Instant::now();
@@ -139,7 +143,7 @@ impl Grpc {
             } else {
                 Vec::new()
             },
-            auth: Vec::new(),
+            auth: identity.attributes,
             peer: peer.addr,
             deadline: timeout
                 .and_then(|t| arrived.checked_add(t))

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use component::{Outcome, Reservation};
+use component::{Guard, Outcome, Reservation};
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use net::HttpServerConfig;
+use net::auth::{Identity, Unadmitted};
 use net::compression::{self, Encoding};
 use net::grpc::{self, Status};
 use net::server::{Body, BoxFuture, Incoming, Peer, Service};
@@ -22,10 +23,12 @@ use super::door::{Bad, Door};
 /// For a whole body to arrive, where the user sets none.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 pub(super) struct Http {
     door: Arc<Door>,
+    guard: Guard,
     paths: Vec<(String, Signal)>,
     body_bytes_max: usize,
     include_metadata: bool,
@@ -39,14 +42,22 @@ enum Answer {
     Taken(Outcome),
     /// With a `google.rpc.Status` body.
     Refused(StatusCode, Status),
+    /// By a middleware, before anything was looked at.
+    TurnedAway(Status),
     Text(StatusCode, &'static str),
 }
 
 impl Http {
-    pub(super) fn new(door: Arc<Door>, config: &HttpServerConfig, paths: Vec<(String, Signal)>) -> Http {
+    pub(super) fn new(
+        door: Arc<Door>,
+        guard: Guard,
+        config: &HttpServerConfig,
+        paths: Vec<(String, Signal)>,
+    ) -> Http {
         let headers = config.response_headers.iter();
         Http {
             door,
+            guard,
             paths,
             body_bytes_max: config.body_bytes_max(),
             include_metadata: config.include_metadata,
@@ -63,6 +74,7 @@ impl Http {
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        let protobuf = is_protobuf(request.headers());
         let answer = self.judge(request, peer).await;
         let mut response = match answer {
             Answer::Taken(outcome) => typed(
@@ -71,15 +83,19 @@ impl Http {
                 Body::from(Bytes::from(answer::response(&outcome))),
             ),
             Answer::Refused(code, status) => {
-                let body = Bytes::from(grpc::encode_status(&status));
-                let mut response = typed(code, PROTOBUF, Body::from(body));
-                if let Some(after) = status.retry_after {
-                    // Whole seconds, never 0: a client would come back at once.
-                    let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-                    response
-                        .headers_mut()
-                        .insert(RETRY_AFTER, HeaderValue::from(seconds.clamp(1, 3)));
-                }
+                let mut response = if protobuf {
+                    let body = Bytes::from(grpc::encode_status(&status));
+                    typed(code, PROTOBUF, Body::from(body))
+                } else {
+                    typed(code, JSON, Body::from(answer::json_status(&status)))
+                };
+                retry_after(&mut response, &status);
+                response
+            }
+            Answer::TurnedAway(status) => {
+                let text = Body::from("Too Many Requests\n");
+                let mut response = typed(StatusCode::TOO_MANY_REQUESTS, TEXT, text);
+                retry_after(&mut response, &status);
                 response
             }
             Answer::Text(code, text) => {
@@ -99,6 +115,11 @@ impl Http {
     }
 
     async fn judge(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+        let admitted = self.guard.admit(request.headers(), request.uri(), &peer).await;
+        let identity = match admitted {
+            Ok(identity) => identity,
+            Err(unadmitted) => return not_admitted(&unadmitted),
+        };
         let path = request.uri().path();
         let signal = self
             .paths
@@ -122,18 +143,26 @@ impl Http {
                 "415 unsupported media type, supported: [application/x-protobuf]",
             );
         }
-        self.export(*signal, request, peer).await.unwrap_or_else(|bad| {
-            self.door.count(&bad);
-            let code = match &bad {
-                Bad::Malformed(_) | Bad::Broken(_) => StatusCode::BAD_REQUEST,
-                Bad::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                Bad::Busy | Bad::Slow => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            Answer::Refused(code, answer::bad(&bad))
-        })
+        self.export(*signal, request, peer, identity)
+            .await
+            .unwrap_or_else(|bad| {
+                self.door.count(&bad);
+                let code = match &bad {
+                    Bad::Malformed(_) | Bad::Broken(_) => StatusCode::BAD_REQUEST,
+                    Bad::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                    Bad::Busy | Bad::Slow => StatusCode::SERVICE_UNAVAILABLE,
+                };
+                Answer::Refused(code, answer::bad(&bad))
+            })
     }
 
-    async fn export(&self, signal: Signal, request: Request<Incoming>, peer: Peer) -> Result<Answer, Bad> {
+    async fn export(
+        &self,
+        signal: Signal,
+        request: Request<Incoming>,
+        peer: Peer,
+        identity: Identity,
+    ) -> Result<Answer, Bad> {
         let (head, body) = request.into_parts();
         let arrived = Instant::now();
         let encoding = self.encoding(&head.headers)?;
@@ -157,7 +186,7 @@ impl Http {
             } else {
                 Vec::new()
             },
-            auth: Vec::new(),
+            auth: identity.attributes,
             peer: peer.addr,
             deadline: patience(&head.headers)
                 .and_then(|t| arrived.checked_add(t))
@@ -233,6 +262,27 @@ impl Http {
 impl Service for Http {
     fn call(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> BoxFuture<Response<Body>> {
         Box::pin(async move { self.answer(request, peer).await })
+    }
+}
+
+fn not_admitted(unadmitted: &Unadmitted) -> Answer {
+    let status = unadmitted.status();
+    match unadmitted {
+        Unadmitted::TurnedAway(_) => Answer::TurnedAway(status),
+        Unadmitted::Denied(_) => {
+            let code = StatusCode::from_u16(status.code.http_status());
+            Answer::Refused(code.unwrap_or(StatusCode::UNAUTHORIZED), status)
+        }
+    }
+}
+
+/// Whole seconds, never 0: a client would come back at once.
+fn retry_after(response: &mut Response<Body>, status: &Status) {
+    if let Some(after) = status.retry_after {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds.clamp(1, 3)));
     }
 }
 

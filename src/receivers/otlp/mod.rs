@@ -173,19 +173,23 @@ fn http_config(mut section: Section) -> Result<(HttpServerConfig, Vec<(String, S
 }
 
 impl Receiver for Otlp {
-    fn start<'a>(&'a self, outputs: Outputs, _: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
+    fn start<'a>(&'a self, outputs: Outputs, host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move {
             let world = |what: String| Fault::World(format!("receiver {}: {what}", self.cx.id));
             let mut servers = Vec::new();
             if let Some(config) = &self.grpc {
                 let settings = config.settings().map_err(|e| world(e.to_string()))?;
-                let service = grpc::Grpc::new(self.door("grpc", &outputs), config);
+                let guard = Guard::new(&self.cx, &*host, "grpc", &config.auth, &config.middlewares)
+                    .map_err(|e| world(e.to_string()))?;
+                let service = grpc::Grpc::new(self.door("grpc", &outputs), guard, config);
                 let server = Server::bind(&config.endpoint, settings, Arc::new(service)).await;
                 servers.push(server.map_err(|e| world(e.to_string()))?);
             }
             if let Some((config, paths)) = &self.http {
                 let settings = config.settings().map_err(|e| world(e.to_string()))?;
-                let service = http::Http::new(self.door("http", &outputs), config, paths.clone());
+                let guard = Guard::new(&self.cx, &*host, "http", &config.auth, &config.middlewares)
+                    .map_err(|e| world(e.to_string()))?;
+                let service = http::Http::new(self.door("http", &outputs), guard, config, paths.clone());
                 let server = Server::bind(&config.endpoint, settings, Arc::new(service)).await;
                 servers.push(server.map_err(|e| world(e.to_string()))?);
             }
