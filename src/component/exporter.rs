@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use config::Section;
+use tokio::time::Instant;
 use wire::{Chunk, Encoding, Payload, Signal};
 
 use crate::{BoxFuture, BuildContext, ExportError, Fault, Host, Outcome, Refusal, Stability};
@@ -43,6 +44,16 @@ pub trait Push: Send + Sync {
     /// Sends the batch once. Dropped only by timeout and stop; then it may be sent again, and the peer may see it
     /// twice.
     fn export<'a>(&'a self, batch: &'a Payload) -> BoxFuture<'a, Result<Outcome, ExportError>>;
+
+    /// The same for exporters that tell the far side until when its answer is awaited. This is what is called.
+    fn export_until<'a>(
+        &'a self,
+        batch: &'a Payload,
+        deadline: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Outcome, ExportError>> {
+        let _ = deadline;
+        self.export(batch)
+    }
 
     /// Flushes and closes; called after the last `export`.
     fn stop(&self) -> BoxFuture<'_, ()> {

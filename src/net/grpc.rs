@@ -452,6 +452,25 @@ pub fn read_timeout(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
+/// Writes `grpc-timeout` in the finest unit that eight digits can say, rounded up.
+pub fn write_timeout(left: Duration) -> HeaderValue {
+    const UNITS: [(u128, char); 6] = [
+        (1, 'n'),
+        (1_000, 'u'),
+        (1_000_000, 'm'),
+        (1_000_000_000, 'S'),
+        (60_000_000_000, 'M'),
+        (3_600_000_000_000, 'H'),
+    ];
+    let nanos = left.as_nanos();
+    let fits = |(unit, _): &(u128, char)| nanos.div_ceil(*unit) <= 99_999_999;
+    let text = match UNITS.into_iter().find(fits) {
+        Some((unit, name)) => format!("{}{name}", nanos.div_ceil(unit)),
+        None => "99999999H".into(),
+    };
+    HeaderValue::from_str(&text).expect("digits and a letter")
+}
+
 /// At most `max` bytes, cut between characters.
 pub fn truncated(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
@@ -671,6 +690,19 @@ mod tests {
         check("-1S", None);
         check("1x", None);
         check("1.5S", None);
+    }
+
+    #[test]
+    fn writes_timeouts_in_the_finest_unit_that_fits() {
+        let check = |left: Duration, expected: &str| assert_eq!(write_timeout(left), expected);
+        check(Duration::ZERO, "0n");
+        check(Duration::from_nanos(99_999_999), "99999999n");
+        check(Duration::from_nanos(100_000_001), "100001u");
+        check(Duration::from_secs(5), "5000000u");
+        check(Duration::from_secs(100), "100000m");
+        check(Duration::from_secs(200_000), "200000S");
+        check(Duration::from_secs(100_000_000), "1666667M");
+        check(Duration::MAX, "99999999H");
     }
 
     #[test]

@@ -46,7 +46,9 @@ impl Sender {
     /// Sends once. A panic of the exporter is its rejection of this batch.
     pub(crate) async fn attempt(&self, payload: &Payload) -> Attempt {
         let _guard = InFlight::new(&self.in_flight);
-        let export = std::panic::catch_unwind(AssertUnwindSafe(|| self.exporter.export(payload)));
+        let deadline = self.timeout.and_then(|limit| Instant::now().checked_add(limit));
+        let export = || self.exporter.export_until(payload, deadline);
+        let export = std::panic::catch_unwind(AssertUnwindSafe(export));
         let caught = match (export, self.timeout) {
             (Err(_), _) => None,
             (Ok(export), None) => CatchPanic(export).await,

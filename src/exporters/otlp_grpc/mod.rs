@@ -12,6 +12,7 @@ use component::prelude::*;
 use http::uri::PathAndQuery;
 use net::client::GrpcClient;
 use net::{Compression, GrpcClientConfig};
+use tokio::time::Instant;
 use wire::Encoding;
 
 /// This exporter type.
@@ -70,6 +71,14 @@ impl Push for OtlpGrpc {
     }
 
     fn export<'a>(&'a self, batch: &'a Payload) -> BoxFuture<'a, Result<Outcome, ExportError>> {
+        self.export_until(batch, None)
+    }
+
+    fn export_until<'a>(
+        &'a self,
+        batch: &'a Payload,
+        deadline: Option<Instant>,
+    ) -> BoxFuture<'a, Result<Outcome, ExportError>> {
         Box::pin(async move {
             let client = self
                 .client
@@ -79,11 +88,15 @@ impl Push for OtlpGrpc {
             let reply = match self.compression {
                 None => {
                     let chunks: Vec<Bytes> = batch.chunks.iter().map(|c| c.bytes.clone()).collect();
-                    client.unary(&path, None, &chunks, &batch.context).await
+                    client
+                        .unary_until(&path, None, &chunks, &batch.context, deadline)
+                        .await
                 }
                 Some((token, encoding)) => {
                     let body = compressed(batch, encoding, 0).await?;
-                    client.unary(&path, Some(token), &[body], &batch.context).await
+                    client
+                        .unary_until(&path, Some(token), &[body], &batch.context, deadline)
+                        .await
                 }
             };
             let reply = reply.map_err(ExportError::from_call)?;

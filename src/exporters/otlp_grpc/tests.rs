@@ -232,6 +232,30 @@ async fn sends_chunks_as_one_message() {
     assert!(!call.headers.contains_key("grpc-encoding"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn tells_the_peer_until_when_the_answer_is_awaited() {
+    let mut peer = peer(vec![]).await;
+    let exporter = exporter(peer.addr, "").await;
+    let batch = payload(&[b"x"]);
+    // A connection first: the clock may run while it is made.
+    exporter.export(&batch).await.unwrap();
+    assert!(
+        !peer
+            .calls
+            .recv()
+            .await
+            .unwrap()
+            .headers
+            .contains_key("grpc-timeout")
+    );
+    let deadline = Instant::now() + StdDuration::from_secs(7);
+    exporter.export_until(&batch, Some(deadline)).await.unwrap();
+    assert_eq!(
+        peer.calls.recv().await.unwrap().headers["grpc-timeout"],
+        "7000000u"
+    );
+}
+
 #[tokio::test]
 async fn compresses_into_one_member_or_forwards_the_body_as_it_came() {
     for (name, encoding) in [

@@ -221,12 +221,24 @@ impl GrpcClient {
         message: &[Bytes],
         context: &Context,
     ) -> Result<GrpcReply, CallError> {
-        let first = self.call(path, encoding, message, context).await;
+        self.unary_until(path, encoding, message, context, None).await
+    }
+
+    /// The same, telling the peer until when the answer is awaited. Who waits no longer drops the future.
+    pub async fn unary_until(
+        &self,
+        path: &PathAndQuery,
+        encoding: Option<&'static str>,
+        message: &[Bytes],
+        context: &Context,
+        deadline: Option<Instant>,
+    ) -> Result<GrpcReply, CallError> {
+        let first = self.call(path, encoding, message, context, deadline).await;
         match (&first, &self.1) {
             (Err(CallError::Status(status)), Some(auth))
                 if status.code == Code::UNAUTHENTICATED && auth.refused().await =>
             {
-                self.call(path, encoding, message, context).await
+                self.call(path, encoding, message, context, deadline).await
             }
             _ => first,
         }
@@ -238,6 +250,7 @@ impl GrpcClient {
         encoding: Option<&'static str>,
         message: &[Bytes],
         context: &Context,
+        deadline: Option<Instant>,
     ) -> Result<GrpcReply, CallError> {
         let mut headers = self.0.headers.clone();
         if let Some(encoding) = encoding {
@@ -247,6 +260,10 @@ impl GrpcClient {
             auth.authorize(&mut headers, context)
                 .await
                 .map_err(CallError::Transport)?;
+        }
+        if let Some(deadline) = deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            headers.insert(TIMEOUT, grpc::write_timeout(left));
         }
         let mut last = None;
         for _ in 0..2 {
@@ -407,6 +424,7 @@ fn failed(error: h2::Error) -> Failed {
     Failed::Final(CallError::Transport(error.into()))
 }
 
+const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
