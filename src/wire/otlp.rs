@@ -28,6 +28,8 @@ pub struct Field {
     pub number: u32,
     /// Name in the proto file.
     pub name: &'static str,
+    /// Name in JSON.
+    pub camel: Camel,
     /// Type.
     pub kind: Kind,
     /// How often it may stand there.
@@ -41,14 +43,24 @@ pub struct Field {
 pub enum Kind {
     /// Varint that is 0 or 1.
     Bool,
-    /// Varint: int32, int64, uint32, uint64, enum.
-    Int,
-    /// Zigzag varint.
-    Sint,
+    /// int32, a varint of 64 bits if negative.
+    Int32,
+    /// uint32, a varint.
+    Uint32,
+    /// int64, a varint.
+    Int64,
+    /// uint64, a varint.
+    Uint64,
+    /// As int32; the numbers that have a name.
+    Enum(&'static [(&'static str, i32)]),
+    /// sint32, a zigzag varint.
+    Sint32,
     /// fixed32.
     Fixed32,
-    /// fixed64, sfixed64.
+    /// fixed64.
     Fixed64,
+    /// sfixed64.
+    Sfixed64,
     /// double.
     Double,
     /// string.
@@ -57,6 +69,52 @@ pub enum Kind {
     Bytes,
     /// A nested message.
     Message(&'static Message),
+}
+
+/// A field's name in lowerCamelCase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Camel {
+    bytes: [u8; CAMEL_MAX],
+    len: usize,
+}
+
+/// The longest name.
+const CAMEL_MAX: usize = 29;
+
+impl Camel {
+    const fn of(snake: &str) -> Camel {
+        let snake = snake.as_bytes();
+        let mut camel = Camel {
+            bytes: [0; CAMEL_MAX],
+            len: 0,
+        };
+        let mut i = 0;
+        while i < snake.len() {
+            let mut byte = snake[i];
+            if byte == b'_' {
+                i += 1;
+                byte = snake[i].to_ascii_uppercase();
+            }
+            camel.bytes[camel.len] = byte;
+            camel.len += 1;
+            i += 1;
+        }
+        camel
+    }
+
+    /// The name as text.
+    pub const fn as_str(&self) -> &str {
+        match std::str::from_utf8(self.as_bytes()) {
+            Ok(name) => name,
+            Err(_) => "",
+        }
+    }
+
+    /// The name.
+    #[inline(always)]
+    pub const fn as_bytes(&self) -> &[u8] {
+        self.bytes.split_at(self.len).0
+    }
 }
 
 /// How often a field may stand in its message.
@@ -208,6 +266,18 @@ impl Message {
         self.fields.iter().find(|f| f.name == name)
     }
 
+    /// Place in [`Message::fields`] of the field that JSON calls `key`, in camel or snake case. Looks from place `from`
+    /// on, where whoever writes fields in order has the next one.
+    #[inline]
+    pub fn json_slot(&self, key: &[u8], from: usize) -> Option<usize> {
+        let is = |slot: &usize| {
+            let field = &self.fields[*slot];
+            field.camel.as_bytes() == key || field.name.as_bytes() == key
+        };
+        let count = self.fields.len();
+        (from.min(count)..count).chain(0..from.min(count)).find(is)
+    }
+
     /// The field with this role.
     pub fn with_role(&self, role: Role) -> Option<&'static Field> {
         self.fields.iter().find(|f| f.role == role)
@@ -231,9 +301,9 @@ impl Kind {
     #[inline(always)]
     pub const fn wire(self) -> u8 {
         match self {
-            Bool | Int | Sint => VARINT,
+            Bool | Int32 | Uint32 | Int64 | Uint64 | Enum(_) | Sint32 => VARINT,
             Fixed32 => FIXED32,
-            Fixed64 | Double => FIXED64,
+            Fixed64 | Sfixed64 | Double => FIXED64,
             Text | Bytes | Message(_) => LEN,
         }
     }
@@ -288,6 +358,7 @@ const fn row(number: u32, name: &'static str, kind: Kind, rule: Rule, role: Role
     Field {
         number,
         name,
+        camel: Camel::of(name),
         kind,
         rule,
         role,
@@ -344,17 +415,67 @@ macro_rules! messages {
 
 use Kind::*;
 
+/// Names of `SeverityNumber`.
+const SEVERITIES: &[(&str, i32)] = &[
+    ("SEVERITY_NUMBER_UNSPECIFIED", 0),
+    ("SEVERITY_NUMBER_TRACE", 1),
+    ("SEVERITY_NUMBER_TRACE2", 2),
+    ("SEVERITY_NUMBER_TRACE3", 3),
+    ("SEVERITY_NUMBER_TRACE4", 4),
+    ("SEVERITY_NUMBER_DEBUG", 5),
+    ("SEVERITY_NUMBER_DEBUG2", 6),
+    ("SEVERITY_NUMBER_DEBUG3", 7),
+    ("SEVERITY_NUMBER_DEBUG4", 8),
+    ("SEVERITY_NUMBER_INFO", 9),
+    ("SEVERITY_NUMBER_INFO2", 10),
+    ("SEVERITY_NUMBER_INFO3", 11),
+    ("SEVERITY_NUMBER_INFO4", 12),
+    ("SEVERITY_NUMBER_WARN", 13),
+    ("SEVERITY_NUMBER_WARN2", 14),
+    ("SEVERITY_NUMBER_WARN3", 15),
+    ("SEVERITY_NUMBER_WARN4", 16),
+    ("SEVERITY_NUMBER_ERROR", 17),
+    ("SEVERITY_NUMBER_ERROR2", 18),
+    ("SEVERITY_NUMBER_ERROR3", 19),
+    ("SEVERITY_NUMBER_ERROR4", 20),
+    ("SEVERITY_NUMBER_FATAL", 21),
+    ("SEVERITY_NUMBER_FATAL2", 22),
+    ("SEVERITY_NUMBER_FATAL3", 23),
+    ("SEVERITY_NUMBER_FATAL4", 24),
+];
+/// Names of `Span.SpanKind`.
+const SPAN_KINDS: &[(&str, i32)] = &[
+    ("SPAN_KIND_UNSPECIFIED", 0),
+    ("SPAN_KIND_INTERNAL", 1),
+    ("SPAN_KIND_SERVER", 2),
+    ("SPAN_KIND_CLIENT", 3),
+    ("SPAN_KIND_PRODUCER", 4),
+    ("SPAN_KIND_CONSUMER", 5),
+];
+/// Names of `Status.StatusCode`.
+const STATUS_CODES: &[(&str, i32)] = &[
+    ("STATUS_CODE_UNSET", 0),
+    ("STATUS_CODE_OK", 1),
+    ("STATUS_CODE_ERROR", 2),
+];
+/// Names of `AggregationTemporality`.
+const TEMPORALITIES: &[(&str, i32)] = &[
+    ("AGGREGATION_TEMPORALITY_UNSPECIFIED", 0),
+    ("AGGREGATION_TEMPORALITY_DELTA", 1),
+    ("AGGREGATION_TEMPORALITY_CUMULATIVE", 2),
+];
+
 messages! { "common/v1/common.proto"
     /// A value of any type.
     ANY_VALUE "AnyValue" [
         either(1, "string_value", Text),
         either(2, "bool_value", Bool),
-        either(3, "int_value", Int),
+        either(3, "int_value", Int64),
         either(4, "double_value", Double),
         either(5, "array_value", Message(&ARRAY_VALUE)),
         either(6, "kvlist_value", Message(&KEY_VALUE_LIST)),
         either(7, "bytes_value", Bytes),
-        either(8, "string_value_strindex", Int),
+        either(8, "string_value_strindex", Int32),
     ]
     /// A list of values.
     ARRAY_VALUE "ArrayValue" [many(1, "values", Message(&ANY_VALUE))]
@@ -364,14 +485,14 @@ messages! { "common/v1/common.proto"
     KEY_VALUE "KeyValue" [
         one(1, "key", Text),
         one(2, "value", Message(&ANY_VALUE)),
-        one(3, "key_strindex", Int),
+        one(3, "key_strindex", Int32),
     ]
     /// Who produced records.
     INSTRUMENTATION_SCOPE "InstrumentationScope" [
         one(1, "name", Text),
         one(2, "version", Text),
         attributes(3, "attributes"),
-        one(4, "dropped_attributes_count", Int),
+        one(4, "dropped_attributes_count", Uint32),
     ]
     /// Which attributes name an entity.
     ENTITY_REF "EntityRef" [
@@ -386,7 +507,7 @@ messages! { "resource/v1/resource.proto"
     /// What produced telemetry.
     RESOURCE "Resource" [
         attributes(1, "attributes"),
-        one(2, "dropped_attributes_count", Int),
+        one(2, "dropped_attributes_count", Uint32),
         many(3, "entity_refs", Message(&ENTITY_REF)),
     ]
 }
@@ -412,11 +533,11 @@ messages! { "logs/v1/logs.proto"
     /// A log record.
     LOG_RECORD "LogRecord" [
         one(1, "time_unix_nano", Fixed64),
-        one(2, "severity_number", Int),
+        one(2, "severity_number", Enum(SEVERITIES)),
         one(3, "severity_text", Text),
         row(5, "body", Message(&ANY_VALUE), Rule::Single, Role::Body),
         attributes(6, "attributes"),
-        one(7, "dropped_attributes_count", Int),
+        one(7, "dropped_attributes_count", Uint32),
         one(8, "flags", Fixed32),
         trace_id(9, "trace_id"),
         span_id(10, "span_id"),
@@ -450,15 +571,15 @@ messages! { "trace/v1/trace.proto"
         one(3, "trace_state", Text),
         span_id(4, "parent_span_id"),
         one(5, "name", Text),
-        one(6, "kind", Int),
+        one(6, "kind", Enum(SPAN_KINDS)),
         one(7, "start_time_unix_nano", Fixed64),
         one(8, "end_time_unix_nano", Fixed64),
         attributes(9, "attributes"),
-        one(10, "dropped_attributes_count", Int),
+        one(10, "dropped_attributes_count", Uint32),
         nodes(11, "events", &EVENT, NodeKind::Event),
-        one(12, "dropped_events_count", Int),
+        one(12, "dropped_events_count", Uint32),
         nodes(13, "links", &LINK, NodeKind::Link),
-        one(14, "dropped_links_count", Int),
+        one(14, "dropped_links_count", Uint32),
         one(15, "status", Message(&STATUS)),
         one(16, "flags", Fixed32),
     ]
@@ -467,7 +588,7 @@ messages! { "trace/v1/trace.proto"
         one(1, "time_unix_nano", Fixed64),
         one(2, "name", Text),
         attributes(3, "attributes"),
-        one(4, "dropped_attributes_count", Int),
+        one(4, "dropped_attributes_count", Uint32),
     ]
     /// A link of a span.
     LINK "Span.Link" [
@@ -475,11 +596,11 @@ messages! { "trace/v1/trace.proto"
         span_id(2, "span_id"),
         one(3, "trace_state", Text),
         attributes(4, "attributes"),
-        one(5, "dropped_attributes_count", Int),
+        one(5, "dropped_attributes_count", Uint32),
         one(6, "flags", Fixed32),
     ]
     /// How a span ended.
-    STATUS "Status" [one(2, "message", Text), one(3, "code", Int)]
+    STATUS "Status" [one(2, "message", Text), one(3, "code", Enum(STATUS_CODES))]
 }
 
 messages! { "collector/metrics/v1/metrics_service.proto"
@@ -519,18 +640,18 @@ messages! { "metrics/v1/metrics.proto"
     /// Points of a sum.
     SUM "Sum" [
         nodes(1, "data_points", &NUMBER_POINT, NodeKind::NumberPoint),
-        one(2, "aggregation_temporality", Int),
+        one(2, "aggregation_temporality", Enum(TEMPORALITIES)),
         one(3, "is_monotonic", Bool),
     ]
     /// Points of a histogram.
     HISTOGRAM "Histogram" [
         nodes(1, "data_points", &HISTOGRAM_POINT, NodeKind::HistogramPoint),
-        one(2, "aggregation_temporality", Int),
+        one(2, "aggregation_temporality", Enum(TEMPORALITIES)),
     ]
     /// Points of an exponential histogram.
     EXP_HISTOGRAM "ExponentialHistogram" [
         nodes(1, "data_points", &EXP_HISTOGRAM_POINT, NodeKind::ExpHistogramPoint),
-        one(2, "aggregation_temporality", Int),
+        one(2, "aggregation_temporality", Enum(TEMPORALITIES)),
     ]
     /// Points of a summary.
     SUMMARY "Summary" [nodes(1, "data_points", &SUMMARY_POINT, NodeKind::SummaryPoint)]
@@ -540,9 +661,9 @@ messages! { "metrics/v1/metrics.proto"
         one(3, "time_unix_nano", Fixed64),
         either(4, "as_double", Double),
         nodes(5, "exemplars", &EXEMPLAR, NodeKind::Exemplar),
-        either(6, "as_int", Fixed64),
+        either(6, "as_int", Sfixed64),
         attributes(7, "attributes"),
-        one(8, "flags", Int),
+        one(8, "flags", Uint32),
     ]
     /// A point of a histogram.
     HISTOGRAM_POINT "HistogramDataPoint" [
@@ -554,7 +675,7 @@ messages! { "metrics/v1/metrics.proto"
         many(7, "explicit_bounds", Double),
         nodes(8, "exemplars", &EXEMPLAR, NodeKind::Exemplar),
         attributes(9, "attributes"),
-        one(10, "flags", Int),
+        one(10, "flags", Uint32),
         one(11, "min", Double),
         one(12, "max", Double),
     ]
@@ -565,18 +686,18 @@ messages! { "metrics/v1/metrics.proto"
         one(3, "time_unix_nano", Fixed64),
         one(4, "count", Fixed64),
         one(5, "sum", Double),
-        one(6, "scale", Sint),
+        one(6, "scale", Sint32),
         one(7, "zero_count", Fixed64),
         one(8, "positive", Message(&BUCKETS)),
         one(9, "negative", Message(&BUCKETS)),
-        one(10, "flags", Int),
+        one(10, "flags", Uint32),
         nodes(11, "exemplars", &EXEMPLAR, NodeKind::Exemplar),
         one(12, "min", Double),
         one(13, "max", Double),
         one(14, "zero_threshold", Double),
     ]
     /// Buckets of an exponential histogram.
-    BUCKETS "ExponentialHistogramDataPoint.Buckets" [one(1, "offset", Sint), many(2, "bucket_counts", Int)]
+    BUCKETS "ExponentialHistogramDataPoint.Buckets" [one(1, "offset", Sint32), many(2, "bucket_counts", Uint64)]
     /// A point of a summary.
     SUMMARY_POINT "SummaryDataPoint" [
         one(2, "start_time_unix_nano", Fixed64),
@@ -585,7 +706,7 @@ messages! { "metrics/v1/metrics.proto"
         one(5, "sum", Double),
         many(6, "quantile_values", Message(&QUANTILE)),
         attributes(7, "attributes"),
-        one(8, "flags", Int),
+        one(8, "flags", Uint32),
     ]
     /// A quantile of a summary.
     QUANTILE "SummaryDataPoint.ValueAtQuantile" [one(1, "quantile", Double), one(2, "value", Double)]
@@ -595,7 +716,7 @@ messages! { "metrics/v1/metrics.proto"
         either(3, "as_double", Double),
         span_id(4, "span_id"),
         trace_id(5, "trace_id"),
-        either(6, "as_int", Fixed64),
+        either(6, "as_int", Sfixed64),
         attributes(7, "filtered_attributes"),
     ]
 }
@@ -635,58 +756,58 @@ messages! { "profiles/v1development/profiles.proto"
         one(1, "sample_type", Message(&VALUE_TYPE)),
         row(2, "samples", Message(&SAMPLE), Rule::Repeated, Role::Item),
         one(3, "time_unix_nano", Fixed64),
-        one(4, "duration_nano", Int),
+        one(4, "duration_nano", Uint64),
         one(5, "period_type", Message(&VALUE_TYPE)),
-        one(6, "period", Int),
+        one(6, "period", Int64),
         one(7, "profile_id", Bytes),
-        one(8, "dropped_attributes_count", Int),
+        one(8, "dropped_attributes_count", Uint32),
         one(9, "original_payload_format", Text),
         one(10, "original_payload", Bytes),
-        many(11, "attribute_indices", Int),
+        many(11, "attribute_indices", Int32),
     ]
     /// The span that a sample belongs to.
     PROFILE_LINK "Link" [trace_id(1, "trace_id"), span_id(2, "span_id")]
     /// What a value counts.
-    VALUE_TYPE "ValueType" [one(1, "type_strindex", Int), one(2, "unit_strindex", Int)]
+    VALUE_TYPE "ValueType" [one(1, "type_strindex", Int32), one(2, "unit_strindex", Int32)]
     /// A sample.
     SAMPLE "Sample" [
-        one(1, "stack_index", Int),
-        many(2, "attribute_indices", Int),
-        one(3, "link_index", Int),
-        many(4, "values", Int),
+        one(1, "stack_index", Int32),
+        many(2, "attribute_indices", Int32),
+        one(3, "link_index", Int32),
+        many(4, "values", Int64),
         many(5, "timestamps_unix_nano", Fixed64),
     ]
     /// A mapped file.
     MAPPING "Mapping" [
-        one(1, "memory_start", Int),
-        one(2, "memory_limit", Int),
-        one(3, "file_offset", Int),
-        one(4, "filename_strindex", Int),
-        many(5, "attribute_indices", Int),
+        one(1, "memory_start", Uint64),
+        one(2, "memory_limit", Uint64),
+        one(3, "file_offset", Uint64),
+        one(4, "filename_strindex", Int32),
+        many(5, "attribute_indices", Int32),
     ]
     /// A call stack.
-    STACK "Stack" [many(1, "location_indices", Int)]
+    STACK "Stack" [many(1, "location_indices", Int32)]
     /// A place in code.
     LOCATION "Location" [
-        one(1, "mapping_index", Int),
-        one(2, "address", Int),
+        one(1, "mapping_index", Int32),
+        one(2, "address", Uint64),
         many(3, "lines", Message(&LINE)),
-        many(4, "attribute_indices", Int),
+        many(4, "attribute_indices", Int32),
     ]
     /// A line of source.
-    LINE "Line" [one(1, "function_index", Int), one(2, "line", Int), one(3, "column", Int)]
+    LINE "Line" [one(1, "function_index", Int32), one(2, "line", Int64), one(3, "column", Int64)]
     /// A function.
     FUNCTION "Function" [
-        one(1, "name_strindex", Int),
-        one(2, "system_name_strindex", Int),
-        one(3, "filename_strindex", Int),
-        one(4, "start_line", Int),
+        one(1, "name_strindex", Int32),
+        one(2, "system_name_strindex", Int32),
+        one(3, "filename_strindex", Int32),
+        one(4, "start_line", Int64),
     ]
     /// An attribute with a unit.
     KEY_VALUE_AND_UNIT "KeyValueAndUnit" [
-        one(1, "key_strindex", Int),
+        one(1, "key_strindex", Int32),
         one(2, "value", Message(&ANY_VALUE)),
-        one(3, "unit_strindex", Int),
+        one(3, "unit_strindex", Int32),
     ]
 }
 
@@ -729,10 +850,25 @@ mod tests {
             for field in message.fields {
                 assert_eq!(message.field(field.number).map(|f| f.name), Some(field.name));
                 assert_eq!(message.named(field.name).map(|f| f.number), Some(field.number));
+                for from in [0, 1, 99] {
+                    let slot = message.json_slot(field.camel.as_bytes(), from);
+                    assert_eq!(slot.map(|s| message.fields[s].number), Some(field.number));
+                    assert_eq!(message.json_slot(field.name.as_bytes(), from), slot);
+                }
             }
             assert!(message.field(0).is_none() && message.field(17).is_none());
             assert!(message.field(u32::MAX).is_none());
         }
+    }
+
+    #[test]
+    fn names_in_json() {
+        let check = |name: &str, expected: &str| assert_eq!(Camel::of(name).as_bytes(), expected.as_bytes());
+        check("key", "key");
+        check("time_unix_nano", "timeUnixNano");
+        check("instrumentation_library_metrics", "instrumentationLibraryMetrics");
+        assert_eq!(LOG_RECORD.json_slot(b"timeUnixNanos", 0), None);
+        assert_eq!(LOG_RECORD.json_slot(b"", 0), None);
     }
 
     /// What random requests do not hold: profiles and entities.

@@ -1,4 +1,3 @@
-use super::*;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -14,6 +13,9 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span};
+use wire::{Reason, Signal};
+
+use crate::otlp_json::write;
 
 fn json(signal: Signal, message: &impl prost::Message) -> String {
     let mut out = Vec::new();
@@ -337,20 +339,4 @@ fn refuses_to_recurse_without_end() {
         Reason::Depth
     );
     assert!(out.is_empty());
-}
-
-#[test]
-fn the_table_fits() {
-    for signal in Signal::ALL {
-        fits(otlp::request(signal), 12);
-    }
-
-    fn fits(shape: &Message, depth: u32) {
-        assert!(shape.fields.len() <= FIELDS_MAX, "{}", shape.name);
-        for field in shape.fields {
-            if let (Kind::Message(inner), Some(depth)) = (field.kind, depth.checked_sub(1)) {
-                fits(inner, depth);
-            }
-        }
-    }
 }
