@@ -10,6 +10,7 @@
 )]
 
 mod configs;
+mod corpus;
 mod delivery;
 mod docs;
 mod fanout;

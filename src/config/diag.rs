@@ -151,6 +151,13 @@ impl Diag {
         self.help = Some(help.into());
         self
     }
+
+    /// For sorting by source, line and column; what has no place comes first.
+    pub fn place_order(&self) -> Option<(&str, u32, u32)> {
+        self.place
+            .as_ref()
+            .map(|place| (&*place.source, place.line, place.column))
+    }
 }
 
 impl fmt::Display for Diag {

@@ -20,7 +20,7 @@ mod value;
 mod yaml;
 
 pub use diag::{Diag, Diags, Place};
-pub use document::{Document, Pipeline, Service, load};
+pub use document::{Document, Pipeline, Service, load, load_whole};
 pub use expand::{Provider, source_uri};
 pub use gates::Gates;
 pub use merge::set_source;

@@ -5,6 +5,7 @@
 //! them and waits until what was taken is delivered.
 
 mod host;
+pub mod known;
 mod limits;
 pub mod providers;
 pub mod registry;
@@ -35,12 +36,14 @@ pub const INFO: BuildInfo = BuildInfo {
 /// How long a stop waits for queues to drain.
 pub const DRAIN_MAX: Duration = Duration::from_secs(30);
 
-/// A configuration that was read: every component type is known, every key is not.
+/// A configuration that was read. What is wrong with its components is found by building them.
 pub struct Loaded {
     /// What the user should know, though it works.
     pub warnings: Vec<Diag>,
     /// `service::telemetry`.
     pub settings: Settings,
+    /// Of the structure, and types that are not known: nothing runs then, but everything else is still checked.
+    faults: Vec<Diag>,
     spec: GraphSpec,
     extensions: BTreeMap<ComponentId, (&'static component::ExtensionFactory, Section)>,
     extensions_used: Vec<ComponentId>,
@@ -48,8 +51,8 @@ pub struct Loaded {
 
 /// Reads configuration texts (name, text), left to right, later ones over earlier ones.
 pub fn load(sources: &[(String, String)]) -> Result<Loaded, Diags> {
-    let (document, mut warnings) = config::load(sources, &providers::World)?;
-    let mut faults = Vec::new();
+    let (document, mut warnings) = config::load_whole(sources, &providers::World)?;
+    let mut faults = document.faults;
     let mut cx = Resolve {
         warnings: &mut warnings,
         faults: &mut faults,
@@ -77,12 +80,10 @@ pub fn load(sources: &[(String, String)]) -> Result<Loaded, Diags> {
         faults.extend(more);
         Settings::default()
     });
-    if !faults.is_empty() {
-        return Err(Diags(faults));
-    }
     Ok(Loaded {
         warnings,
         settings,
+        faults,
         spec,
         extensions,
         extensions_used,
@@ -175,7 +176,7 @@ impl Service {
         let telemetry = Telemetry::default();
         telemetry::process::register(&telemetry.metrics);
         let memory = Arc::new(Memory::of_machine());
-        let mut faults = Vec::new();
+        let mut faults = loaded.faults;
         let mut extensions = Vec::new();
         for (id, (factory, section)) in loaded.extensions {
             let cx = BuildContext {
@@ -197,18 +198,12 @@ impl Service {
             memory: memory.clone(),
             info: INFO,
         };
-        let graph = match Graph::build(loaded.spec, &cx) {
-            Ok(graph) => Some(graph),
-            Err(more) => {
-                faults.extend(
-                    more.into_iter()
-                        .flat_map(|fault| diags(fault, "service::pipelines")),
-                );
-                None
-            }
+        let graph = match faults.is_empty() {
+            true => Graph::build(loaded.spec, &cx),
+            false => Err(Graph::check(&loaded.spec, &cx)),
         };
         match graph {
-            Some(graph) if faults.is_empty() => {
+            Ok(graph) => {
                 let graph = Arc::new(graph);
                 let host = RoofHost::new(graph.clone(), extensions.clone());
                 let metrics = tokio::sync::Mutex::new(None);
@@ -223,7 +218,16 @@ impl Service {
                     limits: parking_lot::Mutex::default(),
                 })
             }
-            _ => Err(Diags(faults)),
+            Err(more) => {
+                faults.extend(
+                    more.into_iter()
+                        .flat_map(|fault| diags(fault, "service::pipelines")),
+                );
+                faults.sort_by(|a, b| a.place_order().cmp(&b.place_order()));
+                // a processor is built for each of its pipelines, with the same faults each time
+                faults.dedup();
+                Err(Diags(faults))
+            }
         }
     }
 

@@ -9,6 +9,8 @@ use component::{
 use config::{ComponentId, Diags, Section};
 use wire::Signal;
 
+use super::known;
+
 /// What the five kinds of factory have in common.
 pub trait Factory: Sync + 'static {
     /// `receivers`, ... as the section of the config is called.
@@ -92,16 +94,19 @@ pub fn find<F: Factory>(name: &str) -> Option<Found<F>> {
     })
 }
 
-/// The fault for a type that no table has, in the collector's words.
+/// The fault for a type that no factory has, in the collector's words, with what to do about it.
 pub fn unknown<F: Factory>(id: &ComponentId, section: &Section) -> Diags {
     let mut names: Vec<&str> = F::all().iter().map(|f| f.kind()).collect();
     names.sort_unstable();
     let Diags(mut faults) = section.type_fault(id, &names);
+    let known = known::answer(F::SECTION, &id.kind);
     for fault in &mut faults {
-        let help = || {
-            "keep the collector for this component and chain it; docs/components lists what is here".into()
-        };
-        fault.help.get_or_insert_with(help);
+        let help = known
+            .map(|answer| answer.advice(F::SECTION, &id.kind))
+            .or(fault.help.take());
+        fault.help = Some(help.unwrap_or_else(|| {
+            "no published collector is known to have it; docs/components/types.md lists what is here".into()
+        }));
     }
     Diags(faults)
 }

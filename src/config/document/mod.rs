@@ -31,6 +31,9 @@ pub struct Document {
     pub extensions: Vec<(ComponentId, Section)>,
     /// What of it runs.
     pub service: Service,
+    /// Faults of the structure. Nothing may run while there is one, but the components can still be judged, so that
+    /// a user hears of everything at once.
+    pub faults: Vec<Diag>,
 }
 
 /// `service:`
@@ -68,6 +71,17 @@ pub fn load(
     sources: &[(impl AsRef<str>, impl AsRef<str>)],
     providers: &dyn Provider,
 ) -> Result<(Document, Vec<Diag>), Diags> {
+    let (mut document, warnings) = load_whole(sources, providers)?;
+    Diags::check(std::mem::take(&mut document.faults))?;
+    Ok((document, warnings))
+}
+
+/// As [`load`], but the faults of the structure come with the document. Errors: texts that cannot be read, merged or
+/// expanded.
+pub fn load_whole(
+    sources: &[(impl AsRef<str>, impl AsRef<str>)],
+    providers: &dyn Provider,
+) -> Result<(Document, Vec<Diag>), Diags> {
     let (mut faults, mut warnings) = (Vec::new(), Vec::new());
     if sources.is_empty() {
         return Err(Diag::new(None, "", "at least one config flag must be provided").into());
@@ -88,18 +102,15 @@ pub fn load(
         return Err(Diag::new(None, "", "empty configuration file").into());
     }
     let mut reader = Reader { faults };
-    let document = reader.document(&root);
-    Diags::check(reader.faults)?;
-    let mut faults = check(&document);
-    faults.sort_by(|a, b| order(a).cmp(&order(b)));
-    Diags::check(faults)?;
+    let mut document = reader.document(&root);
+    document.faults = reader.faults;
+    if document.faults.is_empty() {
+        document.faults = check(&document);
+        document
+            .faults
+            .sort_by(|a, b| a.place_order().cmp(&b.place_order()));
+    }
     Ok((document, warnings))
-}
-
-fn order(diag: &Diag) -> Option<(&str, u32, u32)> {
-    diag.place
-        .as_ref()
-        .map(|place| (&*place.source, place.line, place.column))
 }
 
 fn read(name: &str, text: &str, warnings: &mut Vec<Diag>) -> Result<Node, Diags> {
@@ -182,6 +193,7 @@ impl Reader {
             connectors,
             extensions,
             service,
+            faults: Vec::new(),
         }
     }
 

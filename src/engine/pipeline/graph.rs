@@ -45,11 +45,7 @@ pub(crate) enum Holder {
 
 /// Checks, and builds.
 pub(crate) fn build(spec: GraphSpec, cx: &GraphContext) -> Result<Built, Vec<Fault>> {
-    let mut parts = Parts::default();
-    parts.build_receivers(&spec, cx);
-    parts.build_exporters(&spec, cx);
-    parts.build_processors(&spec, cx);
-    parts.check_connectors(&spec, cx);
+    let mut parts = Parts::build(&spec, cx);
     if parts.faults.is_empty() {
         parts.check_cycles(&spec);
     }
@@ -57,6 +53,11 @@ pub(crate) fn build(spec: GraphSpec, cx: &GraphContext) -> Result<Built, Vec<Fau
         return Err(parts.faults);
     }
     Construction::new(&spec, cx, parts).run()
+}
+
+/// The faults of what is there, of a specification that lacks components which its pipelines name.
+pub(crate) fn check(spec: &GraphSpec, cx: &GraphContext) -> Vec<Fault> {
+    Parts::build(spec, cx).faults
 }
 
 /// Components before they are connected.
@@ -70,6 +71,15 @@ struct Parts {
 }
 
 impl Parts {
+    fn build(spec: &GraphSpec, cx: &GraphContext) -> Parts {
+        let mut parts = Parts::default();
+        parts.build_receivers(spec, cx);
+        parts.build_exporters(spec, cx);
+        parts.build_processors(spec, cx);
+        parts.check_connectors(spec, cx);
+        parts
+    }
+
     fn keep<T>(&mut self, built: Result<T, Fault>) -> Option<T> {
         built.map_err(|fault| self.faults.push(fault)).ok()
     }

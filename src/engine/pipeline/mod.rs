@@ -88,6 +88,12 @@ impl Graph {
         })
     }
 
+    /// The faults of the components that are there, where others are missing: a configuration that cannot be built is
+    /// still told all that is wrong with it.
+    pub fn check(spec: &GraphSpec, cx: &GraphContext) -> Vec<Fault> {
+        graph::check(spec, cx)
+    }
+
     /// What was built, in words.
     pub fn plan(&self) -> &Plan {
         &self.built.plan
