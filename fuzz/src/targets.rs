@@ -124,7 +124,7 @@ pub fn split(input: &[u8]) {
     for piece in wire::split(payload, limit) {
         assert!(signal == Signal::Profiles || limit.items_max.is_none_or(|max| piece.items <= max));
         for chunk in &piece.chunks {
-            let shape = wire::validate(signal, &chunk.bytes, &Limits::default()).expect("pieces are valid");
+            let shape = wire::validate(signal, &chunk.bytes(), &Limits::default()).expect("pieces are valid");
             assert_eq!(shape.items, chunk.shape.items);
         }
         items += piece.items;

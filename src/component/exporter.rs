@@ -69,7 +69,7 @@ pub async fn compressed(batch: &Payload, encoding: Encoding, level: i32) -> Resu
     if let Some(twin) = batch.twin(encoding) {
         return Ok(twin.clone());
     }
-    let chunks: Vec<Bytes> = batch.chunks.iter().map(|c| c.bytes.clone()).collect();
+    let chunks: Vec<Bytes> = batch.parts().cloned().collect();
     if batch.len() <= INLINE_BYTES_MAX {
         return Ok(net::compression::encode(encoding, level, &chunks));
     }

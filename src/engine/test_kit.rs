@@ -83,8 +83,8 @@ pub(crate) fn records(payload: &Payload) -> Vec<u64> {
     let mut out = Vec::new();
     for chunk in &payload.chunks {
         let mut scratch = Scratch::default();
-        let view =
-            View::new(&mut scratch, payload.signal, &chunk.bytes, Depth::Record).expect("a valid chunk");
+        let bytes = chunk.bytes();
+        let view = View::new(&mut scratch, payload.signal, &bytes, Depth::Record).expect("a valid chunk");
         out.extend(view.nodes().filter_map(|n| view.number(n, 1)));
     }
     out

@@ -84,24 +84,29 @@ impl Payload {
 
     /// Encoded length of all chunks together.
     pub fn len(&self) -> usize {
-        self.chunks.iter().map(|c| c.bytes.len()).sum()
+        self.chunks.iter().map(Chunk::len).sum()
     }
 
     /// True if no chunk holds a byte.
     pub fn is_empty(&self) -> bool {
-        self.chunks.iter().all(|c| c.bytes.is_empty())
+        self.chunks.iter().all(Chunk::is_empty)
     }
 
     /// The chunks as one buffer: the chunk itself if there is one, else a copy.
     pub fn to_bytes(&self) -> Bytes {
         if let [one] = self.chunks.as_slice() {
-            return one.bytes.clone();
+            return one.bytes();
         }
         let mut out = Vec::with_capacity(self.len());
-        for chunk in &self.chunks {
-            out.extend_from_slice(&chunk.bytes);
+        for part in self.parts() {
+            out.extend_from_slice(part);
         }
         out.into()
+    }
+
+    /// The bytes of all chunks, in order, to be written one after another.
+    pub fn parts(&self) -> impl Iterator<Item = &Bytes> {
+        self.chunks.iter().flat_map(Chunk::parts)
     }
 
     /// Forgets the compressed twins: the payload is about to be held, and one form of it is enough.
@@ -118,8 +123,18 @@ impl Payload {
     pub fn detach(&mut self) {
         self.drop_twins();
         for chunk in &mut self.chunks {
-            if chunk.bytes.len() <= DETACH_BYTES_MAX {
-                chunk.bytes = Bytes::copy_from_slice(&chunk.bytes);
+            if chunk.len() <= DETACH_BYTES_MAX {
+                chunk.own();
+            }
+        }
+    }
+
+    /// Makes a payload fit to be held beside nothing else of its request: a piece keeps alive all of what it was cut
+    /// out of, and one that waits for a retry would hold many times what it counts.
+    pub fn detach_pieces(&mut self) {
+        for chunk in &mut self.chunks {
+            if matches!(chunk.message, Message::Parts(_)) {
+                chunk.own();
             }
         }
     }
@@ -140,28 +155,93 @@ impl Payload {
 /// Chunks up to this size are copied when they are held; larger ones fill most of the buffer that they keep.
 const DETACH_BYTES_MAX: usize = 32 << 10;
 
-/// One contiguous encoded `Export*ServiceRequest`.
+/// One encoded `Export*ServiceRequest`: contiguous, or (cut out of another) in parts that follow each other.
 #[derive(Clone, Debug)]
 pub struct Chunk {
-    /// The message.
-    pub bytes: Bytes,
+    message: Message,
     /// What validation found in it.
     pub shape: Shape,
     /// Whose it is.
     pub origin: Origin,
-    /// The same message compressed, as received. Whoever changes `bytes` drops it.
+    /// The same message compressed, as received. Goes when the message changes.
     pub twin: Option<Arc<Twin>>,
+}
+
+/// Writers take the parts as they are; readers need one buffer and ask for it. What was cut out of another message is
+/// in parts, even if it is one.
+#[derive(Clone, Debug)]
+enum Message {
+    Whole(Bytes),
+    Parts(Arc<[Bytes]>),
 }
 
 impl Chunk {
     /// A chunk without a twin and without an owner.
     pub fn new(bytes: Bytes, shape: Shape) -> Chunk {
         Chunk {
-            bytes,
+            message: Message::Whole(bytes),
             shape,
             origin: Origin::default(),
             twin: None,
         }
+    }
+
+    /// A piece of another chunk: its parts laid end to end are the message.
+    pub(crate) fn in_parts(
+        parts: impl ExactSizeIterator<Item = Bytes>,
+        shape: Shape,
+        origin: Origin,
+    ) -> Chunk {
+        Chunk {
+            message: Message::Parts(parts.collect()),
+            shape,
+            origin,
+            twin: None,
+        }
+    }
+
+    /// The message, in the order of writing.
+    pub fn parts(&self) -> &[Bytes] {
+        match &self.message {
+            Message::Whole(bytes) => std::slice::from_ref(bytes),
+            Message::Parts(parts) => parts,
+        }
+    }
+
+    /// Encoded length.
+    pub fn len(&self) -> usize {
+        self.parts().iter().map(Bytes::len).sum()
+    }
+
+    /// True if the message has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.parts().iter().all(Bytes::is_empty)
+    }
+
+    /// The message as one buffer; a copy if it is in parts.
+    pub fn bytes(&self) -> Bytes {
+        match self.parts() {
+            [one] => one.clone(),
+            parts => parts.concat().into(),
+        }
+    }
+
+    /// As [`Chunk::bytes`], and keeps the one buffer: for whoever hands the chunk on to further readers.
+    pub fn make_whole(&mut self) -> Bytes {
+        let bytes = self.bytes();
+        self.message = Message::Whole(bytes.clone());
+        bytes
+    }
+
+    /// Copies the message into memory of its own, so that it keeps nothing else alive.
+    pub fn own(&mut self) {
+        self.message = Message::Whole(self.parts().concat().into());
+    }
+
+    /// Another message instead; its shape is the caller's to set.
+    pub fn set_bytes(&mut self, bytes: Bytes) {
+        self.message = Message::Whole(bytes);
+        self.twin = None;
     }
 }
 
@@ -252,9 +332,9 @@ mod tests {
             chunk.twin = Some(Arc::new(twin));
             let mut payload = Payload::new(Signal::Logs, chunk, Arc::default());
             payload.detach();
-            assert_eq!(payload.chunks[0].bytes, part);
+            assert_eq!(payload.chunks[0].bytes(), part);
             assert_eq!(
-                payload.chunks[0].bytes.as_ptr() != part.as_ptr(),
+                payload.chunks[0].bytes().as_ptr() != part.as_ptr(),
                 moved,
                 "{len} bytes"
             );
@@ -263,5 +343,33 @@ mod tests {
         check(1000, true);
         check(DETACH_BYTES_MAX, true);
         check(DETACH_BYTES_MAX + 1, false);
+    }
+
+    #[test]
+    fn a_piece_that_waits_keeps_only_itself_alive() {
+        let whole = Bytes::from(vec![7u8; 1 << 20]);
+        let piece = |parts: Vec<Bytes>| {
+            let chunk = Chunk::in_parts(parts.into_iter(), Shape::default(), Origin::default());
+            Payload::new(Signal::Logs, chunk, Arc::default())
+        };
+        let cut = whole.slice(100..50_000);
+        for mut payload in [
+            piece(vec![cut.clone()]),
+            piece(vec![Bytes::from_static(b"head"), cut.clone()]),
+            piece(Vec::new()),
+        ] {
+            let (before, len) = (payload.to_bytes(), payload.len());
+            payload.detach_pieces();
+            assert_eq!((payload.to_bytes(), payload.len()), (before, len));
+            let inside = |part: &Bytes| whole.as_ptr_range().contains(&part.as_ptr());
+            assert!(!payload.parts().any(inside) && payload.chunks[0].parts().len() == 1);
+        }
+        let mut request = Payload::new(
+            Signal::Logs,
+            Chunk::new(cut.clone(), Shape::default()),
+            Arc::default(),
+        );
+        request.detach_pieces();
+        assert_eq!(request.to_bytes().as_ptr(), cut.as_ptr());
     }
 }

@@ -1,8 +1,8 @@
 //! Splitting: requests cut at record boundaries, resource and scope headers written again for each piece.
 //!
-//! In: a payload and the most a piece may hold. Out: pieces in order, that together hold every record once. Records are
-//! copied as ranges; a piece that begins and ends between resource groups is a slice of the chunk. A metric may be cut
-//! between its points.
+//! In: a payload and the most a piece may hold. Out: pieces in order, that together hold every record once. No record is
+//! copied (but for short runs, which are cheaper so): a piece is made of headers written anew and slices of the chunk,
+//! and keeps it alive. A metric may be cut between its points.
 
 use bytes::Bytes;
 
@@ -32,6 +32,7 @@ pub(crate) fn count_below(message: &'static Message, buf: &[u8], start: usize) -
     while pos < buf.len() {
         if let Some(end) = plain_item(message, buf, pos) {
             items += 1;
+            fetch_ahead(buf, pos, end);
             pos = end;
             continue;
         }
@@ -62,6 +63,16 @@ fn plain_item(message: &'static Message, buf: &[u8], pos: usize) -> Option<usize
     field::length(buf, &mut (pos + 1)).ok()
 }
 
+/// Items are of similar length: a look at where the next ones should begin lets the processor fetch those lines while
+/// this one is read. A hint; nothing is made of what is seen.
+#[inline(always)]
+fn fetch_ahead(buf: &[u8], start: usize, end: usize) {
+    let len = end - start;
+    for next in [end.wrapping_add(len), end.wrapping_add(2 * len)] {
+        std::hint::black_box(buf.get(next).copied());
+    }
+}
+
 /// Whether there are items somewhere in the field, and only within.
 fn holds_items(row: &otlp::Field) -> bool {
     match row.role {
@@ -73,8 +84,8 @@ fn holds_items(row: &otlp::Field) -> bool {
 
 /// Cuts a payload into pieces that hold no more than `limit`, each as full as it can be.
 ///
-/// Chunks keep their order and origin; one that fits is handed on as it is. Profiles are returned whole. Cost: about
-/// a walk over record boundaries, and one copy of what is re-framed.
+/// Chunks keep their order and origin; one that fits is handed on as it is. Profiles are returned whole. Cost: a walk
+/// over record boundaries.
 pub fn split(payload: Payload, limit: Cut) -> Vec<Payload> {
     if payload.signal == Signal::Profiles || fits(limit, payload.items, payload.len()) {
         return vec![payload];
@@ -104,7 +115,7 @@ pub fn split(payload: Payload, limit: Cut) -> Vec<Payload> {
         (*items, *bytes) = (0, 0);
     };
     for chunk in chunks {
-        let (chunk_items, chunk_bytes) = (chunk.shape.items as usize, chunk.bytes.len());
+        let (chunk_items, chunk_bytes) = (chunk.shape.items as usize, chunk.len());
         if fits(limit, items + chunk_items, bytes + chunk_bytes) {
             items += chunk_items;
             bytes += chunk_bytes;
@@ -122,9 +133,9 @@ pub fn split(payload: Payload, limit: Cut) -> Vec<Payload> {
             if i > 0 {
                 close(&mut open, &mut items, &mut bytes);
             }
-            if !piece.bytes.is_empty() || last == 0 {
+            if !piece.is_empty() || last == 0 {
                 items += piece.shape.items as usize;
-                bytes += piece.bytes.len();
+                bytes += piece.len();
                 open.push(piece);
             }
         }
@@ -135,7 +146,7 @@ pub fn split(payload: Payload, limit: Cut) -> Vec<Payload> {
 
 /// Cuts one chunk; the pieces keep its origin. Profiles and what fits are returned whole.
 pub fn split_chunk(signal: Signal, chunk: &Chunk, limit: Cut) -> Vec<Chunk> {
-    if signal == Signal::Profiles || fits(limit, chunk.shape.items as usize, chunk.bytes.len()) {
+    if signal == Signal::Profiles || fits(limit, chunk.shape.items as usize, chunk.len()) {
         return vec![chunk.clone()];
     }
     cut(signal, chunk, limit, limit, false)
@@ -148,7 +159,7 @@ fn fits(limit: Cut, items: usize, bytes: usize) -> bool {
 /// Cuts a chunk: the first piece within `room` (empty, if `may_skip` and nothing fits), the others within `limit`.
 fn cut(signal: Signal, chunk: &Chunk, room: Cut, limit: Cut, may_skip: bool) -> Vec<Chunk> {
     let mut shape = chunk.shape;
-    let mut bytes = chunk.bytes.clone();
+    let mut bytes = chunk.bytes();
     if shape.non_canonical {
         // A group's deprecated scopes cannot be cut apart without changing which reader sees them.
         if let Ok(canonical) = normalize(signal, &bytes, false) {
@@ -164,26 +175,41 @@ fn cut(signal: Signal, chunk: &Chunk, room: Cut, limit: Cut, may_skip: bool) -> 
         ops: Vec::new(),
         frames: Vec::new(),
         heads: Vec::new(),
+        children: Vec::new(),
+        runs: Vec::new(),
+        ends: Vec::new(),
         stack: Vec::new(),
-        lens: Vec::new(),
         base: 0,
         items: 0,
+        lens: Vec::new(),
+        outer: Vec::new(),
+        made: Vec::new(),
+        parts: Vec::new(),
         pieces: Vec::new(),
     };
-    cutter.walk(otlp::request(signal), bytes.len(), 0);
+    cutter.walk(otlp::request(signal));
     cutter.flush();
-    let pieces = cutter.pieces.into_iter();
-    pieces
-        .map(|(bytes, items)| Chunk {
-            bytes,
-            shape: Shape { items, ..shape },
-            origin: chunk.origin.clone(),
-            twin: None,
-        })
-        .collect()
+    let Cutter {
+        made, parts, pieces, ..
+    } = cutter;
+    let made = Bytes::from(made);
+    let mut first = 0;
+    let chunks = pieces.into_iter().map(|(last, items)| {
+        let parts = parts[first..last].iter().map(|part| match *part {
+            Part::Made(start, end) => made.slice(start..end),
+            Part::Slice(start, end) => bytes.slice(start..end),
+        });
+        first = last;
+        Chunk::in_parts(parts, Shape { items, ..shape }, chunk.origin.clone())
+    });
+    chunks.collect()
 }
 
-/// What a piece is made of.
+/// Shorter runs of records are copied behind their headers: a slice of their own would cost more. The samples of the
+/// tests are small.
+const SLICE_BYTES_MIN: usize = if cfg!(test) { 64 } else { 4 << 10 };
+
+/// What a piece is made of, by structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Op {
     /// A frame's header and its own fields; what follows, until `Close`, is in it.
@@ -192,16 +218,22 @@ enum Op {
     Close,
 }
 
+/// What a piece is made of, as bytes: of what was written anew, or of the chunk.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Made(usize, usize),
+    Slice(usize, usize),
+}
+
 /// A message that holds items: group, scope, metric, data.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     number: u32,
     start: usize,
-    value: usize,
     end: usize,
-    is: &'static Message,
-    /// Its own fields, in `Cutter::heads`, once they were looked for.
-    heads: Option<(usize, usize)>,
+    /// Its own fields, all that hold no items: a range of `Cutter::heads`, and their length.
+    heads: (usize, usize),
+    heads_len: usize,
     /// Where the current piece opened it.
     op: usize,
     /// Whether no piece before the current one holds a part of it.
@@ -212,6 +244,14 @@ struct Frame {
     len: usize,
 }
 
+/// Items that follow each other without a gap: `count` of them, whose ends begin at `first` in `Cutter::ends`.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    start: usize,
+    first: usize,
+    count: usize,
+}
+
 struct Cutter<'a> {
     bytes: &'a Bytes,
     room: Cut,
@@ -220,85 +260,155 @@ struct Cutter<'a> {
     ops: Vec<Op>,
     frames: Vec<Frame>,
     heads: Vec<(usize, usize)>,
+    children: Vec<(field::Field, &'static Message)>,
+    runs: Vec<Run>,
+    ends: Vec<usize>,
     stack: Vec<usize>,
-    lens: Vec<usize>,
     /// Bytes of the current piece outside of open frames.
     base: usize,
     items: usize,
-    pieces: Vec<(Bytes, u32)>,
+    lens: Vec<usize>,
+    outer: Vec<usize>,
+    made: Vec<u8>,
+    parts: Vec<Part>,
+    /// For each piece: where its parts end, and its items.
+    pieces: Vec<(usize, u32)>,
 }
 
 impl Cutter<'_> {
-    /// Walks a message's children. No deeper than group, scope, metric, data, point.
-    fn walk(&mut self, message: &'static Message, end: usize, start: usize) {
+    /// Walks the groups of a request. Beside them there is nothing but unknown fields.
+    fn walk(&mut self, request: &'static Message) {
         let bytes = self.bytes;
-        let buf = &bytes[..end];
-        let mut pos = start;
-        while pos < buf.len() {
-            if let Some(end) = plain_item(message, buf, pos) {
-                self.item(pos, end);
-                pos = end;
-                continue;
-            }
-            let Ok(field) = field::next(buf, &mut pos) else {
+        let mut pos = 0;
+        while pos < bytes.len() {
+            let Ok(field) = field::next(bytes, &mut pos) else {
                 break;
             };
-            let row = message.field(field.number).filter(|_| field.wire == LEN);
-            match row.map(|r| (r.role, r.kind, holds_items(r))) {
-                Some((Role::Node(kind), ..)) if kind.is_item() => self.item(field.start, field.end),
-                Some((_, otlp::Kind::Message(nested), true)) => {
-                    self.enter(&field, nested);
-                    self.walk(nested, field.end, field.value);
-                    self.leave();
-                }
-                // Beside groups there is nothing but unknown fields.
-                _ if self.stack.is_empty() => {
+            match container(request, &field) {
+                Some(nested) => self.frame(&field, nested),
+                None => {
                     self.base += field.end - field.start;
                     self.raw(field.start, field.end);
                 }
-                _ => {}
             }
         }
     }
 
-    #[inline]
-    fn item(&mut self, start: usize, end: usize) {
-        let full = self.room.items_max.is_some_and(|max| self.items >= max)
-            || self
-                .room
-                .bytes_max
-                .is_some_and(|max| self.len_with(end - start) > max);
-        if full && (self.items > 0 || self.may_skip) {
-            self.flush();
+    /// A message that holds items, at some depth: one walk over its fields, then what it holds is laid into pieces. No
+    /// deeper than group, scope, metric, data.
+    fn frame(&mut self, field: &field::Field, is: &'static Message) {
+        let bytes = self.bytes;
+        let buf = &bytes[..field.end];
+        let (first_head, first_child) = (self.heads.len(), self.children.len());
+        let (first_run, first_end) = (self.runs.len(), self.ends.len());
+        let mut heads_len = 0;
+        let mut pos = field.value;
+        while pos < buf.len() {
+            let run = self.run(is, buf, &mut pos);
+            if run.count > 0 {
+                self.runs.push(run);
+                continue;
+            }
+            let Ok(own) = field::next(buf, &mut pos) else {
+                break;
+            };
+            let row = is.field(own.number).filter(|_| own.wire == LEN);
+            if row.is_some_and(|r| matches!(r.role, Role::Node(kind) if kind.is_item())) {
+                self.ends.push(own.end);
+                self.runs.push(Run {
+                    start: own.start,
+                    first: self.ends.len() - 1,
+                    count: 1,
+                });
+            } else if let Some(nested) = container(is, &own) {
+                self.children.push((own, nested));
+            } else {
+                heads_len += own.end - own.start;
+                match self.heads[first_head..].last_mut() {
+                    Some((_, end)) if *end == own.start => *end = own.end,
+                    _ => self.heads.push((own.start, own.end)),
+                }
+            }
         }
-        self.raw(start, end);
-        self.items += 1;
-        for i in 0..self.stack.len() {
-            self.frames[self.stack[i]].filled = true;
-        }
-        if let Some(&top) = self.stack.last() {
-            self.frames[top].len += end - start;
-        }
-    }
-
-    fn enter(&mut self, field: &field::Field, is: &'static Message) {
         let id = self.frames.len();
         self.frames.push(Frame {
             number: field.number,
             start: field.start,
-            value: field.value,
             end: field.end,
-            is,
-            heads: None,
+            heads: (first_head, self.heads.len()),
+            heads_len,
             op: self.ops.len(),
             whole: true,
             filled: false,
-            len: 0,
+            len: heads_len,
         });
         self.ops.push(Op::Open(id));
         self.stack.push(id);
-        if self.limit.bytes_max.is_some() {
-            self.frames[id].len = self.heads_len(id);
+        let (last_child, last_run) = (self.children.len(), self.runs.len());
+        for i in first_child..last_child {
+            let (child, nested) = self.children[i];
+            self.frame(&child, nested);
+        }
+        for i in first_run..last_run {
+            self.fill(self.runs[i]);
+        }
+        self.children.truncate(first_child);
+        self.runs.truncate(first_run);
+        self.ends.truncate(first_end);
+        self.leave();
+    }
+
+    /// The items with the usual tag that follow each other from `pos` on.
+    fn run(&mut self, is: &'static Message, buf: &[u8], pos: &mut usize) -> Run {
+        let (start, first) = (*pos, self.ends.len());
+        while *pos < buf.len()
+            && let Some(end) = plain_item(is, buf, *pos)
+        {
+            self.ends.push(end);
+            fetch_ahead(buf, *pos, end);
+            *pos = end;
+        }
+        Run {
+            start,
+            first,
+            count: self.ends.len() - first,
+        }
+    }
+
+    /// Lays a run of items into the current piece and as many further ones as it takes.
+    fn fill(&mut self, run: Run) {
+        let (mut start, mut i, last) = (run.start, run.first, run.first + run.count);
+        while i < last {
+            let fit = self.fit(start, i, last);
+            if fit == 0 && (self.items > 0 || self.may_skip) {
+                self.flush();
+                continue;
+            }
+            // One that is larger than a piece stays alone.
+            let taken = fit.max(1);
+            let end = self.ends[i + taken - 1];
+            self.raw(start, end);
+            self.items += taken;
+            for &id in &self.stack {
+                self.frames[id].filled = true;
+            }
+            if let Some(&top) = self.stack.last() {
+                self.frames[top].len += end - start;
+            }
+            (start, i) = (end, i + taken);
+        }
+    }
+
+    /// How many of the items from the `i`th on, which begins at `start`, the current piece has room for.
+    fn fit(&self, start: usize, i: usize, last: usize) -> usize {
+        let room = self
+            .room
+            .items_max
+            .map_or(usize::MAX, |max| max.saturating_sub(self.items));
+        let ends = &self.ends[i..i + room.min(last - i)];
+        match self.room.bytes_max {
+            None => ends.len(),
+            Some(max) => ends.partition_point(|end| self.len_with(end - start) <= max),
         }
     }
 
@@ -327,7 +437,6 @@ impl Cutter<'_> {
     }
 
     /// Appends a range to the piece; ranges that touch become one.
-    #[inline]
     fn raw(&mut self, start: usize, end: usize) {
         if let Some(Op::Raw(_, last)) = self.ops.last_mut()
             && *last == start
@@ -348,49 +457,10 @@ impl Cutter<'_> {
         self.base + len
     }
 
-    /// Finds a frame's own fields: all that hold no items.
-    fn heads(&mut self, id: usize) -> (usize, usize) {
-        let frame = self.frames[id];
-        if let Some(heads) = frame.heads {
-            return heads;
-        }
-        let first = self.heads.len();
-        let bytes = self.bytes;
-        let buf = &bytes[..frame.end];
-        let mut pos = frame.value;
-        while pos < buf.len() {
-            if let Some(end) = plain_item(frame.is, buf, pos) {
-                pos = end;
-                continue;
-            }
-            let Ok(field) = field::next(buf, &mut pos) else {
-                break;
-            };
-            let row = frame.is.field(field.number).filter(|_| field.wire == LEN);
-            let child = row.is_some_and(|r| holds_items(r) || matches!(r.role, Role::Node(k) if k.is_item()));
-            if child {
-                continue;
-            }
-            match self.heads[first..].last_mut() {
-                Some((_, end)) if *end == field.start => *end = field.end,
-                _ => self.heads.push((field.start, field.end)),
-            }
-        }
-        let heads = (first, self.heads.len());
-        self.frames[id].heads = Some(heads);
-        heads
-    }
-
-    fn heads_len(&mut self, id: usize) -> usize {
-        let (first, last) = self.heads(id);
-        self.heads[first..last].iter().map(|(s, e)| e - s).sum()
-    }
-
     /// Ends the piece; the frames that are open go on in the next one.
     fn flush(&mut self) {
         for i in (0..self.stack.len()).rev() {
-            let id = self.stack[i];
-            let frame = &mut self.frames[id];
+            let frame = &mut self.frames[self.stack[i]];
             if frame.filled {
                 frame.whole = false;
                 self.ops.push(Op::Close);
@@ -400,19 +470,13 @@ impl Cutter<'_> {
         }
         let first = self.pieces.is_empty();
         if !self.ops.is_empty() || (first && (self.may_skip || self.stack.is_empty())) {
-            let piece = self.render();
-            self.pieces.push((piece, self.items as u32));
+            self.render();
+            self.pieces.push((self.parts.len(), self.items as u32));
         }
         self.ops.clear();
-        for i in 0..self.stack.len() {
-            let id = self.stack[i];
-            let len = if self.limit.bytes_max.is_some() {
-                self.heads_len(id)
-            } else {
-                0
-            };
+        for (op, &id) in self.stack.iter().enumerate() {
             let frame = &mut self.frames[id];
-            (frame.op, frame.filled, frame.len) = (i, false, len);
+            (frame.op, frame.filled, frame.len) = (op, false, frame.heads_len);
             self.ops.push(Op::Open(id));
         }
         (self.items, self.base) = (0, 0);
@@ -420,48 +484,63 @@ impl Cutter<'_> {
         self.may_skip = false;
     }
 
-    /// The bytes of the current piece.
-    fn render(&mut self) -> Bytes {
-        match self.ops.as_slice() {
-            [] => return Bytes::new(),
-            [Op::Raw(start, end)] => return self.bytes.slice(*start..*end),
-            _ => {}
-        }
+    /// Writes the current piece as parts.
+    fn render(&mut self) {
         // Lengths first, backwards: a frame's length is that of its own fields and of what is in it.
         self.lens.clear();
-        let mut open: Vec<usize> = Vec::with_capacity(8);
         let mut total = 0;
-        for i in (0..self.ops.len()).rev() {
-            match self.ops[i] {
+        for &op in self.ops.iter().rev() {
+            match op {
                 Op::Close => {
-                    open.push(total);
+                    self.outer.push(total);
                     total = 0;
                 }
                 Op::Raw(start, end) => total += end - start,
                 Op::Open(id) => {
-                    let len = total + self.heads_len(id);
+                    let frame = &self.frames[id];
+                    let len = total + frame.heads_len;
                     self.lens.push(len);
-                    total = open.pop().unwrap_or(0) + field::framed_len(self.frames[id].number, len);
+                    total = self.outer.pop().unwrap_or(0) + field::framed_len(frame.number, len);
                 }
             }
         }
-        let mut out = Vec::with_capacity(total);
+        let mut from = self.made.len();
         for &op in &self.ops {
             match op {
                 Op::Close => {}
-                Op::Raw(start, end) => out.extend_from_slice(&self.bytes[start..end]),
+                Op::Raw(start, end) if end - start < SLICE_BYTES_MIN && self.ops.len() > 1 => {
+                    self.made.extend_from_slice(&self.bytes[start..end]);
+                }
+                Op::Raw(start, end) => {
+                    if self.made.len() > from {
+                        self.parts.push(Part::Made(from, self.made.len()));
+                        from = self.made.len();
+                    }
+                    self.parts.push(Part::Slice(start, end));
+                }
                 Op::Open(id) => {
                     let frame = &self.frames[id];
-                    field::write_header(frame.number, self.lens.pop().unwrap_or(0), &mut out);
-                    let (first, last) = frame.heads.unwrap_or((0, 0));
-                    for &(start, end) in &self.heads[first..last] {
-                        out.extend_from_slice(&self.bytes[start..end]);
+                    field::write_header(frame.number, self.lens.pop().unwrap_or(0), &mut self.made);
+                    for &(start, end) in &self.heads[frame.heads.0..frame.heads.1] {
+                        self.made.extend_from_slice(&self.bytes[start..end]);
                     }
                 }
             }
         }
-        debug_assert_eq!(out.len(), total);
-        out.into()
+        if self.made.len() > from {
+            self.parts.push(Part::Made(from, self.made.len()));
+        }
+    }
+}
+
+/// The message in a field, if there are items somewhere in it, and only within.
+fn container(message: &'static Message, field: &field::Field) -> Option<&'static Message> {
+    let row = message
+        .field(field.number)
+        .filter(|row| field.wire == LEN && holds_items(row))?;
+    match row.kind {
+        otlp::Kind::Message(nested) => Some(nested),
+        _ => None,
     }
 }
 

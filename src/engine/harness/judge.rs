@@ -141,6 +141,7 @@ impl Hub {
             error = %refusal.message(),
             "Exporting failed. Will retry the request after interval."
         );
+        batch.payload.detach_pieces();
         Judged {
             parked: (!batch.payload.chunks.is_empty()).then_some((delay, batch)),
             refused: Some(asked),

@@ -115,16 +115,15 @@ impl Segment {
         let must_go = chunk.shape.unknown_fields && self.touches.drops_unknown;
         if must_go || (chunk.shape.non_canonical && self.touches.reads_content) {
             let bytes =
-                wire::normalize(signal, &chunk.bytes, self.touches.drops_unknown).map_err(malformed)?;
-            chunk.bytes = bytes.into();
+                wire::normalize(signal, &chunk.bytes(), self.touches.drops_unknown).map_err(malformed)?;
+            chunk.set_bytes(bytes.into());
             chunk.shape.non_canonical = false;
             chunk.shape.unknown_fields &= !self.touches.drops_unknown;
-            chunk.twin = None;
         }
         let before = chunk.shape.items;
         let mut noted = 0;
         let mut drops = Drops::default();
-        let bytes = chunk.bytes.clone();
+        let bytes = chunk.make_whole();
         let mut view = View::new(scratch, signal, &bytes, self.touches.depth).map_err(malformed)?;
         for (stage, tree) in self.stages.iter().enumerate() {
             let mut cx = SegmentCx {
@@ -143,9 +142,8 @@ impl Segment {
             return Err(Refusal::Invalid("the edits of one request pass 4 GiB".into()));
         }
         if let Finished::Edited { bytes, items } = view.finish() {
-            chunk.bytes = bytes.into();
+            chunk.set_bytes(bytes.into());
             chunk.shape.items = items;
-            chunk.twin = None;
         }
         let gone = u64::from(before.saturating_sub(chunk.shape.items));
         if gone > noted {

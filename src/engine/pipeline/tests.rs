@@ -388,8 +388,8 @@ async fn untouched_bytes_pass_as_they_came() {
     world.send(payload.clone()).await.expect("taken");
     let seen = world.script("out").seen.lock()[0].payload.clone();
     assert_eq!(
-        seen.chunks[0].bytes.as_ptr(),
-        payload.chunks[0].bytes.as_ptr(),
+        seen.chunks[0].bytes().as_ptr(),
+        payload.chunks[0].bytes().as_ptr(),
         "the very same bytes"
     );
     assert!(seen.twin(Encoding::Gzip).is_some());
@@ -470,13 +470,13 @@ async fn irregular_payloads_are_rewritten_before_anyone_reads_them() {
     )
     .await;
     let mut payload = logs(1);
-    let mut bytes = payload.chunks[0].bytes.to_vec();
+    let mut bytes = payload.chunks[0].bytes().to_vec();
     bytes.extend_from_slice(&[0xfa, 0x07, 0x01, b'x']); // field 127, unknown
-    payload.chunks[0].bytes = bytes.into();
+    payload.chunks[0].set_bytes(bytes.into());
     payload.chunks[0].shape.unknown_fields = true;
     world.send(payload).await.expect("taken");
     let seen = world.script("out").seen.lock()[0].payload.clone();
-    assert!(!seen.chunks[0].bytes.contains(&b'x'));
+    assert!(!seen.chunks[0].bytes().contains(&b'x'));
     assert!(!seen.chunks[0].shape.unknown_fields);
     world.finish().await;
 }
@@ -510,7 +510,10 @@ async fn branches_run_at_the_same_time_and_share_the_bytes() {
     assert_eq!(start.elapsed(), Duration::from_secs(1));
     for id in ["out/a", "out/b"] {
         let seen = world.script(id).seen.lock()[0].payload.clone();
-        assert_eq!(seen.chunks[0].bytes.as_ptr(), payload.chunks[0].bytes.as_ptr());
+        assert_eq!(
+            seen.chunks[0].bytes().as_ptr(),
+            payload.chunks[0].bytes().as_ptr()
+        );
     }
     world.finish().await;
 }

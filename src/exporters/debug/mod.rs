@@ -202,10 +202,8 @@ fn open(path: &str) -> Result<Output, Fault> {
 
 /// What a batch is called, and how much is in it.
 fn counts(batch: &Payload) -> (&'static str, Vec<(&'static str, usize)>) {
-    let groups = batch
-        .chunks
-        .iter()
-        .flat_map(|chunk| Message(&chunk.bytes).each(1));
+    let chunks: Vec<_> = batch.chunks.iter().map(|c| c.bytes()).collect();
+    let groups = chunks.iter().flat_map(|bytes| Message(bytes).each(1));
     match batch.signal {
         Signal::Logs => (
             "Logs",

@@ -212,10 +212,12 @@ fn json(batch: &Payload) -> Result<Vec<u8>, ExportError> {
     let mut request = Vec::with_capacity(batch.len());
     for chunk in &batch.chunks {
         if chunk.shape.non_canonical {
-            let canonical = wire::normalize(batch.signal, &chunk.bytes, false).map_err(rejected)?;
+            let canonical = wire::normalize(batch.signal, &chunk.bytes(), false).map_err(rejected)?;
             request.extend_from_slice(&canonical);
         } else {
-            request.extend_from_slice(&chunk.bytes);
+            for part in chunk.parts() {
+                request.extend_from_slice(part);
+            }
         }
     }
     let mut out = Vec::with_capacity(request.len() * 2 + otlp::request(batch.signal).name.len());

@@ -87,7 +87,7 @@ impl Push for OtlpGrpc {
             let path = PathAndQuery::from_static(wire::otlp::export_path(batch.signal));
             let reply = match self.compression {
                 None => {
-                    let chunks: Vec<Bytes> = batch.chunks.iter().map(|c| c.bytes.clone()).collect();
+                    let chunks: Vec<Bytes> = batch.parts().cloned().collect();
                     client
                         .unary_until(&path, None, &chunks, &batch.context, deadline)
                         .await

@@ -235,7 +235,7 @@ impl Push for OtlpHttp {
                 })?;
             let (token, body) = match self.compression {
                 None => {
-                    let chunks: Vec<Bytes> = batch.chunks.iter().map(|c| c.bytes.clone()).collect();
+                    let chunks: Vec<Bytes> = batch.parts().cloned().collect();
                     (None, chunks)
                 }
                 Some((token, encoding)) => (

@@ -437,10 +437,10 @@ async fn takes_every_encoding_and_keeps_what_may_be_forwarded() {
             let answer = h2_call(running.grpc, LOGS, &headers, vec![framed(&body, false)], true).await;
             assert_eq!(answer.status().0, 0, "{grpc_token}");
             let plain = running.pipeline.seen.lock().pop().unwrap();
-            assert!(plain.chunks[0].twin.is_none() && plain.chunks[0].bytes == body);
+            assert!(plain.chunks[0].twin.is_none() && plain.chunks[0].bytes() == body);
         }
         for (payload, encoding) in running.pipeline.seen.lock().drain(..).zip(expected) {
-            assert_eq!((payload.items, &payload.chunks[0].bytes[..]), (4000, &body[..]));
+            assert_eq!((payload.items, &payload.chunks[0].bytes()[..]), (4000, &body[..]));
             assert_eq!(payload.twin(encoding), Some(&packed));
         }
     }
@@ -772,7 +772,7 @@ async fn takes_chunked_bodies_and_http2_on_the_http_port() {
     .await;
     assert_eq!((answer.http, answer.body.len()), (200, 0));
     for payload in running.pipeline.seen.lock().drain(..) {
-        assert_eq!(payload.chunks[0].bytes, body);
+        assert_eq!(payload.chunks[0].bytes(), body);
     }
 }
 

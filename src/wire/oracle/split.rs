@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use proptest::prelude::*;
 
@@ -101,9 +102,9 @@ proptest! {
             prop_assert!(!piece.chunks.is_empty());
             prop_assert_eq!(piece.items, piece.chunks.iter().map(|c| c.shape.items as usize).sum::<usize>());
             for chunk in &piece.chunks {
-                let shape = validate(signal, &chunk.bytes, &Limits::default()).unwrap();
+                let shape = validate(signal, &chunk.bytes(), &Limits::default()).unwrap();
                 prop_assert_eq!(shape.items, chunk.shape.items);
-                prop_assert_eq!(count_items(signal, &chunk.bytes), shape.items);
+                prop_assert_eq!(count_items(signal, &chunk.bytes()), shape.items);
             }
             if let Some(max) = limit.items_max {
                 prop_assert!(piece.items <= max);
@@ -149,7 +150,7 @@ fn empties(signal: Signal, piece: &Payload) -> usize {
             .map(|n| view.raw(n).len() + 10)
             .sum::<usize>()
     };
-    piece.chunks.iter().map(|c| has_empty(&c.bytes)).sum()
+    piece.chunks.iter().map(|c| has_empty(&c.bytes())).sum()
 }
 
 #[test]
@@ -174,10 +175,54 @@ fn whole_groups_are_slices() {
     };
     let pieces = split_chunk(Signal::Logs, &chunk, cut);
     assert_eq!(pieces.len(), 2);
-    let range = chunk.bytes.as_ptr_range();
+    let range = chunk.bytes().as_ptr_range();
     for piece in &pieces {
-        assert!(range.contains(&piece.bytes.as_ptr()), "copied");
+        assert_eq!(piece.parts().len(), 1);
+        assert!(range.contains(&piece.parts()[0].as_ptr()), "copied");
     }
+}
+
+#[test]
+fn records_of_a_group_that_is_cut_are_slices() {
+    use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+    let record = |len| LogRecord {
+        severity_text: "x".repeat(len),
+        ..LogRecord::default()
+    };
+    let scope = |n, len| ScopeLogs {
+        log_records: vec![record(len); n],
+        schema_url: "behind the records".into(),
+        ..ScopeLogs::default()
+    };
+    let request = Request::Logs(ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            scope_logs: vec![scope(50, 300), scope(3, 9)],
+            ..ResourceLogs::default()
+        }],
+    });
+    let chunk = chunk(Signal::Logs, request.encode(), 0);
+    let range = chunk.bytes().as_ptr_range();
+    let cut = Cut {
+        items_max: Some(20),
+        bytes_max: None,
+    };
+    let pieces = split_chunk(Signal::Logs, &chunk, cut);
+    let is_slice: Vec<Vec<bool>> = pieces
+        .iter()
+        .map(|p| {
+            p.parts()
+                .iter()
+                .map(|part| range.contains(&part.as_ptr()))
+                .collect()
+        })
+        .collect();
+    // Headers, records; in the last piece the short run behind the second scope's header is copied.
+    assert_eq!(
+        is_slice,
+        [vec![false, true], vec![false, true], vec![false, true, false]]
+    );
+    let all: Vec<u8> = pieces.iter().flat_map(|p| p.bytes().to_vec()).collect();
+    assert_eq!(flat(Signal::Logs, &all), flat(Signal::Logs, &chunk.bytes()));
 }
 
 #[test]
