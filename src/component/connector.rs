@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use config::Section;
+use config::{Section, Shape};
 use wire::Signal;
 
 use crate::{BuildContext, Consumer, Fault, Hold, Stability};
@@ -13,6 +13,8 @@ pub struct ConnectorFactory {
     pub kind: &'static str,
     /// Other spellings that load too.
     pub aliases: &'static [&'static str],
+    /// The blocks of keys that `build` reads, for `weir schema`.
+    pub keys: &'static [Shape],
     /// From which signal to which, and how mature that is.
     pub signals: &'static [(Signal, Signal, Stability)],
     /// Whether it holds data after it answered.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use config::Section;
+use config::{Section, Shape};
 use tokio::time::Instant;
 use wire::{Chunk, Encoding, Payload, Signal};
 
@@ -16,6 +16,8 @@ pub struct ExporterFactory {
     pub kind: &'static str,
     /// Other spellings that load too.
     pub aliases: &'static [&'static str],
+    /// The blocks of keys that `build` reads, for `weir schema`.
+    pub keys: &'static [Shape],
     /// What it can export, and how mature that is.
     pub signals: &'static [(Signal, Stability)],
     /// Which blocks of the harness a user may write, and their defaults.

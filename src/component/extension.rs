@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use config::Section;
+use config::{Section, Shape};
 use net::auth::{ClientAuth, Middleware, ServerAuth};
 
 use crate::{BoxFuture, BuildContext, Fault, Host, Stability};
@@ -13,6 +13,8 @@ pub struct ExtensionFactory {
     pub kind: &'static str,
     /// Other spellings that load too.
     pub aliases: &'static [&'static str],
+    /// The blocks of keys that `build` reads, for `weir schema`.
+    pub keys: &'static [Shape],
     /// How mature it is.
     pub stability: Stability,
     /// Parses and checks; opens nothing.

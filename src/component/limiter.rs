@@ -10,7 +10,8 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use config::{ComponentId, Duration};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::memory::machine_bytes;
@@ -24,7 +25,7 @@ pub const ABOVE: &str = "Memory usage is above soft limit. Refusing data.";
 const MIB: u64 = 1 << 20;
 
 /// `memory_limiter`: how much memory may be in use.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// How often memory is looked at. Required, above 0.

@@ -2,8 +2,9 @@
 
 pub use std::sync::Arc;
 
-pub use config::{ByteSize, ComponentId, Duration, Endpoint, Optional, Secret, Section};
-pub use serde::Deserialize;
+pub use config::{ByteSize, ComponentId, Duration, Endpoint, Optional, Secret, Section, Shape};
+pub use schemars::JsonSchema;
+pub use serde::{Deserialize, Serialize};
 pub use wire::{Chunk, Context, Payload, Signal};
 
 pub use crate::exporter::Block;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::Section;
+use config::{Section, Shape};
 use wire::view::View;
 use wire::{Context, Payload, Signal};
 
@@ -15,6 +15,8 @@ pub struct ProcessorFactory {
     pub kind: &'static str,
     /// Other spellings that load too.
     pub aliases: &'static [&'static str],
+    /// The blocks of keys that `build` reads, for `weir schema`.
+    pub keys: &'static [Shape],
     /// What it can process, and how mature that is.
     pub signals: &'static [(Signal, Stability)],
     /// Whether it holds data after it answered.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use config::Section;
+use config::{Section, Shape};
 use wire::Signal;
 
 use crate::{BoxFuture, BuildContext, Consumer, Fault, Host, Stability};
@@ -13,6 +13,8 @@ pub struct ReceiverFactory {
     pub kind: &'static str,
     /// Other spellings that load too.
     pub aliases: &'static [&'static str],
+    /// The blocks of keys that `build` reads, for `weir schema`.
+    pub keys: &'static [Shape],
     /// What it can receive, and how mature that is.
     pub signals: &'static [(Signal, Stability)],
     /// Parses and checks; opens nothing.

@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use config::{ComponentId, Section};
+use config::{ComponentId, Effective, Section, Shape};
 use parking_lot::Mutex;
 use telemetry::Telemetry;
 use wire::{Payload, Signal};
@@ -47,6 +47,9 @@ macro_rules! component_tests {
 pub trait Kit {
     /// Name in the config.
     fn kind(&self) -> &'static str;
+
+    /// The blocks of keys that it says it reads.
+    fn keys(&self) -> &'static [Shape];
 
     /// Builds one, for every signal it offers.
     fn try_build(&self, section: Section, cx: &BuildContext) -> Result<Life, Fault>;
@@ -94,12 +97,24 @@ pub fn faults<T>(built: Result<T, Fault>) -> String {
     }
 }
 
-/// Builds from `minimal`.
+/// Builds from `minimal`, and reads the keys that the factory names, no more and no fewer.
+///
+/// # Panics
+/// If it does not.
 #[track_caller]
 pub fn builds(factory: &dyn Kit, minimal: &str) {
-    if let Err(fault) = factory.try_build(section(minimal), &context(factory.kind())) {
+    let section = section(minimal);
+    if let Err(fault) = factory.try_build(section.clone(), &context(factory.kind())) {
         panic!("{fault}");
     }
+    let mut read: Vec<String> = match section.effective() {
+        Effective::Map(entries) => entries.into_keys().collect(),
+        _ => Vec::new(),
+    };
+    let mut named = Shape::keys(factory.keys());
+    read.sort();
+    named.sort();
+    assert_eq!(named, read, "`keys` of the factory, and what it reads");
 }
 
 /// Refuses `minimal` with one key more, and names the key.
@@ -168,6 +183,10 @@ impl Kit for ReceiverFactory {
         self.kind
     }
 
+    fn keys(&self) -> &'static [Shape] {
+        self.keys
+    }
+
     fn try_build(&self, section: Section, cx: &BuildContext) -> Result<Life, Fault> {
         (self.build)(section, cx).map(Life::Receiver)
     }
@@ -176,6 +195,10 @@ impl Kit for ReceiverFactory {
 impl Kit for ExporterFactory {
     fn kind(&self) -> &'static str {
         self.kind
+    }
+
+    fn keys(&self) -> &'static [Shape] {
+        self.keys
     }
 
     fn try_build(&self, section: Section, cx: &BuildContext) -> Result<Life, Fault> {
@@ -188,6 +211,10 @@ impl Kit for ExtensionFactory {
         self.kind
     }
 
+    fn keys(&self) -> &'static [Shape] {
+        self.keys
+    }
+
     fn try_build(&self, section: Section, cx: &BuildContext) -> Result<Life, Fault> {
         (self.build)(section, cx).map(Life::Extension)
     }
@@ -198,6 +225,10 @@ impl Kit for ConnectorFactory {
         self.kind
     }
 
+    fn keys(&self) -> &'static [Shape] {
+        self.keys
+    }
+
     fn try_build(&self, section: Section, cx: &BuildContext) -> Result<Life, Fault> {
         (self.build)(section, cx, Arc::new(Sink::default())).map(|_| Life::None)
     }
@@ -206,6 +237,10 @@ impl Kit for ConnectorFactory {
 impl Kit for ProcessorFactory {
     fn kind(&self) -> &'static str {
         self.kind
+    }
+
+    fn keys(&self) -> &'static [Shape] {
+        self.keys
     }
 
     fn try_build(&self, section: Section, cx: &BuildContext) -> Result<Life, Fault> {

@@ -8,7 +8,9 @@
 //! 0.159.
 
 pub mod diag;
+pub mod effective;
 pub mod section;
+pub mod shape;
 pub mod types;
 
 mod de;
@@ -21,8 +23,10 @@ mod yaml;
 
 pub use diag::{Diag, Diags, Place};
 pub use document::{Document, Pipeline, Service, load, load_whole};
+pub use effective::{Effective, with_secrets};
 pub use expand::{Provider, source_uri};
 pub use gates::Gates;
 pub use merge::set_source;
-pub use section::{Section, Validate};
+pub use section::{Keys, Section, Validate};
+pub use shape::Shape;
 pub use types::{ByteSize, ComponentId, Duration, Endpoint, MapList, Optional, PipelineId, Secret};

@@ -7,8 +7,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, Visitor};
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
+
+use crate::effective::{REDACTED, secrets_are_shown};
 
 /// `type` or `type/name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,7 +65,7 @@ pub struct Secret<T>(T);
 /// ```
 /// Where defaults depend on the place (a receiver's port), use `Optional<Section>` and
 /// [`crate::Section::default_to`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Optional<T> {
     /// Off, without defaults: a null leaves it off.
     None,
@@ -84,6 +87,8 @@ pub(crate) mod marker {
     pub(crate) const OPTIONAL: &str = "$weir::Optional";
     pub(crate) const OPTIONAL_NONE: &str = "$weir::OptionalNone";
     pub(crate) const SECTION: &str = "$weir::Section";
+    /// A duration on its way out.
+    pub(crate) const DURATION: &str = "$weir::Duration";
 }
 
 // --- Ids ---
@@ -237,6 +242,18 @@ impl<'de> Deserialize<'de> for PipelineId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer
             .deserialize_newtype_struct(marker::ID, Text("an id (signal or signal/name)", Self::parse))
+    }
+}
+
+impl Serialize for ComponentId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for PipelineId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -434,7 +451,25 @@ impl<'de> Deserialize<'de> for Duration {
     }
 }
 
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_newtype_struct(marker::DURATION, &self.to_string())
+    }
+}
+
 // --- ByteSize, Endpoint ---
+
+impl Serialize for ByteSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
+    }
+}
+
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -500,7 +535,7 @@ impl<T> From<T> for Secret<T> {
 
 impl<T> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[REDACTED]")
+        f.write_str(REDACTED)
     }
 }
 
@@ -509,6 +544,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Secret<T> {
         deserializer
             .deserialize_newtype_struct(marker::SECRET, Through(std::marker::PhantomData))
             .map(Self)
+    }
+}
+
+impl<T: Serialize> Serialize for Secret<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match secrets_are_shown() {
+            true => self.0.serialize(serializer),
+            false => serializer.serialize_str(REDACTED),
+        }
     }
 }
 
@@ -560,6 +604,13 @@ impl<T> Optional<T> {
     }
 }
 
+impl<T: PartialEq> PartialEq for Optional<T> {
+    /// Off is off, whatever it would hold if it were on.
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
 impl<'de, T: Deserialize<'de>> Optional<T> {
     /// For fields whose default is [`Optional::None`]: a null leaves them off.
     pub fn none_by_default<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -573,8 +624,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Optional<T> {
     }
 }
 
-/// The deserializer of a section says `unit` for off, `some` for a map that says `enabled: false` (checked,
-/// then forgotten), and `newtype` for on.
+/// The deserializer of a section says `unit` for off, `some` for a map that says `enabled: false`, and `newtype`
+/// for on.
 struct Switch<T>(std::marker::PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Switch<T> {
@@ -589,11 +640,26 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Switch<T> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        T::deserialize(deserializer).map(|_| Optional::None)
+        T::deserialize(deserializer).map(Optional::Default)
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         T::deserialize(deserializer).map(Optional::Some)
+    }
+}
+
+impl<T: Serialize> Serialize for Optional<T> {
+    /// Such that it reads back into the same state.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::None => serializer.serialize_unit(),
+            Self::Default(_) => {
+                let mut off = serializer.serialize_map(Some(1))?;
+                off.serialize_entry("enabled", &false)?;
+                off.end()
+            }
+            Self::Some(block) => block.serialize(serializer),
+        }
     }
 }
 
@@ -670,6 +736,18 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for MapList<T> {
         deserializer
             .deserialize_any(Pairs(std::marker::PhantomData))
             .map(Self)
+    }
+}
+
+impl<T: Serialize> Serialize for MapList<T> {
+    /// As a list, which keeps its order.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Pair<'a, T> {
+            name: &'a str,
+            value: &'a T,
+        }
+        serializer.collect_seq(self.iter().map(|(name, value)| Pair { name, value }))
     }
 }
 

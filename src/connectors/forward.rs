@@ -6,6 +6,7 @@ use component::prelude::*;
 pub static FACTORY: ConnectorFactory = ConnectorFactory {
     kind: "forward",
     aliases: &[],
+    keys: &[Shape::of::<Config>()],
     signals: &[
         (Signal::Traces, Signal::Traces, Stability::Beta),
         (Signal::Metrics, Signal::Metrics, Stability::Beta),
@@ -21,7 +22,7 @@ pub static FACTORY: ConnectorFactory = ConnectorFactory {
 };
 
 /// `forward` has no keys.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {}
 

@@ -6,6 +6,7 @@ use component::prelude::*;
 pub static FACTORY: ExporterFactory = ExporterFactory {
     kind: "nop",
     aliases: &[],
+    keys: &[Shape::of::<Config>()],
     signals: &[
         (Signal::Traces, Stability::Stable),
         (Signal::Metrics, Stability::Stable),
@@ -25,7 +26,7 @@ pub static FACTORY: ExporterFactory = ExporterFactory {
 };
 
 /// `nop` has no keys.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {}
 

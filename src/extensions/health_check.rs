@@ -22,12 +22,13 @@ use tracing::info;
 pub static FACTORY: ExtensionFactory = ExtensionFactory {
     kind: "health_check",
     aliases: &[],
+    keys: &[Shape::of::<HttpServerConfig>(), Shape::of::<Config>()],
     stability: Stability::Alpha,
     build: |section, cx| Ok(Arc::new(HealthCheck::new(section, cx)?)),
 };
 
 /// `health_check`: what it answers. Where it listens are the keys of an HTTP server, endpoint `localhost:13133`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Default `/`.
@@ -42,7 +43,7 @@ pub struct Config {
 }
 
 /// Bodies of the answers.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResponseBody {
     /// With 200.
@@ -52,7 +53,7 @@ pub struct ResponseBody {
 }
 
 /// Without effect.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CheckPipeline {
     /// Default false.

@@ -9,6 +9,7 @@ use component::prelude::*;
 pub static FACTORY: ProcessorFactory = ProcessorFactory {
     kind: "batch",
     aliases: &[],
+    keys: &[Shape::of::<Config>()],
     signals: &[
         (Signal::Traces, Stability::Beta),
         (Signal::Metrics, Stability::Beta),
@@ -22,7 +23,7 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
 };
 
 /// `batch`: when exporters send what they gathered.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Send once this many items (log records, spans, data points) are there. A trigger, not a cap. Default 8192.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 use wire::field::write_header;
 use wire::view::{NewValue, any_encode};
 
@@ -65,6 +67,35 @@ fn message(number: u32, out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
 impl<'de> Deserialize<'de> for Literal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Reader)
+    }
+}
+
+impl Serialize for Literal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Literal::Bool(value) => serializer.serialize_bool(*value),
+            Literal::Int(value) => serializer.serialize_i64(*value),
+            Literal::Double(value) => serializer.serialize_f64(*value),
+            Literal::Str(text) => serializer.serialize_str(text),
+            Literal::List(values) => serializer.collect_seq(values),
+            Literal::Map(entries) => serializer.collect_map(entries.iter().map(|(key, value)| (key, value))),
+            Literal::Null => serializer.serialize_unit(),
+        }
+    }
+}
+
+impl JsonSchema for Literal {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Literal".into()
+    }
+
+    /// Anything.
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        true.into()
     }
 }
 

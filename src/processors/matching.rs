@@ -10,7 +10,7 @@ use crate::literal::Literal;
 use crate::pattern::{Pattern, PatternCache};
 
 /// `include` or `exclude`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// `strict` or `regexp`. Required.
@@ -40,7 +40,7 @@ pub struct Config {
 }
 
 /// Settings of a cache that the collector has.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Regexp {
     /// Accepted and not used.
@@ -50,7 +50,7 @@ pub struct Regexp {
 }
 
 /// A smallest severity.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SeverityNumber {
     /// The smallest that matches: 1 (trace) to 24 (fatal).
@@ -60,7 +60,7 @@ pub struct SeverityNumber {
 }
 
 /// An attribute that is asked for.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Attribute {
     /// Its key.
@@ -70,7 +70,7 @@ pub struct Attribute {
 }
 
 /// An instrumentation scope that is asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Library {
     /// Its name.

@@ -11,6 +11,7 @@ use telemetry::Counter;
 pub static FACTORY: ProcessorFactory = ProcessorFactory {
     kind: "memory_limiter",
     aliases: &[],
+    keys: &[Shape::of::<Config>()],
     signals: &[
         (Signal::Traces, Stability::Beta),
         (Signal::Metrics, Stability::Beta),

@@ -11,6 +11,7 @@ use crate::actions::{self, Actions};
 pub static FACTORY: ProcessorFactory = ProcessorFactory {
     kind: "resource",
     aliases: &[],
+    keys: &[Shape::of::<Config>()],
     signals: &[
         (Signal::Traces, Stability::Beta),
         (Signal::Metrics, Stability::Beta),
@@ -24,7 +25,7 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
 };
 
 /// `resource`: what is done to each resource.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// What is done, in order. Required.

@@ -7,13 +7,13 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use prost::Message as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use wire::view::{Finished, Scratch, View};
 use wire::{Context, Limits, Signal};
 
 use crate::literal::Literal;
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 struct Wrapped {
     v: Literal,
 }

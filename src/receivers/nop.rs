@@ -6,6 +6,7 @@ use component::prelude::*;
 pub static FACTORY: ReceiverFactory = ReceiverFactory {
     kind: "nop",
     aliases: &[],
+    keys: &[Shape::of::<Config>()],
     signals: &[
         (Signal::Traces, Stability::Stable),
         (Signal::Metrics, Stability::Stable),
@@ -19,7 +20,7 @@ pub static FACTORY: ReceiverFactory = ReceiverFactory {
 };
 
 /// `nop` has no keys.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {}
 

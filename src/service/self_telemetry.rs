@@ -11,11 +11,12 @@ use component::Fault;
 use config::{Diags, Section};
 use http::{Method, Request, Response, StatusCode, header};
 use net::server::{self, Body, BoxFuture, Incoming, Peer, Server};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use telemetry::{Telemetry, logs};
 
 /// `service::telemetry`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[derive(Default)]
 pub struct Settings {
@@ -28,7 +29,7 @@ pub struct Settings {
 }
 
 /// `service::telemetry::logs`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Logs {
     /// `debug`, `info`, `warn`, `error`.
@@ -68,7 +69,7 @@ impl Default for Logs {
 }
 
 /// `service::telemetry::logs::sampling`: of equal lines, how many are written.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
     /// Off = every line is written.
@@ -115,7 +116,7 @@ impl Logs {
 }
 
 /// `service::telemetry::metrics`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
     /// `none`, `basic`, `normal`, `detailed`. Default `normal`.
@@ -127,7 +128,7 @@ pub struct Metrics {
 }
 
 /// One reader.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reader {
     /// A reader that is scraped.
@@ -135,7 +136,7 @@ pub struct Reader {
 }
 
 /// A reader that is scraped.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pull {
     /// By what.
@@ -143,7 +144,7 @@ pub struct Pull {
 }
 
 /// By what a reader is scraped.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PullExporter {
     /// The Prometheus text format over HTTP.
@@ -151,7 +152,7 @@ pub struct PullExporter {
 }
 
 /// A Prometheus endpoint.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Prometheus {
     /// Host or address to listen on. Required.

@@ -275,7 +275,7 @@ fn expanded_secrets_stay_out_of_messages() {
 
 #[test]
 fn expanded_values_take_the_type_of_their_field() {
-    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
     #[serde(default, deny_unknown_fields)]
     struct Config {
         text: String,

@@ -9,10 +9,11 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
 
 use crate::de::{Ident, field_names, read, suggest};
+use crate::effective::{Effective, Noted};
 use crate::types::marker;
 use crate::value::{Entry, Mark, Node, Source, Value};
 use crate::{ComponentId, Diag, Diags, Place, yaml};
@@ -26,7 +27,14 @@ pub struct Section {
     path: Arc<str>,
     /// The key that the section stands under.
     key: Option<Mark>,
+    noted: Noted,
 }
+
+/// What can be read from a section: keys of a struct, or a map. `#[derive(Deserialize, Serialize, Clone)]` makes one;
+/// what it holds is what `print-config` shows.
+pub trait Keys: DeserializeOwned + Serialize + Clone + Send + 'static {}
+
+impl<T: DeserializeOwned + Serialize + Clone + Send + 'static> Keys for T {}
 
 /// Rules that types alone cannot hold.
 pub trait Validate {
@@ -41,6 +49,7 @@ impl Section {
             taken: Vec::new(),
             path,
             key,
+            noted: Noted::default(),
         }
     }
 
@@ -57,7 +66,7 @@ impl Section {
     /// Takes the keys of `T` out of the map and parses them; what is absent takes `T`'s default.
     ///
     /// `T` is a struct with named fields. Errors: all faults within these keys.
-    pub fn take<T: DeserializeOwned>(&mut self) -> Result<T, Diags> {
+    pub fn take<T: Keys>(&mut self) -> Result<T, Diags> {
         let Some(fields) = field_names::<T>() else {
             return Err(self.fault(
                 "",
@@ -69,7 +78,7 @@ impl Section {
             .entries()
             .iter()
             .filter(|entry| !fields.contains(&&*entry.key) || self.is_taken(entry));
-        let result = read(&self.all, &self.path, self.key.as_ref(), others.map(Ident::entry));
+        let result = self.read(others);
         let present = |field: &&&str| self.all.entry(field).is_some();
         self.taken
             .extend(fields.iter().filter(present).map(|field| Arc::from(*field)));
@@ -79,13 +88,25 @@ impl Section {
     /// Parses what is left; a key that is unknown to `T` is a fault with the nearest name.
     ///
     /// Errors: all faults.
-    pub fn parse<T: DeserializeOwned>(self) -> Result<T, Diags> {
+    pub fn parse<T: Keys>(self) -> Result<T, Diags> {
         let taken = self.all.entries().iter().filter(|entry| self.is_taken(entry));
-        read(&self.all, &self.path, self.key.as_ref(), taken.map(Ident::entry))
+        self.read(taken)
+    }
+
+    /// Reads all entries but some, and notes what came of it.
+    fn read<'a, T: Keys>(&'a self, but: impl Iterator<Item = &'a Entry>) -> Result<T, Diags> {
+        let block = read(&self.all, &self.path, self.key.as_ref(), but.map(Ident::entry))?;
+        self.noted.note::<T>(&block);
+        Ok(block)
+    }
+
+    /// What has been read from this section, and from sections within it, defaults filled in. Null before that.
+    pub fn effective(&self) -> Effective {
+        self.noted.effective()
     }
 
     /// [`Section::parse`], and then the rules of the type.
-    pub fn parse_valid<T: DeserializeOwned + Validate>(self) -> Result<T, Diags> {
+    pub fn parse_valid<T: Keys + Validate>(self) -> Result<T, Diags> {
         let parsed: T = self.clone().parse()?;
         self.check(&parsed)?;
         Ok(parsed)

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::*;
 use crate::{Duration, MapList, Optional, Secret};
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
     endpoint: String,
@@ -35,14 +35,14 @@ struct Config {
     new_name: u8,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Mode {
     Plain,
     VeryLoud,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 struct Retry {
     initial_interval: Duration,
@@ -350,7 +350,7 @@ fn a_block_with_defaults_of_its_place_is_a_section() {
 
 #[test]
 fn secrets_stay_out_of_messages() {
-    #[derive(Debug, Deserialize)]
+    #[derive(Clone, Debug, Deserialize, Serialize)]
     #[serde(default, deny_unknown_fields)]
     #[derive(Default)]
     struct Keys {
@@ -389,7 +389,7 @@ fn secrets_stay_out_of_messages() {
 
 // --- Blocks ---
 
-#[derive(Debug, PartialEq, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize, Serialize)]
 #[serde(default)]
 struct Net {
     endpoint: String,
@@ -398,7 +398,7 @@ struct Net {
     shared: u8,
 }
 
-#[derive(Debug, PartialEq, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 struct Own {
     path: String,
@@ -478,7 +478,7 @@ fn take_refuses_what_has_no_list_of_keys() {
 
 #[test]
 fn a_missing_key_is_named_at_its_section() {
-    #[derive(Debug, Deserialize)]
+    #[derive(Clone, Debug, Deserialize, Serialize)]
     #[serde(deny_unknown_fields)]
     struct Inner {
         #[allow(dead_code)]
@@ -486,7 +486,7 @@ fn a_missing_key_is_named_at_its_section() {
         #[allow(dead_code)]
         retry: Retry,
     }
-    #[derive(Debug, Deserialize)]
+    #[derive(Clone, Debug, Deserialize, Serialize)]
     #[serde(deny_unknown_fields)]
     struct Outer {
         #[allow(dead_code)]

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use component::FlushPolicy;
 use component::exporter::{Block, Harness};
-use config::{ComponentId, Diags, Optional, Section};
-use serde::Deserialize;
+use config::{ComponentId, Diags, Optional, Section, Shape};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::retry::RetrySettings;
 use super::room::Sizer;
@@ -43,19 +44,25 @@ pub struct QueueSettings {
     pub batch: Option<FlushPolicy>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Clone, Deserialize, Default, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct TimeoutBlock {
     timeout: Option<config::Duration>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Clone, Deserialize, Default, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct RetryBlock {
     retry_on_failure: Retry,
 }
 
-#[derive(Deserialize, Clone)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct RetryOff {
+    retry_on_failure: Optional<Retry>,
+}
+
+#[derive(Deserialize, Clone, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Retry {
     enabled: bool,
@@ -66,19 +73,19 @@ struct Retry {
     max_elapsed_time: config::Duration,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct QueueOn {
     sending_queue: Optional<Queue>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct QueueOff {
     sending_queue: Optional<Queue>,
 }
 
-#[derive(Deserialize, Clone)]
+#[derive(Deserialize, Clone, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Queue {
     num_consumers: i64,
@@ -90,7 +97,7 @@ struct Queue {
     batch: Optional<Batch>,
 }
 
-#[derive(Deserialize, Clone)]
+#[derive(Deserialize, Clone, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Batch {
     flush_timeout: config::Duration,
@@ -100,7 +107,7 @@ struct Batch {
     partition: Partition,
 }
 
-#[derive(Deserialize, Clone, Default)]
+#[derive(Deserialize, Clone, Default, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Partition {
     metadata_keys: Vec<String>,
@@ -115,6 +122,14 @@ impl Default for Retry {
             multiplier: 1.5,
             max_interval: config::Duration(Duration::from_secs(30)),
             max_elapsed_time: config::Duration(Duration::from_secs(300)),
+        }
+    }
+}
+
+impl Default for RetryOff {
+    fn default() -> RetryOff {
+        RetryOff {
+            retry_on_failure: Optional::Default(Retry::default()),
         }
     }
 }
@@ -166,6 +181,9 @@ impl Settings {
     pub fn take(section: &mut Section, offer: &Harness) -> Result<Settings, Diags> {
         let mut faults = Vec::new();
         let timeout = offer.timeout_ms.map(|ms| {
+            if let Err(diags) = section.default_to("timeout", &format!("{ms}ms")) {
+                faults.extend(diags.0);
+            }
             let block: TimeoutBlock = keep(section.take(), &mut faults);
             block.timeout.map_or(Duration::from_millis(ms), |d| d.0)
         });
@@ -198,24 +216,28 @@ impl Settings {
     }
 }
 
+/// The blocks that [`Settings::take`] takes.
+pub fn keys(offer: &Harness) -> Vec<Shape> {
+    let timeout = offer.timeout_ms.map(|_| Shape::of::<TimeoutBlock>());
+    let retry = match offer.retry {
+        Block::Absent => None,
+        Block::On => Some(Shape::of::<RetryBlock>()),
+        Block::Off => Some(Shape::of::<RetryOff>()),
+    };
+    let queue = match offer.queue {
+        Block::Absent => None,
+        Block::On => Some(Shape::of::<QueueOn>()),
+        Block::Off => Some(Shape::of::<QueueOff>()),
+    };
+    [timeout, retry, queue].into_iter().flatten().collect()
+}
+
 /// `retry_on_failure` that is off unless written keeps its switch apart, as its `enabled` is true in the collector.
 fn take_retry(section: &mut Section, state: Block) -> Result<RetryBlock, Diags> {
     if state == Block::On {
         return section.take();
     }
-    #[derive(Deserialize)]
-    #[serde(default, deny_unknown_fields)]
-    struct Off {
-        retry_on_failure: Optional<Retry>,
-    }
-    impl Default for Off {
-        fn default() -> Off {
-            Off {
-                retry_on_failure: Optional::Default(Retry::default()),
-            }
-        }
-    }
-    let off: Off = section.take()?;
+    let off: RetryOff = section.take()?;
     let off = off.retry_on_failure.into_option();
     let retry_on_failure = off.unwrap_or(Retry {
         enabled: false,

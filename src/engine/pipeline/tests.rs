@@ -75,7 +75,7 @@ impl Push for Sink {
     }
 }
 
-#[derive(serde::Deserialize, Default)]
+#[derive(Clone, serde::Deserialize, Default, serde::Serialize)]
 #[serde(default, deny_unknown_fields)]
 struct Empty {
     depth: u8,
@@ -164,6 +164,7 @@ impl HoldingNode for Keeper {
 static IN: ReceiverFactory = ReceiverFactory {
     kind: "in",
     aliases: &[],
+    keys: &[],
     signals: ALL,
     build: |section, cx| {
         section.parse::<Empty>()?;
@@ -186,6 +187,7 @@ fn sink(section: Section, cx: &component::BuildContext) -> Result<Exporter, Faul
 static OUT: ExporterFactory = ExporterFactory {
     kind: "out",
     aliases: &[],
+    keys: &[],
     signals: ALL,
     harness: Offer {
         queue: Block::Off,
@@ -197,6 +199,7 @@ static OUT: ExporterFactory = ExporterFactory {
 static OTLP: ExporterFactory = ExporterFactory {
     kind: "otlp",
     aliases: &[],
+    keys: &[],
     signals: LOGS,
     harness: Offer {
         batch_bytes_max: Some(4 << 20),
@@ -208,6 +211,7 @@ static OTLP: ExporterFactory = ExporterFactory {
 static STAGE: ProcessorFactory = ProcessorFactory {
     kind: "stage",
     aliases: &[],
+    keys: &[],
     signals: ALL,
     hold: Hold::PassThrough,
     build: |section, _, _| Ok(Processor::Tree(Arc::new(Stage(section.parse()?)))),
@@ -216,6 +220,7 @@ static STAGE: ProcessorFactory = ProcessorFactory {
 static GATE: ProcessorFactory = ProcessorFactory {
     kind: "gate",
     aliases: &[],
+    keys: &[],
     signals: LOGS,
     hold: Hold::PassThrough,
     build: |section, _, _| Ok(Processor::Gate(Arc::new(Door(section.parse::<Empty>()?.busy)))),
@@ -224,6 +229,7 @@ static GATE: ProcessorFactory = ProcessorFactory {
 static BATCH: ProcessorFactory = ProcessorFactory {
     kind: "batch",
     aliases: &[],
+    keys: &[],
     signals: ALL,
     hold: Hold::PassThrough,
     build: |section, _, _| {
@@ -243,6 +249,7 @@ static BATCH: ProcessorFactory = ProcessorFactory {
 static KEEPER: ProcessorFactory = ProcessorFactory {
     kind: "keeper",
     aliases: &[],
+    keys: &[],
     signals: ALL,
     hold: Hold::HeldVolatile,
     build: |section, _, _| {
@@ -264,6 +271,7 @@ impl Consumer for Pass {
 static FORWARD: ConnectorFactory = ConnectorFactory {
     kind: "forward",
     aliases: &[],
+    keys: &[],
     signals: &[
         (Signal::Logs, Signal::Logs, Stability::Beta),
         (Signal::Traces, Signal::Traces, Stability::Beta),

@@ -23,6 +23,7 @@ use self::message::Message;
 pub static FACTORY: ExporterFactory = ExporterFactory {
     kind: "debug",
     aliases: &[],
+    keys: &[Shape::of::<Config>()],
     signals: &[
         (Signal::Traces, Stability::Alpha),
         (Signal::Metrics, Stability::Alpha),
@@ -46,7 +47,7 @@ pub static FACTORY: ExporterFactory = ExporterFactory {
 };
 
 /// `debug`: how much to say, and where.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// `basic` (default), `normal` or `detailed`.
@@ -62,8 +63,8 @@ pub struct Config {
 }
 
 /// How much is said of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "String", rename_all = "lowercase")]
 pub enum Verbosity {
     /// Counts.
     Basic,

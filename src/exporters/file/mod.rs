@@ -20,6 +20,7 @@ use self::writer::{Open, Writer};
 pub static FACTORY: ExporterFactory = ExporterFactory {
     kind: "file",
     aliases: &[],
+    keys: &[Shape::of::<Config>()],
     signals: &[
         (Signal::Traces, Stability::Alpha),
         (Signal::Metrics, Stability::Alpha),
@@ -38,7 +39,7 @@ pub static FACTORY: ExporterFactory = ExporterFactory {
 };
 
 /// `file`: where and how.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The file. Required.
@@ -68,7 +69,7 @@ pub struct Config {
 }
 
 /// When a file is full, and how many full ones are kept. A full one is called `name-2022-09-14T05-02-14.173.ext`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rotation {
     /// Size of a full file in MiB. Default 100. A larger batch gets a file of its own.
@@ -82,7 +83,7 @@ pub struct Rotation {
 }
 
 /// What a file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// OTLP/JSON.
@@ -92,7 +93,7 @@ pub enum Format {
 }
 
 /// How messages are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// Not at all.
@@ -103,7 +104,7 @@ pub enum Compression {
 }
 
 /// How hard to compress.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CompressionParams {
     /// 1 (fast) to 22; 0 is the library's default.
@@ -111,7 +112,7 @@ pub struct CompressionParams {
 }
 
 /// When a batch is forced to disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Fsync {
     /// The system decides.
@@ -121,7 +122,7 @@ pub enum Fsync {
 }
 
 /// One file per value of a resource attribute.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroupBy {
     /// Default false.

@@ -19,6 +19,7 @@ use wire::Encoding;
 pub(crate) static FACTORY: ExporterFactory = ExporterFactory {
     kind: "otlp_grpc",
     aliases: &["otlp"],
+    keys: &[Shape::of::<GrpcClientConfig>()],
     signals: &[
         (Signal::Traces, Stability::Alpha),
         (Signal::Metrics, Stability::Alpha),

@@ -21,6 +21,7 @@ use wire::Encoding;
 pub(crate) static FACTORY: ExporterFactory = ExporterFactory {
     kind: "otlp_http",
     aliases: &["otlphttp"],
+    keys: &[Shape::of::<HttpClientConfig>(), Shape::of::<Config>()],
     signals: &[
         (Signal::Traces, Stability::Alpha),
         (Signal::Metrics, Stability::Alpha),
@@ -36,7 +37,7 @@ pub(crate) static FACTORY: ExporterFactory = ExporterFactory {
 };
 
 /// Beside the client's keys.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
     /// Whole URL for traces, instead of `endpoint` + `v1/traces`.

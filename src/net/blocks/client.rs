@@ -3,14 +3,15 @@
 use std::time::Duration as StdDuration;
 
 use config::{Duration, MapList, Optional, Secret};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{AuthBlock, KeyFault, MiddlewareBlock, NOT_YET, fault, header};
 use crate::compression::Encoding;
 use crate::tls::ClientTls;
 
 /// `compression` of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Compression {
     /// Bytes as they are.
     #[serde(rename = "none", alias = "")]
@@ -69,7 +70,7 @@ impl Compression {
 }
 
 /// The client block of a gRPC exporter.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrpcClientConfig {
     /// `host:port`, `dns:///host:port`, `unix:///path`, ...; `https://` forces TLS. Required.
@@ -123,7 +124,7 @@ impl Default for GrpcClientConfig {
 }
 
 /// `keepalive` of a client.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientKeepalive {
     /// Ping this often; at least 10 s.
@@ -198,7 +199,7 @@ fn client_faults(
 }
 
 /// The client block of an HTTP exporter.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpClientConfig {
     /// Base URL.
@@ -273,7 +274,7 @@ impl Default for HttpClientConfig {
 }
 
 /// `compression_params`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CompressionParams {
     /// 0 = the default (1 for gzip and zstd).
@@ -281,7 +282,7 @@ pub struct CompressionParams {
 }
 
 /// `cookies`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cookies {}
 

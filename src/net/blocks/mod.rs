@@ -6,7 +6,8 @@
 mod client;
 mod server;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 pub use client::{
     ClientKeepalive, Compression, CompressionParams, Cookies, GrpcClientConfig, HttpClientConfig,
@@ -20,7 +21,7 @@ pub use server::{
 pub type KeyFault = (String, String);
 
 /// `auth`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthBlock {
     /// Id of an extension.
@@ -43,7 +44,7 @@ impl AuthBlock {
 }
 
 /// One of `middlewares`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MiddlewareBlock {
     /// Id of an extension.

@@ -3,7 +3,8 @@
 use std::time::Duration as StdDuration;
 
 use config::{Duration, MapList, Optional, Secret};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{AuthBlock, KeyFault, MiddlewareBlock, NOT_YET, fault, header};
 use crate::server::{Settings, Transport};
@@ -16,7 +17,7 @@ const HTTP_BODY_BYTES_DEFAULT: usize = 20 * MIB;
 const MESSAGE_MIB_MAX: usize = 4095;
 
 /// `protocols.grpc` of a receiver: configgrpc's server block.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrpcServerConfig {
     /// `host:port`, or a path for unix sockets.
@@ -68,7 +69,7 @@ impl Default for GrpcServerConfig {
 }
 
 /// `protocols.http` of a receiver: confighttp's server block.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpServerConfig {
     /// `host:port`, or a path for unix sockets.
@@ -132,7 +133,7 @@ impl Default for HttpServerConfig {
 }
 
 /// `dialer`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dialer {
     /// Accepted, without effect when listening.
@@ -140,7 +141,7 @@ pub struct Dialer {
 }
 
 /// `cors`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CorsBlock {
     /// With one `*` each.
@@ -154,7 +155,7 @@ pub struct CorsBlock {
 }
 
 /// `keepalive` of a server.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerKeepalive {
     /// What the server does.
@@ -175,7 +176,7 @@ impl Default for ServerKeepalive {
 }
 
 /// `keepalive.server_parameters`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerParameters {
     /// Accepted, without effect.
@@ -191,7 +192,7 @@ pub struct ServerParameters {
 }
 
 /// `keepalive.enforcement_policy`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EnforcementPolicy {
     /// Shortest time between a client's pings.

@@ -16,7 +16,8 @@ use rustls::SupportedProtocolVersion;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 pub use client::ClientTls;
 pub use server::ServerTls;
@@ -27,7 +28,7 @@ pub use server::ServerTls;
 pub struct Error(pub String);
 
 /// `tpm`: keys that never leave a chip. Known, so that it can be refused by name.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tpm {
     /// The key is in a TPM.

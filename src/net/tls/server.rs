@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use config::{Duration, Secret};
 use rustls::RootCertStore;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{Error, Handshake, Tpm, certificates, identity};
 
 /// `tls` of a server.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerTls {
     /// Certificate chain, PEM file.

@@ -14,7 +14,7 @@ use crate::literal::Literal;
 use crate::pattern::Pattern;
 
 /// One action.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The attribute that is acted on.

@@ -29,7 +29,7 @@ impl Tree for Stage {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 struct List {
     l: Vec<Config>,
 }

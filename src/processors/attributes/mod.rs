@@ -14,6 +14,7 @@ use crate::matching::{self, Filter};
 pub static FACTORY: ProcessorFactory = ProcessorFactory {
     kind: "attributes",
     aliases: &[],
+    keys: &[Shape::of::<Config>()],
     signals: &[
         (Signal::Traces, Stability::Beta),
         (Signal::Metrics, Stability::Beta),
@@ -29,7 +30,7 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
 };
 
 /// `attributes`: what is done to which items.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// What is done, in order. Required.

@@ -30,6 +30,7 @@ use summary::Summary;
 pub static FACTORY: ProcessorFactory = ProcessorFactory {
     kind: "redaction",
     aliases: &[],
+    keys: &[Shape::of::<Config>()],
     signals: &[
         (Signal::Traces, Stability::Beta),
         (Signal::Logs, Stability::Alpha),
@@ -45,7 +46,7 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
 };
 
 /// `redaction`: what passes, and how.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Keep attributes whatever their key is. Default false: then only `allowed_keys` stay, and without any of them
@@ -81,7 +82,7 @@ pub struct Config {
 }
 
 /// `url_sanitizer`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UrlSanitizer {
     /// Whether it runs. Default false.
@@ -103,7 +104,7 @@ impl Default for UrlSanitizer {
 }
 
 /// `db_sanitizer`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DbSanitizer {
     /// Whether names of spans are changed too. Default true.
@@ -158,7 +159,7 @@ impl DbSanitizer {
 }
 
 /// One kind of database in `db_sanitizer`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
     /// Whether it runs. Default false.

@@ -13,6 +13,7 @@ mod http;
 use std::time::Duration as StdDuration;
 
 use component::prelude::*;
+use config::shape::Beside;
 use net::server::Server;
 use net::{GrpcServerConfig, HttpServerConfig};
 use parking_lot::Mutex;
@@ -23,6 +24,7 @@ use door::Door;
 pub(crate) static FACTORY: ReceiverFactory = ReceiverFactory {
     kind: "otlp",
     aliases: &[],
+    keys: &[Shape::of::<Config>()],
     signals: &[
         (Signal::Traces, Stability::Alpha),
         (Signal::Metrics, Stability::Alpha),
@@ -33,7 +35,7 @@ pub(crate) static FACTORY: ReceiverFactory = ReceiverFactory {
 };
 
 /// What a user writes.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
     /// Which protocols are served; at least one.
@@ -52,12 +54,14 @@ impl Default for Config {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Protocols {
     /// configgrpc's server block; `endpoint` is `localhost:4317`.
+    #[schemars(with = "Optional<GrpcServerConfig>")]
     grpc: Optional<Section>,
     /// confighttp's server block with [`Paths`] beside it; `endpoint` is `localhost:4318`.
+    #[schemars(with = "Optional<Beside<HttpServerConfig, Paths>>")]
     http: Optional<Section>,
 }
 
@@ -71,7 +75,7 @@ impl Default for Protocols {
 }
 
 /// Where each signal is posted to.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Paths {
     /// Default `/v1/traces`.
