@@ -8,9 +8,9 @@ mod support;
 use std::hint::black_box;
 use std::sync::Arc;
 
+use codec::pattern::Pattern;
 use component::{BuildContext, BuildInfo, Drops, Memory, Processor, ProcessorFactory, SegmentCx, Tree};
 use config::{ComponentId, Section};
-use processors::pattern::Pattern;
 use support::{measure, payloads};
 use wire::scan::{Hit, Scan};
 use wire::view::{Any, Depth, Kind, Scratch, View};

@@ -12,7 +12,6 @@ pub mod resource;
 pub mod actions;
 pub mod literal;
 pub mod matching;
-pub mod pattern;
 mod removal;
 #[cfg(test)]
 mod test_kit;

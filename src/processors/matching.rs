@@ -3,11 +3,11 @@
 //! In each list of names any element may match; all lists given must match, and all attributes of `attributes` and
 //! `resources`. An item is acted on if `include` matches it (or is absent) and `exclude` does not.
 
+use codec::pattern::{Pattern, PatternCache};
 use component::prelude::*;
 use wire::view::{Any, Kind, NodeId, Value, View};
 
 use crate::literal::Literal;
-use crate::pattern::{Pattern, PatternCache};
 
 /// `include` or `exclude`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]

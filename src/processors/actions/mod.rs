@@ -8,10 +8,10 @@ mod run;
 
 pub use run::{Pool, Scratch};
 
+use codec::pattern::Pattern;
 use component::prelude::*;
 
 use crate::literal::Literal;
-use crate::pattern::Pattern;
 
 /// One action.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -1,12 +1,12 @@
 //! Actions over one map.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use codec::pattern::{Pattern, PatternCache};
 use parking_lot::Mutex;
 use wire::Context;
 use wire::view::{Any, NewValue, NodeId, View};
 
 use super::{Actions, ContextKey, Does, From, Type};
-use crate::pattern::{Pattern, PatternCache};
 use crate::removal::Removal;
 
 /// What actions write to: one a running call, reused.

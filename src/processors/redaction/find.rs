@@ -1,8 +1,7 @@
 //! Which values may hold a match: the scan's hits over a whole chunk, as regions with the patterns they speak for.
 
+use codec::pattern::Pattern;
 use wire::scan::{Gate, Hit, Scan};
-
-use crate::pattern::Pattern;
 
 /// Patterns, one bit each; all from the 63rd on share the last one.
 pub(super) type Patterns = u64;

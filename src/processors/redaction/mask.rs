@@ -2,7 +2,7 @@
 
 use aws_lc_rs::{digest, hmac};
 
-use super::md5;
+use codec::md5;
 
 /// How matches are masked.
 #[derive(Clone)]

@@ -11,15 +11,14 @@ mod apply;
 mod body;
 mod find;
 mod mask;
-mod md5;
 mod rules;
 mod summary;
 
+use codec::pattern::Pattern;
 use component::prelude::*;
 use parking_lot::Mutex;
 use wire::view::View;
 
-use crate::pattern::Pattern;
 use apply::Program;
 use find::Finder;
 use mask::Mask;

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use codec::pattern::{Pattern, PatternCache};
 use wire::scan::Hit;
 
 use super::find::{Finder, Patterns, Regions, bit};
 use super::mask::Mask;
 use super::summary::{SUMMARY_KEYS, Tally};
-use crate::pattern::{Pattern, PatternCache};
 use crate::removal::Removal;
 
 /// Decisions remembered by key; a chunk with more different keys decides the others each time.

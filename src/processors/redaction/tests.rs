@@ -130,7 +130,7 @@ fn values_are_masked_where_they_match() {
 }
 
 fn md5_hex(text: &str) -> String {
-    md5::hash(text.as_bytes())
+    codec::md5::hash(text.as_bytes())
         .iter()
         .map(|b| format!("{b:02x}"))
         .collect()

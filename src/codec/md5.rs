@@ -18,7 +18,7 @@ const SINES: [u32; 64] = [
 ];
 
 /// The hash of a text.
-pub(super) fn hash(text: &[u8]) -> [u8; 16] {
+pub fn hash(text: &[u8]) -> [u8; 16] {
     let mut state = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
     let (blocks, rest) = text.as_chunks::<64>();
     for one in blocks {
