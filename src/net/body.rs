@@ -8,6 +8,8 @@ use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use crate::server::Call;
+
 /// A body made of buffers, perhaps with trailers.
 #[derive(Debug, Default)]
 pub struct Body {
@@ -15,6 +17,8 @@ pub struct Body {
     data: Vec<Bytes>,
     len: u64,
     trailers: Option<HeaderMap>,
+    /// Ends with this body.
+    call: Option<Call>,
 }
 
 impl Body {
@@ -32,7 +36,13 @@ impl Body {
             data,
             len,
             trailers: None,
+            call: None,
         }
+    }
+
+    pub(crate) fn with_call(mut self, call: Call) -> Body {
+        self.call = Some(call);
+        self
     }
 
     /// The same with trailers behind.

@@ -7,12 +7,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AuthBlock, KeyFault, MiddlewareBlock, NOT_YET, fault, header};
-use crate::server::{Settings, Transport};
+use crate::server::{PingPolicy, Settings, Transport};
 use crate::tls::{self, ServerTls};
 
 const MIB: usize = 1 << 20;
 const GRPC_MESSAGE_MIB_DEFAULT: usize = 4;
 const HTTP_BODY_BYTES_DEFAULT: usize = 20 * MIB;
+/// How often a client of a gRPC server may ping where the user does not say.
+const PING_INTERVAL_MIN: StdDuration = StdDuration::from_secs(300);
 /// Messages and bodies are bounded by what a length of 32 bits can say.
 const MESSAGE_MIB_MAX: usize = 4095;
 
@@ -97,11 +99,11 @@ pub struct HttpServerConfig {
     pub compression_algorithms: Option<Vec<String>>,
     /// For a whole request; 0 = 60 s.
     pub read_timeout: Duration,
-    /// For the head of a request; 0 = 75 s. Also ends idle connections.
+    /// For the head of a request, from its first byte; 0 = `read_timeout`, or 75 s.
     pub read_header_timeout: Duration,
-    /// Accepted, without effect: answers are small.
+    /// For a client to take an answer; 0 = 60 s.
     pub write_timeout: Duration,
-    /// Accepted; `read_header_timeout` ends idle connections.
+    /// A connection without a request for that long is closed; 0 = `read_timeout`, or 75 s.
     pub idle_timeout: Duration,
     /// HTTP/1.1 connections are used again.
     pub keep_alives_enabled: bool,
@@ -161,7 +163,7 @@ pub struct ServerKeepalive {
     /// What the server does.
     #[serde(deserialize_with = "Optional::none_by_default")]
     pub server_parameters: Optional<ServerParameters>,
-    /// Accepted, without effect: pings are answered however often they come, within h2's flood limits.
+    /// How often clients may ping; absent = once in five minutes, and only while they have streams open.
     #[serde(deserialize_with = "Optional::none_by_default")]
     pub enforcement_policy: Optional<EnforcementPolicy>,
 }
@@ -179,7 +181,7 @@ impl Default for ServerKeepalive {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerParameters {
-    /// Accepted, without effect.
+    /// A connection without a request for that long is asked to close; 0 = never.
     pub max_connection_idle: Duration,
     /// GOAWAY at this age, give or take a tenth; 0 = never.
     pub max_connection_age: Duration,
@@ -195,9 +197,9 @@ pub struct ServerParameters {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EnforcementPolicy {
-    /// Shortest time between a client's pings.
+    /// Shortest time between a client's pings; 0 = 5 min. Who pings more often gets GOAWAY `too_many_pings`.
     pub min_time: Duration,
-    /// Pings are allowed without streams.
+    /// The same holds without streams; else once in two hours is often enough.
     pub permit_without_stream: bool,
 }
 
@@ -264,16 +266,19 @@ impl GrpcServerConfig {
     pub fn settings(&self) -> Result<Settings, tls::Error> {
         let defaults = Settings::default();
         let given = self.keepalive.get().and_then(|k| k.server_parameters.get());
-        let (age_max, age_grace, ping) = match given {
-            None => (None, None, defaults.ping),
+        let (age_max, age_grace, idle_max, ping) = match given {
+            None => (None, None, None, defaults.ping),
             Some(p) => (
                 set(p.max_connection_age),
                 set(p.max_connection_age_grace),
+                set(p.max_connection_idle),
                 defaults
                     .ping
                     .map(|(time, timeout)| (set(p.time).unwrap_or(time), set(p.timeout).unwrap_or(timeout))),
             ),
         };
+        let policy = self.keepalive.get().and_then(|k| k.enforcement_policy.get());
+        let policy = policy.cloned().unwrap_or_default();
         Ok(Settings {
             transport: transport(&self.transport).map_err(tls::Error)?,
             tls: self.tls.get().map(|t| t.load(&[b"h2"])).transpose()?,
@@ -281,9 +286,14 @@ impl GrpcServerConfig {
                 0 => defaults.streams_max,
                 n => n,
             },
+            idle_max,
             age_max,
             age_grace,
             ping,
+            ping_policy: Some(PingPolicy {
+                min_interval: set(policy.min_time).unwrap_or(PING_INTERVAL_MIN),
+                without_stream: policy.permit_without_stream,
+            }),
             ..defaults
         })
     }
@@ -338,7 +348,14 @@ impl HttpServerConfig {
                 .get()
                 .map(|t| t.load(&[b"h2", b"http/1.1"]))
                 .transpose()?,
-            header_timeout: set(self.read_header_timeout).unwrap_or(defaults.header_timeout),
+            // As in Go, what is not said follows the whole request's time.
+            header_timeout: set(self.read_header_timeout)
+                .or(set(self.read_timeout))
+                .unwrap_or(defaults.header_timeout),
+            idle_max: set(self.idle_timeout)
+                .or(set(self.read_timeout))
+                .or(defaults.idle_max),
+            write_timeout: set(self.write_timeout).unwrap_or(defaults.write_timeout),
             keep_alive: self.keep_alives_enabled,
             ..defaults
         })

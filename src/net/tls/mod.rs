@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use client::ClientTls;
-pub use server::ServerTls;
+pub use server::{Acceptor, ServerTls};
 
 /// A TLS block that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,0 +1,206 @@
+//! One connection from its first byte to its last.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_rustls::TlsAcceptor;
+use tracing::debug;
+
+use super::pulse::{Call, Due, Pulse};
+use super::stream::{Io, Stream, Version, Wire};
+use super::{Body, BoxFuture, Peer, Phase, Service, Settings, Shared};
+
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a client to close a connection on which nothing is in flight, once it was asked to.
+const IDLE_GRACE: Duration = Duration::from_secs(10);
+
+/// Serves until the client goes, the server stops, or time is up. Dropping it closes the connection.
+pub(super) async fn serve(
+    stream: Stream,
+    addr: Option<SocketAddr>,
+    shared: &Shared,
+    pulse: &Arc<Pulse>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let settings = &shared.settings;
+    let opened = tokio::select! {
+        // Before the first request nobody is owed anything.
+        _ = phase.wait_for(|p| *p > Phase::Serving) => return,
+        opened = open(stream, addr, settings, pulse) => opened,
+    };
+    let Some((wire, version, peer)) = opened else {
+        return;
+    };
+    let service = Adapter {
+        service: shared.service.clone(),
+        peer,
+        pulse: pulse.clone(),
+    };
+    let io = TokioIo::new(wire);
+    let ended = match version {
+        Version::Http1 => drive(shared.http1.serve_connection(io, service), settings, pulse, phase).await,
+        Version::Http2 => drive(shared.http2.serve_connection(io, service), settings, pulse, phase).await,
+    };
+    if let Err(error) = ended {
+        debug!(?addr, %error, "connection ended");
+    }
+}
+
+/// TLS where it is wanted, then as many bytes as it takes to know the protocol.
+async fn open(
+    stream: Stream,
+    addr: Option<SocketAddr>,
+    settings: &Settings,
+    pulse: &Arc<Pulse>,
+) -> Option<(Wire, Version, Peer)> {
+    let io = match &settings.tls {
+        None => Io::Plain(stream),
+        Some(tls) => {
+            let handshake = async { TlsAcceptor::from(tls.config().await).accept(stream).await };
+            match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, handshake).await {
+                Ok(Ok(stream)) => Io::Tls(Box::new(stream)),
+                Ok(Err(error)) => {
+                    debug!(?addr, %error, "TLS handshake failed");
+                    return None;
+                }
+                Err(_) => {
+                    debug!(?addr, "TLS handshake took too long");
+                    return None;
+                }
+            }
+        }
+    };
+    let certificate = match &io {
+        Io::Tls(stream) => {
+            let chain = stream.get_ref().1.peer_certificates();
+            chain.and_then(|chain| chain.first())
+        }
+        Io::Plain(_) => None,
+    };
+    let peer = Peer {
+        addr,
+        tls: settings.tls.is_some(),
+        certificate: certificate.map(|c| Arc::new(c.clone())),
+    };
+    let mut wire = Wire::new(io, pulse.clone(), settings.header_timeout, settings.write_timeout);
+    match wire.version(settings.ping_policy).await {
+        Ok(version) => Some((wire, version, peer)),
+        Err(error) => {
+            debug!(?addr, %error, "connection ended before its first request");
+            None
+        }
+    }
+}
+
+/// Runs a connection and keeps its times: age, idleness, answers that are not taken.
+async fn drive<C: GracefulConnection>(
+    conn: C,
+    settings: &Settings,
+    pulse: &Pulse,
+    mut phase: watch::Receiver<Phase>,
+) -> Result<(), C::Error> {
+    let mut conn = std::pin::pin!(conn);
+    // Whether GOAWAY was said, and when the connection is closed whatever it does.
+    let mut draining = false;
+    let mut close_at: Option<Instant> = None;
+    let mut old_at = settings.age_max.map(|age| Instant::now() + jittered(age));
+    loop {
+        let idle_max = settings.idle_max.filter(|_| !draining);
+        let due = pulse.due(idle_max, settings.write_timeout);
+        let now = Instant::now();
+        let over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let next = match due {
+            Due::Stuck => return Ok(()),
+            Due::Idle => {
+                draining = true;
+                close_at = Some(now + IDLE_GRACE);
+                conn.as_mut().graceful_shutdown();
+                continue;
+            }
+            Due::Later(_) if draining && over(close_at) => return Ok(()),
+            Due::Later(_) if !draining && over(old_at) => {
+                draining = true;
+                close_at = settings.age_grace.map(|grace| now + grace);
+                conn.as_mut().graceful_shutdown();
+                continue;
+            }
+            Due::Later(at) => {
+                let other = if draining { close_at } else { old_at };
+                other.map_or(at, |other| other.min(at))
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = conn.as_mut() => return ended,
+            changed = phase.changed() => {
+                if changed.is_err() || *phase.borrow() == Phase::Closed {
+                    return Ok(());
+                }
+                draining = true;
+                close_at = None;
+                old_at = None;
+                conn.as_mut().graceful_shutdown();
+            }
+            () = sleep_until(next) => {}
+        }
+    }
+}
+
+/// Give or take a tenth, so that connections opened together do not close together.
+fn jittered(age: Duration) -> Duration {
+    use std::hash::{BuildHasher, RandomState};
+    let tenth = age / 10;
+    let random = RandomState::new().hash_one(0u8) % 2001;
+    age - tenth + tenth.mul_f64(random as f64 / 1000.0)
+}
+
+struct Adapter {
+    service: Arc<dyn Service>,
+    peer: Peer,
+    pulse: Arc<Pulse>,
+}
+
+impl hyper::service::Service<http::Request<Incoming>> for Adapter {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: http::Request<Incoming>) -> Answer {
+        let call = Call::begin(&self.pulse);
+        Answer {
+            future: self.service.clone().call(request, self.peer.clone()),
+            call: Some(call),
+        }
+    }
+}
+
+/// An answer to come. Its call ends with the last byte of its body, or when it is dropped.
+struct Answer {
+    future: BoxFuture<http::Response<Body>>,
+    call: Option<Call>,
+}
+
+impl Future for Answer {
+    type Output = Result<http::Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = std::task::ready!(self.future.as_mut().poll(cx));
+        Poll::Ready(Ok(match self.call.take() {
+            Some(mut call) => {
+                call.answered();
+                response.map(|body| body.with_call(call))
+            }
+            None => response,
+        }))
+    }
+}
