@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use config::{Section, Shape};
+use config::{ComponentId, Section, Shape};
 use net::auth::{ClientAuth, Middleware, ServerAuth};
 
 use crate::{BoxFuture, BuildContext, Fault, Host, Stability};
@@ -25,6 +25,11 @@ pub struct ExtensionFactory {
 pub trait Extension: Send + Sync {
     /// Opens what it needs. Extensions start before every other component.
     fn start<'a>(&'a self, host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>>;
+
+    /// Extensions that must have started before this one; it finds them through the host.
+    fn after(&self) -> Vec<ComponentId> {
+        Vec::new()
+    }
 
     /// Itself as an authenticator of servers; `None` = it is none.
     fn server_auth(&self) -> Option<Arc<dyn ServerAuth>> {

@@ -193,6 +193,7 @@ impl Service {
         }
         // started in the order in which the configuration lists them
         extensions.sort_by_key(|(id, _)| loaded.extensions_used.iter().position(|used| used == id));
+        let extensions = in_order_of_need(extensions);
         let cx = GraphContext {
             telemetry: telemetry.clone(),
             memory: memory.clone(),
@@ -300,6 +301,23 @@ impl Service {
     pub fn host(&self) -> Arc<dyn Host> {
         self.host.clone()
     }
+}
+
+/// The same extensions, each behind those that it needs; else the order stays. A circle is left as it is: whoever
+/// starts first in it does not find the other.
+fn in_order_of_need(
+    mut left: Vec<(ComponentId, Arc<dyn Extension>)>,
+) -> Vec<(ComponentId, Arc<dyn Extension>)> {
+    let mut ordered = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let waits = |(id, one): &(ComponentId, Arc<dyn Extension>)| {
+            let after = one.after();
+            left.iter().any(|(other, _)| other != id && after.contains(other))
+        };
+        let next = left.iter().position(|one| !waits(one)).unwrap_or(0);
+        ordered.push(left.remove(next));
+    }
+    ordered
 }
 
 /// A fault as messages with places; one that has none is put at `path`.
