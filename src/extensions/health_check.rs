@@ -11,7 +11,7 @@ use std::time::{Duration as StdDuration, SystemTime};
 use codec::time::Civil;
 use component::prelude::*;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use net::HttpServerConfig;
 use net::server::{Body, BoxFuture as Owned, Incoming, Peer, Server, Service};
 use tokio::sync::Mutex;
@@ -74,7 +74,6 @@ struct HealthCheck {
 /// What a request needs.
 struct Probe {
     config: Config,
-    headers: HeaderMap,
     ready: AtomicBool,
     /// When the service became ready for the first time.
     since: OnceLock<(Instant, SystemTime)>,
@@ -91,15 +90,10 @@ impl HealthCheck {
             return Err(section.fault("auth", "not supported yet").into());
         }
         let config: Config = section.parse_valid()?;
-        let headers = net
-            .response_headers
-            .iter()
-            .filter_map(|(name, value)| net::blocks::header(name, value.expose()).ok());
         Ok(HealthCheck {
             id: cx.id.to_string(),
             probe: Arc::new(Probe {
                 config,
-                headers: headers.collect(),
                 ready: AtomicBool::new(false),
                 since: OnceLock::new(),
             }),
@@ -121,7 +115,7 @@ impl Extension for HealthCheck {
         Box::pin(async {
             let endpoint = &self.net.endpoint;
             let settings = self.net.settings().map_err(|e| Fault::World(e.to_string()))?;
-            let server = Server::bind(endpoint, settings, self.probe.clone())
+            let server = Server::bind(endpoint, settings, self.net.fronted(self.probe.clone()))
                 .await
                 .map_err(|e| Fault::World(format!("failed to bind to address {endpoint}: {e}")))?;
             info!(component = %self.id, endpoint = %server.local_addr(), "Starting health_check extension");
@@ -175,7 +169,6 @@ impl Probe {
         };
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
-        *response.headers_mut() = self.headers.clone();
         response
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

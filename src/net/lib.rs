@@ -8,6 +8,7 @@ pub mod blocks;
 pub mod body;
 pub mod client;
 pub mod compression;
+mod cors;
 pub mod grpc;
 pub mod resolve;
 pub mod server;

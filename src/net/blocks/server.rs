@@ -1,13 +1,14 @@
 //! Blocks of servers.
 
+use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
 use config::{Duration, MapList, Optional, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AuthBlock, KeyFault, MiddlewareBlock, NOT_YET, fault, header};
-use crate::server::{PingPolicy, Settings, Transport};
+use super::{AuthBlock, KeyFault, MiddlewareBlock, fault, header};
+use crate::server::{PingPolicy, Service, Settings, Transport};
 use crate::tls::{self, ServerTls};
 
 const MIB: usize = 1 << 20;
@@ -83,7 +84,7 @@ pub struct HttpServerConfig {
     /// Encrypts.
     #[serde(deserialize_with = "Optional::none_by_default")]
     pub tls: Optional<ServerTls>,
-    /// Not supported yet.
+    /// Lets scripts of other origins post.
     #[serde(deserialize_with = "Optional::none_by_default")]
     pub cors: Optional<CorsBlock>,
     /// Who may send, by an extension.
@@ -146,13 +147,13 @@ pub struct Dialer {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CorsBlock {
-    /// With one `*` each.
+    /// With one `*` each; none = no CORS.
     pub allowed_origins: Vec<String>,
     /// Beside the safe ones.
     pub allowed_headers: Vec<String>,
     /// That scripts may read.
     pub exposed_headers: Vec<String>,
-    /// In seconds.
+    /// For browsers to keep an answer, in seconds; 0 = not said.
     pub max_age: i64,
 }
 
@@ -323,11 +324,19 @@ impl HttpServerConfig {
                 fault(&mut faults, "response_headers", text);
             }
         }
-        if self.cors.is_on() {
-            fault(&mut faults, "cors", NOT_YET);
+        let exposed = self.cors.get().map(|c| c.exposed_headers.as_slice());
+        for name in exposed.unwrap_or_default() {
+            if let Err(text) = header(name, "") {
+                fault(&mut faults, "cors.exposed_headers", text);
+            }
         }
         guard_faults(&mut faults, &self.auth, &self.middlewares);
         faults
+    }
+
+    /// A service with `response_headers` and `cors` before it.
+    pub fn fronted(&self, inner: Arc<dyn Service>) -> Arc<dyn Service> {
+        crate::cors::fronted(self, inner)
     }
 
     /// Largest body in bytes, on the wire and inflated.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use component::{Guard, Outcome, Reservation};
-use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -34,7 +34,6 @@ pub(super) struct Http {
     include_metadata: bool,
     read_timeout: Duration,
     algorithms: Option<Vec<String>>,
-    response_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What goes back.
@@ -54,7 +53,6 @@ impl Http {
         config: &HttpServerConfig,
         paths: Vec<(String, Signal)>,
     ) -> Http {
-        let headers = config.response_headers.iter();
         Http {
             door,
             guard,
@@ -67,16 +65,13 @@ impl Http {
                 config.read_timeout.0
             },
             algorithms: config.compression_algorithms.clone(),
-            response_headers: headers
-                .filter_map(|(name, value)| net::blocks::header(name, value.expose()).ok())
-                .collect(),
         }
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         let protobuf = is_protobuf(request.headers());
         let answer = self.judge(request, peer).await;
-        let mut response = match answer {
+        match answer {
             Answer::Taken(outcome) => typed(
                 StatusCode::OK,
                 PROTOBUF,
@@ -107,11 +102,7 @@ impl Http {
                 }
                 response
             }
-        };
-        for (name, value) in &self.response_headers {
-            response.headers_mut().insert(name.clone(), value.clone());
         }
-        response
     }
 
     async fn judge(&self, request: Request<Incoming>, peer: Peer) -> Answer {

@@ -194,7 +194,8 @@ impl Receiver for Otlp {
                 let guard = Guard::new(&self.cx, &*host, "http", &config.auth, &config.middlewares)
                     .map_err(|e| world(e.to_string()))?;
                 let service = http::Http::new(self.door("http", &outputs), guard, config, paths.clone());
-                let server = Server::bind(&config.endpoint, settings, Arc::new(service)).await;
+                let service = config.fronted(Arc::new(service));
+                let server = Server::bind(&config.endpoint, settings, service).await;
                 servers.push(server.map_err(|e| world(e.to_string()))?);
             }
             for server in &servers {

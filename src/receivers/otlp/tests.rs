@@ -275,8 +275,8 @@ fn refuses_bad_configs_naming_the_key() {
         "share the path",
     );
     check(
-        "{protocols: {http: {cors: {allowed_origins: ['*']}}}}",
-        "not supported yet",
+        "{protocols: {http: {cors: {exposed_headers: ['a b']}}}}",
+        "invalid header name",
     );
     check(
         "{protocols: {grpc: {tls: {cert_file: x}}}}",
@@ -961,6 +961,65 @@ async fn what_is_known_of_the_client_goes_along() {
     grpc_call(plain.grpc, &logs(1)).await;
     let payload = plain.pipeline.seen.lock().pop().unwrap();
     assert!(payload.context.metadata.is_empty() && payload.context.deadline.is_none());
+}
+
+#[tokio::test]
+async fn scripts_of_other_origins_may_post() {
+    let yaml = "{protocols: {http: {endpoint: '127.0.0.1:0', response_headers: {X-A: b}, \
+                cors: {allowed_origins: ['https://*.x.org'], allowed_headers: [x-token]}}}}";
+    let running = start_with(yaml, Pipeline::default(), 1 << 30).await;
+    let preflight = "OPTIONS /v1/logs HTTP/1.1\r\nhost: x\r\nconnection: close\r\norigin: https://a.x.org\r\n\
+                     access-control-request-method: POST\r\n\
+                     access-control-request-headers: content-type,x-token\r\n\r\n";
+    let (code, head, body) = http_raw(running.http, preflight.as_bytes()).await;
+    assert_eq!((code, body.len()), (204, 0));
+    assert!(
+        head.contains("access-control-allow-origin: https://a.x.org"),
+        "{head}"
+    );
+    assert!(head.contains("x-a: b"), "{head}");
+    let (code, head, _) = http_post(running.http, "origin: https://a.x.org\r\n", &logs(1)).await;
+    assert_eq!(code, 200);
+    assert!(
+        head.contains("access-control-allow-origin: https://a.x.org"),
+        "{head}"
+    );
+    assert!(head.contains("access-control-allow-credentials: true"), "{head}");
+    // Refusals are marked too, or a script could not read why; strangers get nothing.
+    let (code, head, _) = http_post(running.http, "origin: https://a.x.org\r\n", b"?").await;
+    assert!(
+        code == 400 && head.contains("access-control-allow-origin"),
+        "{head}"
+    );
+    let (code, head, _) = http_post(running.http, "origin: https://x.com\r\n", &logs(1)).await;
+    assert!(code == 200 && !head.contains("access-control-allow"), "{head}");
+    let without = start().await;
+    let (code, head, _) = http_raw(without.http, preflight.as_bytes()).await;
+    assert!(code == 405 && !head.contains("access-control"), "{head}");
+}
+
+#[tokio::test]
+async fn only_enabled_encodings_are_taken() {
+    let body = encode(Encoding::Gzip, 1, &[logs(1).into()]);
+    let gzip = "content-encoding: gzip\r\n";
+    let check = async |algorithms: &str, plain: u16, zipped: u16| {
+        let yaml = format!("{{protocols: {{http: {{endpoint: '127.0.0.1:0'{algorithms}}}}}}}");
+        let running = start_with(&yaml, Pipeline::default(), 1 << 30).await;
+        let got = http_post(running.http, "", &logs(1)).await.0;
+        assert_eq!((got, "plain"), (plain, "plain"), "{algorithms}");
+        let got = http_post(running.http, gzip, &body).await.0;
+        assert_eq!((got, "gzip"), (zipped, "gzip"), "{algorithms}");
+    };
+    check("", 200, 200).await;
+    check(", compression_algorithms:", 200, 200).await;
+    check(", compression_algorithms: ['', gzip]", 200, 200).await;
+    check(", compression_algorithms: ['', zstd]", 200, 400).await;
+    check(", compression_algorithms: [gzip]", 400, 200).await;
+    // Nothing is decoded: a compressed body is no message.
+    check(", compression_algorithms: []", 200, 400).await;
+    let yaml = "{protocols: {http: {endpoint: '127.0.0.1:0', compression_algorithms: []}}}";
+    let running = start_with(yaml, Pipeline::default(), 1 << 30).await;
+    assert_eq!(http_post(running.http, gzip, &logs(1)).await.0, 200);
 }
 
 #[tokio::test]
