@@ -9,7 +9,7 @@ fn root() -> PathBuf {
 
 /// What `weir validate` says about a text, all of it; `Ok` holds the plan.
 fn validate(name: &str, text: &str) -> Result<String, String> {
-    match weir::service::validate(&[(name.to_owned(), text.to_owned())]) {
+    match weir::service::validate(&[(name.to_owned(), text.to_owned())], &config::Gates::default()) {
         Ok((plan, _warnings)) => Ok(plan.to_string()),
         Err(diags) => Err(diags.to_string()),
     }

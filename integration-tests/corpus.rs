@@ -17,7 +17,10 @@ fn root() -> PathBuf {
 
 /// All that `weir validate` says about a text: `line:column path: message`, each with its help behind ` | `.
 fn faults(text: &str) -> Vec<String> {
-    match weir::service::validate(&[("gw.yaml".to_owned(), text.to_owned())]) {
+    match weir::service::validate(
+        &[("gw.yaml".to_owned(), text.to_owned())],
+        &config::Gates::default(),
+    ) {
         Ok(_) => Vec::new(),
         Err(diags) => diags
             .0
@@ -368,7 +371,10 @@ fn component_lines(text: &str) -> BTreeSet<(String, String, u32)> {
 }
 
 fn answers(text: &str) -> Vec<Diag> {
-    match weir::service::validate(&[("corpus.yaml".to_owned(), text.to_owned())]) {
+    match weir::service::validate(
+        &[("corpus.yaml".to_owned(), text.to_owned())],
+        &config::Gates::default(),
+    ) {
         Ok(_) => Vec::new(),
         Err(Diags(answers)) => answers,
     }

@@ -28,7 +28,10 @@ impl Gateway {
         let text = config
             .replace("{grpc}", &grpc.to_string())
             .replace("{http}", &http.to_string());
-        let loaded = match load(&[("test.yaml".to_owned(), text.clone())]) {
+        let loaded = match load(
+            &[("test.yaml".to_owned(), text.clone())],
+            &config::Gates::default(),
+        ) {
             Ok(loaded) => loaded,
             Err(faults) => panic!("{faults}\n{text}"),
         };

@@ -1,24 +1,30 @@
 //! Arguments to exit code: 0 on a clean stop and on success, 1 for every error.
 
 mod components;
+mod gates;
 mod plan;
 mod quickstart;
 mod run;
+mod schema;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, Parser, Subcommand};
 use config::{Diag, Diags, Gates};
 
 use crate::service::providers;
 
 /// A telemetry gateway that runs OpenTelemetry Collector configs.
 #[derive(Parser)]
-#[command(name = "weir", version, about, disable_help_subcommand = true)]
+#[command(name = "weir", version = concat!("version ", env!("CARGO_PKG_VERSION")), about, disable_version_flag = true)]
 struct Arguments {
     #[command(flatten)]
     sources: Sources,
+    /// Print the version
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -29,8 +35,19 @@ enum Command {
     Validate,
     /// Show what a configuration becomes: segments, copies, queues, and who is answered when
     Plan,
+    /// Show the configuration in effect: all sources in one, every default filled in
+    #[command(alias = "print-initial-config")]
+    PrintConfig(plan::Print),
+    /// Print the JSON Schema of configurations, for editors
+    Schema,
     /// List the components in this binary
     Components,
+    /// Show what can be switched by --feature-gates
+    #[command(name = "featuregate")]
+    FeatureGate {
+        /// One of them; all without it
+        id: Option<String>,
+    },
     /// Serve OTLP on 4317 and 4318 with a built-in configuration, and show it at work
     Quickstart(quickstart::Options),
 }
@@ -38,55 +55,87 @@ enum Command {
 /// Where the configuration comes from.
 #[derive(Args)]
 struct Sources {
-    /// Configuration file or URI (file:, env:, yaml:); may be given several times
+    /// Configuration file or URI (file:, env:, yaml:, http:, https:); may be given several times
     #[arg(long = "config", global = true, value_name = "URI")]
     config: Vec<String>,
     /// One value over the configuration, e.g. --set=exporters.debug.verbosity=detailed
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Accepted for the collector's sake
-    #[arg(long, global = true, value_name = "A,-B")]
+    /// Switches, see the command featuregate; + or nothing is on, - is off
+    #[arg(long, global = true, value_name = "A,-B", allow_hyphen_values = true)]
     feature_gates: Vec<String>,
 }
 
+/// What the arguments gave.
+struct Given {
+    /// Name and text of each source.
+    texts: Vec<(String, String)>,
+    gates: Gates,
+}
+
 impl Sources {
-    fn read(&self) -> Result<Vec<(String, String)>, String> {
-        let (_, warnings) = Gates::parse(self.feature_gates.iter().map(String::as_str))
+    /// Every `--config` in order, then every `--set` in order; all faults at once.
+    fn read(&self) -> Result<Given, String> {
+        let (gates, warnings) = Gates::parse(self.feature_gates.iter().map(String::as_str))
             .map_err(|faults| faults.to_string())?;
         warn_of(&warnings);
+        let (mut texts, mut faults) = (Vec::new(), Vec::new());
         let sets = self
             .set
             .iter()
             .map(|a| config::set_source(a).map(|(name, text)| (name.to_string(), text)));
-        let sources: Result<Vec<_>, Diags> = self
-            .config
-            .iter()
-            .map(|uri| providers::source(uri))
-            .chain(sets)
-            .collect();
-        match sources {
-            Ok(sources) if sources.is_empty() => {
-                Err("at least one config flag must be provided: weir --config gateway.yaml".to_owned())
+        for source in self.config.iter().map(|uri| providers::source(uri)).chain(sets) {
+            match source {
+                Ok(source) => texts.push(source),
+                Err(Diags(more)) => faults.extend(more),
             }
-            sources => sources.map_err(|faults| faults.to_string()),
         }
+        Diags::check(faults).map_err(|faults| faults.report(true))?;
+        if texts.is_empty() {
+            return Err("at least one config flag must be provided: weir --config gateway.yaml".to_owned());
+        }
+        Ok(Given { texts, gates })
     }
 }
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return without_command(&error),
+    };
     let done = match &arguments.command {
         None => run::run(&arguments.sources),
         Some(Command::Validate) => plan::validate(&arguments.sources),
         Some(Command::Plan) => plan::plan(&arguments.sources),
+        Some(Command::PrintConfig(how)) => plan::print(&arguments.sources, how),
+        Some(Command::Schema) => schema::show(),
         Some(Command::Components) => components::list(),
+        Some(Command::FeatureGate { id }) => gates::show(id.as_deref()),
         Some(Command::Quickstart(options)) => quickstart::quickstart(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             say_error(&format!("Error: {}", message.trim_end()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Help and version are answers; everything else is an error like any other, without a page of usage.
+fn without_command(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            say(text.trim_end());
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let told = text.strip_prefix("error: ").unwrap_or(&text);
+            let told = told.split("\n\nUsage:").next().unwrap_or(told);
+            let told = told.split("\n\nFor more information").next().unwrap_or(told);
+            say_error(&format!("Error: {}", told.trim_end()));
             ExitCode::FAILURE
         }
     }

@@ -1,23 +1,70 @@
-//! `weir validate` and `weir plan`: everything that can be known without opening a port.
+//! `weir validate`, `weir plan` and `weir print-config`: everything that can be known without opening a port.
 
-use super::{Sources, say, warn_of};
+use clap::{ArgAction, Args};
+
+use super::{Given, Sources, say, warn_of};
 use crate::service;
 
 /// Prints nothing on standard output when the configuration is good; warnings go to standard error.
 pub(super) fn validate(sources: &Sources) -> Result<(), String> {
-    check(sources).map(|_| ())
+    let Given { texts, gates } = sources.read()?;
+    let (_, warnings) = service::validate(&texts, &gates).map_err(|faults| faults.report(true))?;
+    warn_of(&warnings);
+    Ok(())
 }
 
 /// Prints the plan.
 pub(super) fn plan(sources: &Sources) -> Result<(), String> {
-    let plan = check(sources)?;
-    say(plan.trim_end());
+    let Given { texts, gates } = sources.read()?;
+    let (plan, warnings) = service::validate(&texts, &gates).map_err(|faults| faults.report(false))?;
+    warn_of(&warnings);
+    say(plan.to_string().trim_end());
     Ok(())
 }
 
-fn check(sources: &Sources) -> Result<String, String> {
-    let texts = sources.read()?;
-    let (plan, warnings) = service::validate(&texts).map_err(|faults| faults.to_string())?;
+/// How `print-config` prints.
+#[derive(Args)]
+pub(super) struct Print {
+    /// Whether secrets are shown: redacted or unredacted
+    #[arg(long, default_value = "redacted")]
+    mode: String,
+    /// What is printed: yaml or json
+    #[arg(long, default_value = "yaml")]
+    format: String,
+    /// Refuse a configuration that breaks a rule
+    #[arg(
+        long,
+        default_value_t = true,
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    validate: bool,
+}
+
+/// Prints the configuration with every default filled in; as YAML with an empty line behind it, as the collector does.
+pub(super) fn print(sources: &Sources, how: &Print) -> Result<(), String> {
+    let open = match how.mode.as_str() {
+        "redacted" => false,
+        "unredacted" => true,
+        other => {
+            return Err(format!(
+                "invalid mode \"{other}\": modes are: redacted, unredacted"
+            ));
+        }
+    };
+    if !["yaml", "json"].contains(&how.format.as_str()) {
+        return Err(format!("unrecognized print format: {}", how.format));
+    }
+    let Given { texts, gates } = sources.read()?;
+    let run = || service::effective(&texts, &gates, how.validate);
+    let done = if open { config::with_secrets(run) } else { run() };
+    let (effective, warnings) = done.map_err(|faults| faults.report(false))?;
     warn_of(&warnings);
-    Ok(plan.to_string())
+    match how.format.as_str() {
+        "json" => say(&effective.to_json()),
+        _ => say(&effective.to_yaml()),
+    }
+    Ok(())
 }

@@ -3,14 +3,15 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use super::{Sources, runtime};
+use super::{Given, Sources, runtime};
 use crate::service::{self, DRAIN_MAX, Service};
 
 /// Runs until SIGINT or SIGTERM, or until a component cannot go on.
 pub(super) fn run(sources: &Sources) -> Result<(), String> {
-    let loaded = service::load(&sources.read()?).map_err(|faults| faults.to_string())?;
+    let Given { texts, gates } = sources.read()?;
+    let loaded = service::load(&texts, &gates).map_err(|faults| faults.report(false))?;
     let warnings = loaded.warnings.clone();
-    let service = Service::build(loaded).map_err(|faults| faults.to_string())?;
+    let service = Service::build(loaded).map_err(|faults| faults.report(false))?;
     let _flushed_at_end = start_logs(&service)?;
     for warning in &warnings {
         warn!(config = %warning.path, "{}", warning.message);
@@ -35,16 +36,23 @@ pub(super) fn start_logs(service: &Service) -> Result<telemetry::logs::Guard, St
     started.map_err(|error| format!("cannot start the log: {error}"))
 }
 
-/// The name of the signal that asks us to stop.
+/// The name of the signal that asks us to stop. One that asks to read the configuration again is only noted.
 pub(super) async fn stop_signal() -> &'static str {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
         // without handlers the signals end the process by themselves
         return std::future::pending().await;
     };
-    tokio::select! {
-        _ = interrupt.recv() => "interrupt",
-        _ = terminate.recv() => "terminated",
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => return "interrupt",
+            _ = terminate.recv() => return "terminated",
+            Some(()) = hangup.recv() => {
+                warn!(signal = "hangup", "reloading is not supported yet, the configuration stays as it is: restart to change it");
+            }
+        }
     }
 }

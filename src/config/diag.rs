@@ -1,7 +1,8 @@
 //! Messages to the user: where, what, and what to write instead.
 //!
-//! A [`Diag`] is one fault and prints as one line, `file:line:column path: message; help`. [`Diags`] is all
-//! that was found, and prints each with an excerpt of its source line and a caret. An excerpt shows the
+//! A [`Diag`] is one fault and prints as one line, `file:line:column path: message; help`; what was found while
+//! decoding has the collector's words in the place of the path. [`Diags`] is all that was found, and prints each
+//! with an excerpt of its source line and a caret; [`Diags::report`] puts the collector's headings over them. An excerpt shows the
 //! faulty key or value and its indentation and elides all else on the line: a neighbour on the line may be a
 //! password. Values that came from the environment have their place at the `${...}` that named them, so that
 //! what they expanded to is never shown.
@@ -133,17 +134,58 @@ pub struct Diag {
     pub message: String,
     /// What to write instead.
     pub help: Option<String>,
+    /// When it was found.
+    pub stage: Stage,
+    /// What stands in the place of the path, where [`lead`] would say something else.
+    pub(crate) lead: Option<String>,
+}
+
+/// At which step a fault was found, in their order; each has its heading in the collector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// A source cannot be had, is no YAML, or names something that cannot be had.
+    Resolve,
+    /// A key or the type of a value is not what the configuration has there.
+    Decode,
+    /// The values are not what they must be.
+    #[default]
+    Validate,
+    /// The components cannot be connected.
+    Build,
+}
+
+impl Stage {
+    /// The collector's words over the faults of this step.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Stage::Resolve => "failed to get config: cannot resolve the configuration:",
+            Stage::Decode => {
+                "failed to get config: cannot unmarshal the configuration: decoding failed due to the following \
+                 error(s):\n"
+            }
+            Stage::Validate => "invalid configuration:",
+            Stage::Build => "failed to build pipelines:",
+        }
+    }
 }
 
 impl Diag {
-    /// A fault without help.
+    /// A fault without help, against a rule; see [`Diag::at`].
     pub fn new(place: Option<Place>, path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             place,
             path: path.into(),
             message: message.into(),
             help: None,
+            stage: Stage::default(),
+            lead: None,
         }
+    }
+
+    /// Says when it was found.
+    pub fn at(mut self, stage: Stage) -> Self {
+        self.stage = stage;
+        self
     }
 
     /// Says what to write instead.
@@ -174,6 +216,11 @@ impl fmt::Display for Diag {
 impl Diag {
     fn head(&self) -> String {
         let place = self.place.as_ref().map(ToString::to_string).unwrap_or_default();
+        if self.stage == Stage::Decode {
+            let lead = self.lead.clone().unwrap_or_else(|| lead(&self.path));
+            let colon = if place.is_empty() { "" } else { ": " };
+            return format!("{place}{colon}{lead} {}", self.message);
+        }
         let gap = if place.is_empty() || self.path.is_empty() {
             ""
         } else {
@@ -187,6 +234,30 @@ impl Diag {
         format!("{place}{gap}{}{colon}{}", self.path, self.message)
     }
 }
+
+/// The collector's way to say where decoding failed: each part with a decoder of its own begins anew, and its map's
+/// keys stand in brackets.
+fn lead(path: &str) -> String {
+    let steps: Vec<&str> = path.split("::").filter(|step| !step.is_empty()).collect();
+    match steps.as_slice() {
+        [
+            kind @ ("receivers" | "processors" | "exporters" | "connectors" | "extensions"),
+            id,
+            rest @ ..,
+        ] => {
+            let rest = rest.join(".");
+            format!("'{kind}' error reading configuration for \"{id}\": {DECODING_FAILED} '{rest}'")
+        }
+        ["service", "pipelines", id, rest @ ..] => {
+            let rest: String = rest.iter().map(|step| format!(".{step}")).collect();
+            format!("'service.pipelines' {DECODING_FAILED} '[{id}]{rest}'")
+        }
+        steps => format!("'{}'", steps.join(".")),
+    }
+}
+
+/// The collector's words over what one decoder found.
+pub(crate) const DECODING_FAILED: &str = "decoding failed due to the following error(s):";
 
 // --- Diags ---
 
@@ -202,6 +273,35 @@ impl Diags {
         } else {
             Err(Diags(faults))
         }
+    }
+}
+
+impl Diags {
+    /// All faults below the headings of their steps, without a final newline. `bare` leaves out the heading over
+    /// broken rules, as `validate` does.
+    pub fn report(&self, bare: bool) -> String {
+        let mut text = String::new();
+        for stage in [Stage::Resolve, Stage::Decode, Stage::Validate, Stage::Build] {
+            let faults: Vec<Diag> = self
+                .0
+                .iter()
+                .filter(|diag| diag.stage == stage)
+                .cloned()
+                .collect();
+            if faults.is_empty() {
+                continue;
+            }
+            if !text.is_empty() {
+                text.push_str("\n\n");
+            }
+            // What is said of building carries its words in each message.
+            if !(stage == Stage::Build || bare && stage == Stage::Validate) {
+                text.push_str(stage.heading());
+                text.push('\n');
+            }
+            text.push_str(&Diags(faults).to_string());
+        }
+        text
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::value::{DEPTH_MAX, Entry, Mark, NODES_MAX, Node, Source, Value};
 use crate::yaml;
-use crate::{Diag, Diags};
+use crate::{Diag, Diags, Stage};
 
 /// Fetches what `${scheme:opaque}` names.
 pub trait Provider {
@@ -39,15 +39,18 @@ const TEXT_BYTES_MAX: usize = 4 << 20;
 /// All retrieved texts together.
 const RETRIEVED_BYTES_MAX: usize = 64 << 20;
 
-/// Expands a whole tree. Faults and warnings are pushed; a value at fault becomes null.
+/// Expands a whole tree. Faults and warnings are pushed; a value at fault becomes null. `trim` takes one final
+/// newline off what `${file:..}` gives.
 pub(crate) fn expand(
     root: Node,
     providers: &dyn Provider,
+    trim: bool,
     faults: &mut Vec<Diag>,
     warnings: &mut Vec<Diag>,
 ) -> Node {
     let mut expander = Expander {
         providers,
+        trim,
         warnings,
         faults,
         unset: HashSet::new(),
@@ -62,6 +65,7 @@ pub(crate) fn expand(
 
 struct Expander<'a> {
     providers: &'a dyn Provider,
+    trim: bool,
     warnings: &'a mut Vec<Diag>,
     faults: &'a mut Vec<Diag>,
     /// Variables that have been warned of.
@@ -192,7 +196,7 @@ impl Expander<'_> {
 
     fn fault(&mut self, mark: &Mark, message: impl Into<String>) {
         self.faults
-            .push(Diag::new(mark.place(), self.path.clone(), message));
+            .push(Diag::new(mark.place(), self.path.clone(), message).at(Stage::Resolve));
     }
 
     /// Fetches what `body` names and reads it as YAML; `None` after a fault.
@@ -222,7 +226,13 @@ impl Expander<'_> {
                 "env" => self.variable(opaque, mark)?,
                 "yaml" => (opaque.to_owned(), false),
                 _ => match self.providers.retrieve(scheme, opaque)? {
-                    Some(text) => (text, false),
+                    Some(mut text) => {
+                        if self.trim && scheme == "file" && text.ends_with('\n') {
+                            text.pop();
+                            text.truncate(text.strip_suffix('\r').map_or(text.len(), str::len));
+                        }
+                        (text, false)
+                    }
                     None => {
                         return Err(format!(
                             "scheme \"{scheme}\" is not supported for uri \"{scheme}:{opaque}\""
@@ -298,9 +308,7 @@ impl Expander<'_> {
             None => (opaque, None),
         };
         if !is_variable(name) {
-            return Err(format!(
-                "environment variable \"{name}\" has invalid name: must match regex ^[a-zA-Z_][a-zA-Z0-9_]*$"
-            ));
+            return Err(no_variable(name));
         }
         if let Some(text) = self.providers.retrieve("env", name)? {
             return Ok((text, false));
@@ -377,11 +385,20 @@ pub fn source_uri(argument: &str) -> Result<(&str, &str), Diags> {
         _ if drive => Ok(("file", argument)),
         None => Ok(("file", argument)),
         Some((scheme, rest)) if is_scheme(scheme) => Ok((scheme, rest)),
-        Some(_) => Err(Diag::new(None, "--config", format!("invalid uri: \"{argument}\"")).into()),
+        Some(_) => {
+            let fault = Diag::new(None, "--config", format!("invalid uri: \"{argument}\""));
+            Err(fault.at(Stage::Resolve).into())
+        }
     }
 }
 
-fn is_variable(name: &str) -> bool {
+/// What is said of a name that is none.
+pub fn no_variable(name: &str) -> String {
+    format!("environment variable \"{name}\" has invalid name: must match regex ^[a-zA-Z_][a-zA-Z0-9_]*$")
+}
+
+/// A name that a variable of the environment can be asked for by.
+pub fn is_variable(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
@@ -434,7 +451,7 @@ mod tests {
             text: None,
             mark,
         };
-        let node = expand(node, &environment, &mut faults, &mut warnings);
+        let node = expand(node, &environment, false, &mut faults, &mut warnings);
         (node, faults, warnings)
     }
 

@@ -15,20 +15,120 @@ pub struct Gates {
     set: BTreeMap<String, bool>,
 }
 
-/// The collector's gates and whether each is on by default.
-const KNOWN: [(&str, bool); 9] = [
-    ("confmap.enableMergeAppendOption", false),
-    ("pdata.useProtoPooling", false),
-    ("pkg.exporterhelper.queueBatchEnabled", false),
-    ("receiverhelper.newReceiverMetrics", false),
-    ("service.AllowNoPipelines", false),
-    ("service.partialReload", false),
-    ("service.partialReloadReceivers", true),
-    ("service.profilesSupport", false),
-    ("telemetry.newPipelineTelemetry", false),
+/// A gate that may be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// `service.profilesSupport`.
+    pub id: &'static str,
+    /// How far it has come, which decides whether it is on by default.
+    pub stage: GateStage,
+    /// What it does here.
+    pub description: &'static str,
+}
+
+/// How far a gate has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateStage {
+    /// Off unless switched on.
+    Alpha,
+    /// On unless switched off.
+    Beta,
+}
+
+impl GateStage {
+    /// `Alpha`, `Beta`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GateStage::Alpha => "Alpha",
+            GateStage::Beta => "Beta",
+        }
+    }
+}
+
+const fn gate(id: &'static str, stage: GateStage, description: &'static str) -> Gate {
+    Gate {
+        id,
+        stage,
+        description,
+    }
+}
+
+/// By id.
+const KNOWN: [Gate; 10] = [
+    gate(
+        Gates::MERGE_APPEND,
+        GateStage::Alpha,
+        "Joins the lists of extensions, receivers and exporters that several sources give, instead of replacing them",
+    ),
+    gate(
+        "pdata.useProtoPooling",
+        GateStage::Alpha,
+        "Accepted, without effect",
+    ),
+    gate(
+        "pkg.exporterhelper.queueBatchEnabled",
+        GateStage::Alpha,
+        "Accepted, without effect",
+    ),
+    gate(
+        "receiverhelper.newReceiverMetrics",
+        GateStage::Alpha,
+        "Accepted, without effect",
+    ),
+    gate(
+        Gates::NO_PIPELINES,
+        GateStage::Alpha,
+        "Lets a configuration be without receivers, exporters and pipelines",
+    ),
+    gate(
+        "service.partialReload",
+        GateStage::Alpha,
+        "Accepted, without effect",
+    ),
+    gate(
+        "service.partialReloadReceivers",
+        GateStage::Beta,
+        "Accepted, without effect",
+    ),
+    gate(
+        Gates::PROFILES,
+        GateStage::Alpha,
+        "Lets pipelines of profiles run",
+    ),
+    gate(
+        "telemetry.newPipelineTelemetry",
+        GateStage::Alpha,
+        "Accepted, without effect",
+    ),
+    gate(
+        Gates::TRIM_FILES,
+        GateStage::Alpha,
+        "Takes the final newline off what ${file:...} gives, for secrets that an editor wrote",
+    ),
 ];
 
 impl Gates {
+    /// Lists of several sources are joined.
+    pub const MERGE_APPEND: &str = "confmap.enableMergeAppendOption";
+    /// A configuration may be without pipelines.
+    pub const NO_PIPELINES: &str = "service.AllowNoPipelines";
+    /// Pipelines of profiles may run.
+    pub const PROFILES: &str = "service.profilesSupport";
+    /// `${file:..}` gives no final newline.
+    pub const TRIM_FILES: &str = "weir.trimFileNewline";
+
+    /// All gates, by id.
+    pub fn known() -> &'static [Gate] {
+        &KNOWN
+    }
+
+    /// Gates that are on beside the defaults: for tests and built-in configurations.
+    pub fn with(ids: &[&str]) -> Self {
+        Gates {
+            set: ids.iter().map(|id| ((*id).to_owned(), true)).collect(),
+        }
+    }
+
     /// Reads the values of all `--feature-gates` arguments, in order, the later counting. Gives warnings for
     /// gates that are not known.
     ///
@@ -51,7 +151,7 @@ impl Gates {
                     faults.push(fault(format!("invalid character(s) in feature gate \"{id}\"")));
                     continue;
                 }
-                let names = || KNOWN.iter().map(|(name, _)| *name);
+                let names = || KNOWN.iter().map(|gate| gate.id);
                 if !names().any(|name| name == id) {
                     let mut warning = fault(format!("no such feature gate \"{id}\""));
                     warning.help = nearest(id, names()).map(|near| format!("did you mean \"{near}\"?"));
@@ -66,7 +166,11 @@ impl Gates {
 
     /// The gate is on, by argument or by default. An unknown one is off.
     pub fn is_on(&self, id: &str) -> bool {
-        let default = || KNOWN.iter().any(|(name, on)| *name == id && *on);
+        let default = || {
+            KNOWN
+                .iter()
+                .any(|gate| gate.id == id && gate.stage == GateStage::Beta)
+        };
         self.set.get(id).copied().unwrap_or_else(default)
     }
 }
@@ -74,6 +178,12 @@ impl Gates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_is_in_order() {
+        let ids: Vec<&str> = Gates::known().iter().map(|gate| gate.id).collect();
+        assert!(ids.is_sorted() && ids.len() == 10, "{ids:?}");
+    }
 
     #[test]
     fn reads_gates() {

@@ -21,11 +21,11 @@ mod merge;
 mod value;
 mod yaml;
 
-pub use diag::{Diag, Diags, Place};
-pub use document::{Document, Pipeline, Service, load, load_whole};
+pub use diag::{Diag, Diags, Place, Stage};
+pub use document::{Document, Pipeline, Service, load};
 pub use effective::{Effective, with_secrets};
-pub use expand::{Provider, source_uri};
-pub use gates::Gates;
+pub use expand::{Provider, is_variable, no_variable, source_uri};
+pub use gates::{Gate, GateStage, Gates};
 pub use merge::set_source;
 pub use section::{Keys, Section, Validate};
 pub use shape::Shape;

@@ -9,23 +9,63 @@ use std::sync::Arc;
 use crate::value::{Entry, Node, Value};
 use crate::{Diag, Diags};
 
+/// What becomes of two lists under one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lists {
+    /// The later one replaces the earlier.
+    Replace,
+    /// Lists of extensions, receivers and exporters in `service` are joined: first what was there, then what is new.
+    /// Lists of processors, whose order means something, are replaced.
+    Append,
+}
+
 /// Lays `later` over `earlier`.
-pub(crate) fn merge(earlier: Node, later: Node) -> Node {
+pub(crate) fn merge(earlier: Node, later: Node, lists: Lists) -> Node {
+    merge_at(earlier, later, lists, &mut Vec::new())
+}
+
+fn merge_at(earlier: Node, later: Node, lists: Lists, path: &mut Vec<Arc<str>>) -> Node {
     let (mut entries, more, mark) = match (earlier.value, later.value) {
         (Value::Map(entries), Value::Map(more)) => (entries, more, earlier.mark),
+        (Value::List(items), Value::List(more)) if lists == Lists::Append && is_appended(path) => {
+            let value = Value::List(append(items, more));
+            return Node { value, ..later };
+        }
         (_, value) => return Node { value, ..later },
     };
     for entry in more {
         match entries.iter_mut().find(|e| e.key == entry.key) {
             Some(present) => {
                 let before = std::mem::replace(&mut present.value, Node::null(entry.mark.clone()));
-                present.value = merge(before, entry.value);
+                path.push(entry.key.clone());
+                present.value = merge_at(before, entry.value, lists, path);
+                path.pop();
                 present.mark = entry.mark;
             }
             None => entries.push(entry),
         }
     }
     Node::map(entries, mark)
+}
+
+/// The collector's globs: `service::extensions`, `service::**::receivers`, `service::**::exporters`.
+fn is_appended(path: &[Arc<str>]) -> bool {
+    let path: Vec<&str> = path.iter().map(|key| &**key).collect();
+    match path.as_slice() {
+        ["service", "extensions"] => true,
+        ["service", .., last] => matches!(*last, "receivers" | "exporters"),
+        _ => false,
+    }
+}
+
+/// Each value once, compared by content.
+fn append(mut items: Vec<Node>, more: Vec<Node>) -> Vec<Node> {
+    for item in more {
+        if !items.contains(&item) {
+            items.push(item);
+        }
+    }
+    items
 }
 
 /// Makes maps in maps of keys that hold `::`.
@@ -48,7 +88,9 @@ pub(crate) fn split_keys(node: Node) -> Node {
                 }
                 value
             });
-            nested.fold(Node::map(Vec::new(), mark), merge)
+            nested.fold(Node::map(Vec::new(), mark), |all, one| {
+                merge(all, one, Lists::Replace)
+            })
         }
         Value::List(items) => Node {
             value: Value::List(items.into_iter().map(split_keys).collect()),
@@ -120,7 +162,7 @@ mod tests {
     #[test]
     fn merges_by_the_collectors_table() {
         let check = |earlier: &str, later: &str, expected: &str| {
-            let merged = merge(tree(earlier), tree(later));
+            let merged = merge(tree(earlier), tree(later), Lists::Replace);
             assert_eq!(merged, tree(expected), "{earlier} + {later}");
         };
         check("a: {b: 1, c: 2}", "a: {c: 3, d: 4}", "a: {b: 1, c: 3, d: 4}");
@@ -133,6 +175,41 @@ mod tests {
         check("a: {b: 1}", "a: [x]", "a: [x]");
         check("a: [x, y]", "a: [z]", "a: [z]");
         check("a: 1", "b: 2", "a: 1\nb: 2");
+    }
+
+    #[test]
+    fn appends_lists_of_the_service_when_asked_to() {
+        let check = |earlier: &str, later: &str, expected: &str| {
+            let merged = merge(tree(earlier), tree(later), Lists::Append);
+            assert_eq!(merged, tree(expected), "{earlier} + {later}");
+        };
+        check(
+            "service: {extensions: [a, b]}",
+            "service: {extensions: [c, a]}",
+            "service: {extensions: [a, b, c]}",
+        );
+        for list in ["receivers", "exporters"] {
+            check(
+                &format!("service: {{pipelines: {{logs: {{{list}: [a]}}}}}}"),
+                &format!("service: {{pipelines: {{logs: {{{list}: [b, a, b]}}}}}}"),
+                &format!("service: {{pipelines: {{logs: {{{list}: [a, b]}}}}}}"),
+            );
+        }
+        check(
+            "service: {pipelines: {logs: {processors: [a]}}}",
+            "service: {pipelines: {logs: {processors: [b]}}}",
+            "service: {pipelines: {logs: {processors: [b]}}}",
+        );
+        check(
+            "exporters: {x: {exporters: [a]}}",
+            "exporters: {x: {exporters: [b]}}",
+            "exporters: {x: {exporters: [b]}}",
+        );
+        check(
+            "service: {extensions: [a]}",
+            "service: {extensions: }",
+            "service: {extensions: }",
+        );
     }
 
     #[test]

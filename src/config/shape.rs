@@ -11,6 +11,7 @@ use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use crate::effective::with_secrets;
 use crate::types::SIGNALS;
 use crate::{ByteSize, ComponentId, Duration, Endpoint, MapList, Optional, PipelineId, Secret, Section};
 
@@ -63,6 +64,11 @@ pub struct ComponentShape {
 ///
 /// `telemetry` is the shape of `service::telemetry`.
 pub fn document(components: &[ComponentShape], telemetry: Shape) -> String {
+    // Defaults are the program's own, so that a secret's default is no secret.
+    with_secrets(|| whole(components, telemetry))
+}
+
+fn whole(components: &[ComponentShape], telemetry: Shape) -> String {
     let mut generator = SchemaGenerator::default();
     let mut properties = Map::new();
     for section in ["receivers", "processors", "exporters", "connectors", "extensions"] {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use crate::value::{DEPTH_MAX, Entry, Mark, NODES_MAX, Node, Source, Value};
-use crate::{Diag, Diags};
+use crate::{Diag, Diags, Stage};
 
 /// Largest source.
 pub(crate) const SOURCE_BYTES_MAX: usize = 16 << 20;
@@ -44,7 +44,11 @@ pub(crate) fn parse(source: Arc<Source>, text: &str, warnings: &mut Vec<Diag>) -
             Err(error) => {
                 let (line, column) = (error.marker().line() as u32, error.marker().col() as u32 + 1);
                 let at = builder.place_at(line, column);
-                let message = format!("contents are not valid YAML: yaml: line {line}: {}", error.info());
+                let message = format!(
+                    "retrieved value (type=string) cannot be used as a Conf: assuming string type since contents are \
+                     not valid YAML: yaml: line {line}: {}",
+                    error.info()
+                );
                 builder.faults.push(at.fault(message));
                 return Err(Diags(builder.faults));
             }
@@ -117,7 +121,7 @@ enum Key {
 
 impl Mark {
     fn fault(&self, message: impl Into<String>) -> Diag {
-        Diag::new(self.place(), "", message)
+        Diag::new(self.place(), "", message).at(Stage::Resolve)
     }
 }
 

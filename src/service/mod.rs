@@ -4,9 +4,11 @@
 //! peer is called: this is all that `weir validate` does), [`Service::start`] opens the doors, [`Service::stop`] closes
 //! them and waits until what was taken is delivered.
 
+mod effective;
 mod host;
 pub mod known;
 mod limits;
+mod lints;
 pub mod providers;
 pub mod registry;
 pub mod self_telemetry;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use component::{BuildContext, BuildInfo, Event, Extension, Fault, Host, Memory, Status};
-use config::{ComponentId, Diag, Diags, Place, Section};
+use config::{ComponentId, Diag, Diags, Effective, Gates, Place, Section, Stage};
 use engine::pipeline::{Graph, GraphContext, GraphSpec, PipelineSpec, Plan};
 use registry::Factory;
 use telemetry::Telemetry;
@@ -47,11 +49,12 @@ pub struct Loaded {
     spec: GraphSpec,
     extensions: BTreeMap<ComponentId, (&'static component::ExtensionFactory, Section)>,
     extensions_used: Vec<ComponentId>,
+    telemetry: Section,
 }
 
 /// Reads configuration texts (name, text), left to right, later ones over earlier ones.
-pub fn load(sources: &[(String, String)]) -> Result<Loaded, Diags> {
-    let (document, mut warnings) = config::load_whole(sources, &providers::World)?;
+pub fn load(sources: &[(String, String)], gates: &Gates) -> Result<Loaded, Diags> {
+    let (document, mut warnings) = config::load(sources, &providers::World, gates)?;
     let mut faults = document.faults;
     let mut cx = Resolve {
         warnings: &mut warnings,
@@ -76,7 +79,8 @@ pub fn load(sources: &[(String, String)]) -> Result<Loaded, Diags> {
         .into_iter()
         .map(|(id, _)| id)
         .collect();
-    let settings = Settings::read(document.service.telemetry).unwrap_or_else(|Diags(more)| {
+    let telemetry = document.service.telemetry;
+    let settings = Settings::read(telemetry.clone()).unwrap_or_else(|Diags(more)| {
         faults.extend(more);
         Settings::default()
     });
@@ -87,6 +91,7 @@ pub fn load(sources: &[(String, String)]) -> Result<Loaded, Diags> {
         spec,
         extensions,
         extensions_used,
+        telemetry,
     })
 }
 
@@ -134,28 +139,31 @@ impl Resolve<'_> {
 }
 
 /// Everything that can be checked without opening a port. The answer is the plan and the warnings.
-pub fn validate(sources: &[(String, String)]) -> Result<(Plan, Vec<Diag>), Diags> {
-    let loaded = load(sources)?;
+pub fn validate(sources: &[(String, String)], gates: &Gates) -> Result<(Plan, Vec<Diag>), Diags> {
+    let loaded = load(sources, gates)?;
     let mut warnings = loaded.warnings.clone();
+    let parts = effective::Parts::of(&loaded);
     let service = Service::build(loaded)?;
     let plan = service.graph.plan().clone();
-    warnings.extend(answered_too_early(&plan));
+    warnings.extend(lints::all(&parts, &plan));
     Ok((plan, warnings))
 }
 
-/// Where the configuration's own choice makes an answer less than a promise: said, for nobody reads it in a default.
-fn answered_too_early(plan: &Plan) -> Vec<Diag> {
-    let queues = plan.volatile().into_iter().map(|(id, size)| {
-        let message = format!("acknowledged when queued in memory: a crash loses up to {size}");
-        Diag::new(None, format!("exporters::{id}"), message)
-            .with_help("sending_queue: {wait_for_result: true} or {enabled: false} answers after delivery")
-    });
-    let holds = plan.holding().into_iter().map(|(pipeline, id, held_max)| {
-        let message =
-            format!("acknowledged before delivery: {id} holds data in memory for up to {held_max:?}");
-        Diag::new(None, format!("service::pipelines::{pipeline}"), message)
-    });
-    queues.chain(holds).collect()
+/// The configuration with every default filled in. Without `rules`, one that can be read but breaks a rule is shown
+/// all the same.
+pub fn effective(
+    sources: &[(String, String)],
+    gates: &Gates,
+    rules: bool,
+) -> Result<(Effective, Vec<Diag>), Diags> {
+    let loaded = load(sources, gates)?;
+    let warnings = loaded.warnings.clone();
+    let parts = effective::Parts::of(&loaded);
+    if let Err(Diags(faults)) = Service::build(loaded) {
+        let counts = |fault: &Diag| rules || fault.stage <= Stage::Decode;
+        Diags::check(faults.into_iter().filter(counts).collect())?;
+    }
+    Ok((parts.effective(), warnings))
 }
 
 /// A gateway: built, perhaps running.

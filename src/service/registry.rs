@@ -6,7 +6,7 @@
 use component::{
     ConnectorFactory, ExporterFactory, ExtensionFactory, ProcessorFactory, ReceiverFactory, Stability,
 };
-use config::{ComponentId, Diags, Section};
+use config::{ComponentId, Diags, Section, Shape};
 use wire::Signal;
 
 use super::known;
@@ -21,6 +21,8 @@ pub trait Factory: Sync + 'static {
     fn kind(&self) -> &'static str;
     /// Other spellings.
     fn aliases(&self) -> &'static [&'static str];
+    /// The blocks of keys that it reads, those of the engine around it included.
+    fn keys(&self) -> Vec<Shape>;
     /// `logs: Beta`, ... as `weir components` shows it.
     fn stability(&self) -> Vec<(String, Stability)>;
 }
@@ -33,7 +35,7 @@ fn by_signal(signals: &[(Signal, Stability)]) -> Vec<(String, Stability)> {
 }
 
 macro_rules! factory {
-    ($factory:ty, $section:literal, $all:expr, $stability:expr) => {
+    ($factory:ty, $section:literal, $all:expr, $around:expr, $stability:expr) => {
         impl Factory for $factory {
             const SECTION: &'static str = $section;
             fn all() -> &'static [&'static Self] {
@@ -45,6 +47,12 @@ macro_rules! factory {
             fn aliases(&self) -> &'static [&'static str] {
                 self.aliases
             }
+            fn keys(&self) -> Vec<Shape> {
+                let around: fn(&Self) -> Vec<Shape> = $around;
+                let mut keys = around(self);
+                keys.extend_from_slice(self.keys);
+                keys
+            }
             fn stability(&self) -> Vec<(String, Stability)> {
                 let stability: fn(&Self) -> Vec<(String, Stability)> = $stability;
                 stability(self)
@@ -53,25 +61,46 @@ macro_rules! factory {
     };
 }
 
-factory!(ReceiverFactory, "receivers", receivers::ALL, |f| by_signal(
-    f.signals
-));
-factory!(ProcessorFactory, "processors", processors::ALL, |f| by_signal(
-    f.signals
-));
-factory!(ExporterFactory, "exporters", exporters::ALL, |f| by_signal(
-    f.signals
-));
-factory!(ConnectorFactory, "connectors", connectors::ALL, |f| {
-    f.signals
-        .iter()
-        .map(|(from, to, s)| (format!("{}-to-{}", from.as_str(), to.as_str()), *s))
-        .collect()
-});
-factory!(ExtensionFactory, "extensions", extensions::ALL, |f| vec![(
-    "extension".to_owned(),
-    f.stability
-)]);
+factory!(
+    ReceiverFactory,
+    "receivers",
+    receivers::ALL,
+    |_| Vec::new(),
+    |f| by_signal(f.signals)
+);
+factory!(
+    ProcessorFactory,
+    "processors",
+    processors::ALL,
+    |_| Vec::new(),
+    |f| by_signal(f.signals)
+);
+factory!(
+    ExporterFactory,
+    "exporters",
+    exporters::ALL,
+    |f| engine::harness::config::keys(&f.harness),
+    |f| by_signal(f.signals)
+);
+factory!(
+    ConnectorFactory,
+    "connectors",
+    connectors::ALL,
+    |_| Vec::new(),
+    |f| {
+        f.signals
+            .iter()
+            .map(|(from, to, s)| (format!("{}-to-{}", from.as_str(), to.as_str()), *s))
+            .collect()
+    }
+);
+factory!(
+    ExtensionFactory,
+    "extensions",
+    extensions::ALL,
+    |_| Vec::new(),
+    |f| vec![("extension".to_owned(), f.stability)]
+);
 
 /// A factory, and whether it was asked for under a name that will go.
 pub struct Found<F: 'static> {

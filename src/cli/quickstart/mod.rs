@@ -20,6 +20,8 @@ use wire::Signal;
 
 use super::run::{start_logs, stop_signal};
 use super::{runtime, say};
+use config::Gates;
+
 use crate::service::{self, DRAIN_MAX, Service};
 use sample::{Request, Sample, Shown};
 
@@ -56,8 +58,11 @@ pub(super) fn quickstart(options: &Options) -> Result<(), String> {
     for line in config.lines().filter(|line| !line.trim_start().starts_with('#')) {
         say(&format!("    {line}"));
     }
-    let loaded =
-        service::load(&[("configs/quickstart.yaml".to_owned(), config)]).map_err(|f| f.to_string())?;
+    let loaded = service::load(
+        &[("configs/quickstart.yaml".to_owned(), config)],
+        &Gates::default(),
+    )
+    .map_err(|f| f.to_string())?;
     let service = Service::build(loaded).map_err(|faults| faults.to_string())?;
     let _flushed_at_end = start_logs(&service)?;
     runtime()?.block_on(async {

@@ -6,9 +6,9 @@ use serde::de::{
 
 use super::error::{Error, suggest};
 use super::{At, De, Ident, Step, Why};
-use crate::Diag;
 use crate::types::marker;
 use crate::value::{Entry, Node, Value};
+use crate::{Diag, Stage};
 
 // --- Maps ---
 
@@ -24,6 +24,7 @@ impl<'a> Entries<'a> {
         let path = self.de.at.path(self.de.cx);
         let shown: String = entry.key.chars().take(80).collect();
         let diag = Diag::new(entry.mark.place(), path, format!("has invalid keys: {shown}"))
+            .at(Stage::Decode)
             .with_help(suggest(&entry.key, fields, "valid keys"));
         self.de.cx.unknown.borrow_mut().insert(Ident::entry(entry), diag);
     }

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::{self, Expected, Unexpected};
 
 use super::Ident;
-use crate::Diag;
 use crate::diag::nearest;
+use crate::{Diag, Stage};
 
 /// Why a run ended.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Error {
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self {
             kind: Kind::Fault,
-            diag: Some(Box::new(Diag::new(None, "", message))),
+            diag: Some(Box::new(Diag::new(None, "", message).at(Stage::Decode))),
             located: false,
             entry: None,
         }

@@ -26,7 +26,7 @@ use self::error::{Error, Kind};
 use crate::section::Section;
 use crate::types::marker;
 use crate::value::{Entry, Mark, Node, Value};
-use crate::{Diag, Diags};
+use crate::{Diag, Diags, Stage};
 
 /// Faults after which the reading of one type ends.
 const FAULTS_MAX: usize = 100;
@@ -74,11 +74,8 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(
             }
         }
         if runs >= RUNS_MAX {
-            faults.push(Diag::new(
-                node.mark.place(),
-                path,
-                format!("more than {RUNS_MAX} faults and nulls"),
-            ));
+            let message = format!("more than {RUNS_MAX} faults and nulls");
+            faults.push(Diag::new(node.mark.place(), path, message).at(Stage::Decode));
         }
         if faults.len() >= FAULTS_MAX || runs >= RUNS_MAX {
             break None;
@@ -89,7 +86,10 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(
     faults.sort_by_key(|diag| diag.place.as_ref().map(|place| (place.line, place.column)));
     match read {
         Some(read) if faults.is_empty() => Ok(read),
-        None if faults.is_empty() => Err(Diag::new(node.mark.place(), path, "cannot be read").into()),
+        None if faults.is_empty() => {
+            let fault = Diag::new(node.mark.place(), path, "cannot be read");
+            Err(fault.at(Stage::Decode).into())
+        }
         _ => Err(Diags(faults)),
     }
 }

@@ -8,13 +8,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::de::suggest;
-use crate::diag::nearest;
+use crate::diag::{DECODING_FAILED, nearest};
 use crate::expand::{Provider, expand};
-use crate::merge::{SET, merge, split_keys, warn_of_split_keys};
+use crate::merge::{Lists, SET, merge, split_keys, warn_of_split_keys};
 use crate::section::Section;
 use crate::types::SIGNALS;
 use crate::value::{Entry, Mark, Node, Source, Value};
-use crate::{ComponentId, Diag, Diags, PipelineId, Place, yaml};
+use crate::{ComponentId, Diag, Diags, Gates, PipelineId, Place, Stage, yaml};
 
 /// A configuration whose structure is right.
 #[derive(Clone, Debug)]
@@ -66,37 +66,33 @@ pub struct Pipeline {
 /// with warnings.
 ///
 /// The name is what messages show; one that begins with `yaml:` or is `--set` (see [`crate::set_source`]) has
-/// `::` in keys mean maps in maps. Errors: all faults of the stage that found any.
+/// `::` in keys mean maps in maps. Faults of the structure come with the document. Errors: texts that cannot be
+/// read, merged or expanded, or hold nothing.
 pub fn load(
     sources: &[(impl AsRef<str>, impl AsRef<str>)],
     providers: &dyn Provider,
-) -> Result<(Document, Vec<Diag>), Diags> {
-    let (mut document, warnings) = load_whole(sources, providers)?;
-    Diags::check(std::mem::take(&mut document.faults))?;
-    Ok((document, warnings))
-}
-
-/// As [`load`], but the faults of the structure come with the document. Errors: texts that cannot be read, merged or
-/// expanded.
-pub fn load_whole(
-    sources: &[(impl AsRef<str>, impl AsRef<str>)],
-    providers: &dyn Provider,
+    gates: &Gates,
 ) -> Result<(Document, Vec<Diag>), Diags> {
     let (mut faults, mut warnings) = (Vec::new(), Vec::new());
     if sources.is_empty() {
         return Err(Diag::new(None, "", "at least one config flag must be provided").into());
     }
+    let lists = match gates.is_on(Gates::MERGE_APPEND) {
+        true => Lists::Append,
+        false => Lists::Replace,
+    };
     let mut root = Node::map(Vec::new(), Mark::default());
     for (name, text) in sources {
         match read(name.as_ref(), text.as_ref(), &mut warnings) {
             // An empty source is an empty map.
             Ok(node) if matches!(node.value, Value::Null) => {}
-            Ok(node) => root = merge(root, node),
+            Ok(node) => root = merge(root, node, lists),
             Err(more) => faults.extend(more),
         }
     }
     Diags::check(std::mem::take(&mut faults))?;
-    let root = expand(root, providers, &mut faults, &mut warnings);
+    let trim = gates.is_on(Gates::TRIM_FILES);
+    let root = expand(root, providers, trim, &mut faults, &mut warnings);
     Diags::check(std::mem::take(&mut faults))?;
     if root.entries().is_empty() {
         return Err(Diag::new(None, "", "empty configuration file").into());
@@ -105,7 +101,7 @@ pub fn load_whole(
     let mut document = reader.document(&root);
     document.faults = reader.faults;
     if document.faults.is_empty() {
-        document.faults = check(&document);
+        document.faults = check(&document, gates);
         document
             .faults
             .sort_by(|a, b| a.place_order().cmp(&b.place_order()));
@@ -124,7 +120,9 @@ fn read(name: &str, text: &str, warnings: &mut Vec<Diag>) -> Result<Node, Diags>
             "retrieved value (type={}) cannot be used as a Conf",
             node.go_type()
         );
-        return Err(Diag::new(node.mark.place(), "", message).into());
+        return Err(Diag::new(node.mark.place(), "", message)
+            .at(Stage::Resolve)
+            .into());
     }
     if name.starts_with("yaml:") || name == SET {
         return Ok(split_keys(node));
@@ -145,17 +143,22 @@ struct Reader {
 
 impl Reader {
     fn fault(&mut self, mark: &Mark, path: &str, message: impl Into<String>) {
-        self.faults.push(Diag::new(mark.place(), path, message));
+        self.faults
+            .push(Diag::new(mark.place(), path, message).at(Stage::Decode));
+    }
+
+    fn no_map(&mut self, node: &Node, path: &str) {
+        let message = format!(
+            "expected type 'map[string]interface {{}}', got unconvertible type '{}'",
+            node.go_type()
+        );
+        self.fault(&node.mark, path, message);
     }
 
     /// The entries of a map; null is an empty one.
     fn map<'a>(&mut self, node: &'a Node, path: &str, known: Option<&[&str]>) -> &'a [Entry] {
         if !matches!(node.value, Value::Map(_) | Value::Null) {
-            let message = format!(
-                "expected type 'map[string]interface {{}}', got unconvertible type '{}'",
-                node.go_type()
-            );
-            self.fault(&node.mark, path, message);
+            self.no_map(node, path);
         }
         for entry in node.entries() {
             if let Some(known) = known
@@ -163,8 +166,8 @@ impl Reader {
             {
                 let message = format!("has invalid keys: {}", entry.key);
                 let help = suggest(&entry.key, known, "valid keys");
-                self.faults
-                    .push(Diag::new(entry.mark.place(), path, message).with_help(help));
+                let fault = Diag::new(entry.mark.place(), path, message).at(Stage::Decode);
+                self.faults.push(fault.with_help(help));
             }
         }
         node.entries()
@@ -220,7 +223,12 @@ impl Reader {
                 continue;
             }
             let path = format!("{kind}::{id}");
-            self.map(value, &path, None);
+            if !matches!(value.value, Value::Map(_) | Value::Null) {
+                self.no_map(value, &path);
+                if let Some(fault) = self.faults.last_mut() {
+                    fault.lead = Some(format!("'{kind}' {DECODING_FAILED} '[{id}]'"));
+                }
+            }
             let section = Section::new(Arc::new(value.clone()), path.into(), Some(mark.clone()));
             components.push((id, section));
         }
@@ -255,7 +263,7 @@ impl Reader {
                 Ok(id) => id,
                 Err(error) => {
                     let near = nearest(key.split('/').next().unwrap_or_default().trim(), SIGNALS);
-                    let mut diag = Diag::new(mark.place(), path, error.to_string());
+                    let mut diag = Diag::new(mark.place(), path, error.to_string()).at(Stage::Decode);
                     diag.help = near.map(|near| format!("did you mean \"{near}\"?"));
                     self.faults.push(diag);
                     continue;
@@ -346,13 +354,14 @@ fn once(list: &mut Vec<(ComponentId, Place)>) {
 
 type Ids<'a> = HashSet<&'a ComponentId>;
 
-fn check(document: &Document) -> Vec<Diag> {
+fn check(document: &Document, gates: &Gates) -> Vec<Diag> {
     let mut faults = Vec::new();
+    let may_be_empty = gates.is_on(Gates::NO_PIPELINES);
     for (list, kind) in [
         (&document.receivers, "receiver"),
         (&document.exporters, "exporter"),
     ] {
-        if list.is_empty() {
+        if list.is_empty() && !may_be_empty {
             faults.push(Diag::new(
                 None,
                 "",
@@ -393,7 +402,7 @@ fn check(document: &Document) -> Vec<Diag> {
             &mut faults,
         );
     }
-    if document.service.pipelines.is_empty() {
+    if document.service.pipelines.is_empty() && !may_be_empty {
         faults.push(Diag::new(
             None,
             "service::pipelines",
@@ -401,6 +410,15 @@ fn check(document: &Document) -> Vec<Diag> {
         ));
     }
     for pipeline in &document.service.pipelines {
+        if pipeline.id.signal == "profiles" && !gates.is_on(Gates::PROFILES) {
+            let message = format!(
+                "pipeline \"{}\": profiling signal support is at alpha level, gated under the \"{}\" feature gate",
+                pipeline.id,
+                Gates::PROFILES
+            );
+            let fault = Diag::new(Some(pipeline.place.clone()), "service::pipelines", message);
+            faults.push(fault.with_help(format!("start with --feature-gates={}", Gates::PROFILES)));
+        }
         configured.check_pipeline(pipeline, &mut faults);
     }
     faults

@@ -13,7 +13,13 @@ fn environment(scheme: &str, opaque: &str) -> Result<Option<String>, String> {
 }
 
 fn load_all(sources: &[(&str, &str)]) -> Result<(Document, Vec<Diag>), Diags> {
-    load(sources, &environment)
+    load_with(sources, &Gates::default())
+}
+
+fn load_with(sources: &[(&str, &str)], gates: &Gates) -> Result<(Document, Vec<Diag>), Diags> {
+    let (mut document, warnings) = load(sources, &environment, gates)?;
+    Diags::check(std::mem::take(&mut document.faults))?;
+    Ok((document, warnings))
 }
 
 const BASE: &str = "\
@@ -83,7 +89,7 @@ fn later_sources_lie_over_earlier_ones() {
         ),
         set,
     ];
-    let (document, _) = load(&sources, &environment).unwrap();
+    let (document, _) = load(&sources, &environment, &Gates::default()).unwrap();
     assert_eq!(names(&document.service.pipelines[1].exporters), ["debug/2"]);
     assert_eq!(names(&document.service.pipelines[1].receivers), ["forward"]);
     let batch: std::collections::BTreeMap<String, String> = document.processors[0].1.clone().parse().unwrap();
@@ -129,65 +135,67 @@ fn refuses_structures_in_the_collectors_words() {
     check(
         "processors:",
         "procesors:",
-        &["gw.yaml:5:1: has invalid keys: procesors; did you mean \"processors\"?"],
+        &["gw.yaml:5:1: '' has invalid keys: procesors; did you mean \"processors\"?"],
     );
     check(
         "  telemetry:",
         "  telemetri:",
-        &["gw.yaml:15:3 service: has invalid keys: telemetri; did you mean \"telemetry\"?"],
+        &["gw.yaml:15:3: 'service' has invalid keys: telemetri; did you mean \"telemetry\"?"],
     );
     check(
         "processors: [batch]",
         "procs: [batch]",
         &[
-            "gw.yaml:17:50 service::pipelines::traces/in: has invalid keys: procs; valid keys: receivers, processors, exporters",
+            "gw.yaml:17:50: 'service.pipelines' decoding failed due to the following error(s): '[traces/in]' has invalid keys: procs; valid keys: receivers, processors, exporters",
         ],
     );
     check(
         "  otlp/2:",
         "  ' otlp':",
-        &["gw.yaml:4:3 receivers: duplicate name \" otlp\" after unmarshaling otlp"],
+        &["gw.yaml:4:3: 'receivers' duplicate name \" otlp\" after unmarshaling otlp"],
     );
     check(
         "  otlp/2:",
         "  ot-lp:",
-        &["gw.yaml:4:3 receivers: in \"ot-lp\" id: invalid character(s) in type \"ot-lp\""],
+        &["gw.yaml:4:3: 'receivers' in \"ot-lp\" id: invalid character(s) in type \"ot-lp\""],
     );
     check(
         "  otlp/2:",
         "  otlp/2: 5",
         &[
-            "gw.yaml:4:11 receivers::otlp/2: expected type 'map[string]interface {}', got unconvertible type 'int'",
+            "gw.yaml:4:11: 'receivers' decoding failed due to the following error(s): '[otlp/2]' expected type 'map[string]interface {}', got unconvertible type 'int'",
         ],
     );
     check(
         "    traces/in: ",
         "    trace/in: ",
         &[
-            "gw.yaml:17:5 service::pipelines: in \"trace/in\" id: unknown pipeline signal: \"trace\"; did you mean \"traces\"?",
+            "gw.yaml:17:5: 'service.pipelines' in \"trace/in\" id: unknown pipeline signal: \"trace\"; did you mean \"traces\"?",
         ],
     );
     check(
         "    traces: ",
         "    trace: ",
         &[
-            "gw.yaml:18:5 service::pipelines: in \"trace\" id: unknown pipeline signal: \"trace\"; did you mean \"traces\"?",
+            "gw.yaml:18:5: 'service.pipelines' in \"trace\" id: unknown pipeline signal: \"trace\"; did you mean \"traces\"?",
         ],
     );
     check(
         "traces: {receivers: [forward], exporters: [debug]}",
         "traces: x",
-        &["gw.yaml:18:13 service::pipelines::traces: expected a map or struct, got \"string\""],
+        &[
+            "gw.yaml:18:13: 'service.pipelines' decoding failed due to the following error(s): '[traces]' expected a map or struct, got \"string\"",
+        ],
     );
     check(
         "[health_check]",
         "health_check",
-        &["gw.yaml:14:15 service::extensions: source data must be an array or slice, got string"],
+        &["gw.yaml:14:15: 'service.extensions' source data must be an array or slice, got string"],
     );
     check(
         "[health_check]",
         "[5]",
-        &["gw.yaml:14:16 service::extensions[0]: expected type 'string', got unconvertible type 'int'"],
+        &["gw.yaml:14:16: 'service.extensions[0]' expected type 'string', got unconvertible type 'int'"],
     );
 }
 
@@ -266,7 +274,7 @@ fn expanded_secrets_stay_out_of_messages() {
     let shown = parsed.unwrap_err().to_string();
     assert_eq!(
         shown,
-        "gw.yaml:6:20 processors::batch::timeout: time: invalid duration [REDACTED]\n  \
+        "gw.yaml:6:20: 'processors' error reading configuration for \"batch\": decoding failed due to the following error(s): 'timeout' time: invalid duration [REDACTED]\n  \
          6 |   ... \"${env:PASSWORD}\" ...\n    |       ^^^^^^^^^^^^^^^^^"
     );
     let shown = format!("{document:?}");
@@ -312,7 +320,7 @@ fn expanded_values_take_the_type_of_their_field() {
         let environment = |scheme: &str, name: &str| -> Result<Option<String>, String> {
             Ok((scheme == "env" && name == "V" && value != "(unset)").then(|| value.to_owned()))
         };
-        let (document, _) = load(&[("gw.yaml", &text)], &environment).unwrap();
+        let (document, _) = load(&[("gw.yaml", &text)], &environment, &Gates::default()).unwrap();
         let found = document.processors[0].1.clone().parse::<Config>();
         let mut expected = Config::default();
         change(&mut expected);
@@ -396,7 +404,7 @@ fn reports_faults_of_all_sources() {
         .unwrap_err()
         .to_string();
     assert!(
-        faults.contains("a.yaml:1:4: contents are not valid YAML: yaml: line 1"),
+        faults.contains("a.yaml:1:4: retrieved value (type=string) cannot be used as a Conf: assuming string type since contents are not valid YAML: yaml: line 1"),
         "{faults}"
     );
     assert!(

@@ -201,7 +201,7 @@ fn expanded(text: &str) -> Section {
     let node = crate::yaml::parse(Arc::new(source), text, &mut Vec::new()).unwrap();
     let nothing = |_: &str, _: &str| -> Result<Option<String>, String> { Ok(None) };
     let mut faults = Vec::new();
-    let node = crate::expand::expand(node, &nothing, &mut faults, &mut Vec::new());
+    let node = crate::expand::expand(node, &nothing, false, &mut faults, &mut Vec::new());
     assert_eq!(faults, []);
     Section::new(Arc::new(node), "".into(), None)
 }

@@ -16,7 +16,7 @@ use crate::de::{Ident, field_names, read, suggest};
 use crate::effective::{Effective, Noted};
 use crate::types::marker;
 use crate::value::{Entry, Mark, Node, Source, Value};
-use crate::{ComponentId, Diag, Diags, Place, yaml};
+use crate::{ComponentId, Diag, Diags, Place, Stage, yaml};
 
 /// One component's map, with places.
 #[derive(Clone)]
@@ -205,7 +205,8 @@ impl Section {
             valid.join(" ")
         );
         let near = suggest(&id.kind, valid, "valid values");
-        let mut diag = self.diag("", message);
+        let mut diag = self.diag("", message).at(Stage::Decode);
+        diag.lead = Some(format!("'{}'", self.path.split("::").next().unwrap_or_default()));
         if near.starts_with("did you mean") {
             diag.help = Some(near);
         }

@@ -180,83 +180,83 @@ fn reads_scalars_as_the_collector_does() {
 fn refuses_scalars_as_the_collector_does() {
     refuse(
         "endpoint: 123",
-        &["yaml::1:11 endpoint: expected type 'string', got unconvertible type 'int'; put it in quotes"],
+        &["yaml::1:11: 'endpoint' expected type 'string', got unconvertible type 'int'; put it in quotes"],
     );
     refuse(
         "endpoint: [a]",
-        &["yaml::1:11 endpoint: expected type 'string', got unconvertible type '[]interface {}'"],
+        &["yaml::1:11: 'endpoint' expected type 'string', got unconvertible type '[]interface {}'"],
     );
     refuse(
         "limit: -1",
-        &["yaml::1:8 limit: cannot parse value as 'uint32': -1 overflows uint"],
+        &["yaml::1:8: 'limit' cannot parse value as 'uint32': -1 overflows uint"],
     );
     refuse(
         "limit: 5000000000",
-        &["yaml::1:8 limit: cannot parse value as 'uint32': 5000000000 overflows uint"],
+        &["yaml::1:8: 'limit' cannot parse value as 'uint32': 5000000000 overflows uint"],
     );
     refuse(
         "limit: \"4\"",
-        &["yaml::1:8 limit: expected type 'uint32', got unconvertible type 'string'"],
+        &["yaml::1:8: 'limit' expected type 'uint32', got unconvertible type 'string'"],
     );
     refuse(
         "verbose: \"true\"",
-        &["yaml::1:10 verbose: expected type 'bool', got unconvertible type 'string'"],
+        &["yaml::1:10: 'verbose' expected type 'bool', got unconvertible type 'string'"],
     );
     refuse(
         "verbose: yes",
-        &["yaml::1:10 verbose: expected type 'bool', got unconvertible type 'string'"],
+        &["yaml::1:10: 'verbose' expected type 'bool', got unconvertible type 'string'"],
     );
     refuse(
         "timeout: \"5\"",
-        &["yaml::1:10 timeout: time: missing unit in duration \"5\""],
+        &["yaml::1:10: 'timeout' time: missing unit in duration \"5\""],
     );
     refuse(
         "timeout: 1d",
-        &["yaml::1:10 timeout: time: unknown unit \"d\" in duration \"1d\""],
+        &["yaml::1:10: 'timeout' time: unknown unit \"d\" in duration \"1d\""],
     );
     refuse(
         "timeout: 1.5",
-        &["yaml::1:10 timeout: expected a duration, e.g. 5s or 1h30m, got float"],
+        &["yaml::1:10: 'timeout' expected a duration, e.g. 5s or 1h30m, got float"],
     );
     refuse(
         "timeout: -1",
-        &["yaml::1:10 timeout: duration -1 must be non-negative"],
+        &["yaml::1:10: 'timeout' duration -1 must be non-negative"],
     );
     refuse(
         "ids: otlp",
-        &["yaml::1:6 ids[0]: source data must be an array or slice, got string"],
+        &["yaml::1:6: 'ids[0]' source data must be an array or slice, got string"],
     );
     refuse(
         "ids: [a b]",
-        &["yaml::1:7 ids[0]: in \"a b\" id: invalid character(s) in type \"a b\""],
+        &["yaml::1:7: 'ids[0]' in \"a b\" id: invalid character(s) in type \"a b\""],
     );
     refuse(
         "names: {a: b}",
-        &["yaml::1:8 names: source data must be an array or slice, got map[string]interface {}"],
+        &["yaml::1:8: 'names' source data must be an array or slice, got map[string]interface {}"],
     );
     refuse(
         "retry: x",
-        &["yaml::1:8 retry: expected type 'map[string]interface {}', got unconvertible type 'string'"],
+        &["yaml::1:8: 'retry' expected type 'map[string]interface {}', got unconvertible type 'string'"],
     );
     refuse(
         "mode: very_lound",
-        &["yaml::1:7 mode: invalid value \"very_lound\"; did you mean \"very_loud\"?"],
+        &["yaml::1:7: 'mode' invalid value \"very_lound\"; did you mean \"very_loud\"?"],
     );
     refuse(
         "mode: x",
-        &["yaml::1:7 mode: invalid value \"x\"; valid values: plain, very_loud"],
+        &["yaml::1:7: 'mode' invalid value \"x\"; valid values: plain, very_loud"],
     );
     refuse(
         "ports: {x: y}",
-        &["yaml::1:9 ports: expected an integer as key, got \"x\""],
+        &["yaml::1:9: 'ports' expected an integer as key, got \"x\""],
     );
     refuse(
         "headers: [{name: a, value: x}, {name: a, value: y}]",
-        &["yaml::1:10 headers: duplicate keys in map-style list: [a]"],
+        &["yaml::1:10: 'headers' duplicate keys in map-style list: [a]"],
     );
     refuse(
         "{new_name: 1, old_name: 2}",
-        &["yaml::1:1: key \"new_name\" is given under two of its names"],
+        &["yaml::1:1: '' key \"new_name\" is given under two of its names"],
     );
 }
 
@@ -279,14 +279,14 @@ blocks: {b: {max: z}}
     refuse(
         text,
         &[
-            "yaml::1:1: has invalid keys: endpont; did you mean \"endpoint\"?",
-            "yaml::2:10 timeout: time: unknown unit",
-            "yaml::4:3 retry: has invalid keys: maxx; did you mean \"max\"?",
-            "yaml::6:8 limit: expected type 'uint32'",
-            "yaml::8:10 list[0]::max: expected type 'uint32'",
-            "yaml::10:5 list[1]: has invalid keys: foo; valid keys: initial_interval, max",
-            "yaml::11:10 list[2]::max: expected type 'uint32'",
-            "yaml::12:19 blocks::b::max: expected type 'uint32'",
+            "yaml::1:1: '' has invalid keys: endpont; did you mean \"endpoint\"?",
+            "yaml::2:10: 'timeout' time: unknown unit",
+            "yaml::4:3: 'retry' has invalid keys: maxx; did you mean \"max\"?",
+            "yaml::6:8: 'limit' expected type 'uint32'",
+            "yaml::8:10: 'list[0].max' expected type 'uint32'",
+            "yaml::10:5: 'list[1]' has invalid keys: foo; valid keys: initial_interval, max",
+            "yaml::11:10: 'list[2].max' expected type 'uint32'",
+            "yaml::12:19: 'blocks.b.max' expected type 'uint32'",
         ],
     );
     let many: String = (0..300).map(|_| "  - {max: x}\n").collect();
@@ -312,15 +312,15 @@ fn switches_have_three_states() {
     check("tls: {enabled: false}", |_| {});
     refuse(
         "queue: {enabled: \"no\"}",
-        &["yaml::1:18 queue::enabled: unexpected type string for 'enabled': expected 'true' or 'false'"],
+        &["yaml::1:18: 'queue.enabled' unexpected type string for 'enabled': expected 'true' or 'false'"],
     );
     refuse(
         "queue: {enabled: false, foo: 1}",
-        &["yaml::1:25 queue: has invalid keys: foo"],
+        &["yaml::1:25: 'queue' has invalid keys: foo"],
     );
     refuse(
         "queue: 5",
-        &["yaml::1:8 queue: expected type 'map[string]interface {}'"],
+        &["yaml::1:8: 'queue' expected type 'map[string]interface {}'"],
     );
     assert_eq!(Config::default().keepalive.get(), None);
     assert_eq!(Config::default().queue.into_option(), Some(Retry::default()));
@@ -343,7 +343,7 @@ fn a_block_with_defaults_of_its_place_is_a_section() {
     );
     let fault = port("grpc: {maxx: 5}").unwrap().unwrap_err();
     assert!(
-        fault.starts_with("yaml::1:8 grpc: has invalid keys: maxx; did you mean \"max\"?"),
+        fault.starts_with("yaml::1:8: 'grpc' has invalid keys: maxx; did you mean \"max\"?"),
         "{fault}"
     );
 }
@@ -369,19 +369,19 @@ fn secrets_stay_out_of_messages() {
     };
     check(
         "key: hunter2",
-        "yaml::1:1 key: time: invalid duration [REDACTED]\n  1 | key: ...\n",
+        "yaml::1:1: 'key' time: invalid duration [REDACTED]\n  1 | key: ...\n",
     );
     check(
         "pin: 4711",
-        "yaml::1:1 pin: expected type 'string', got unconvertible type 'int'\n  help: put it in quotes\n  1 | pin:",
+        "yaml::1:1: 'pin' expected type 'string', got unconvertible type 'int'\n  help: put it in quotes\n  1 | pin:",
     );
     check(
         "count: 4711",
-        "yaml::1:1 count: cannot parse value as 'uint8': value overflows uint\n  1 | count: ...",
+        "yaml::1:1: 'count' cannot parse value as 'uint8': value overflows uint\n  1 | count: ...",
     );
     check(
         "{pin: hunter2, foo: 4711}",
-        "yaml::1:16: has invalid keys: foo; valid keys: key, pin, count\n  1 | ... foo: ...",
+        "yaml::1:16: '' has invalid keys: foo; valid keys: key, pin, count\n  1 | ... foo: ...",
     );
     let section = Section::from_yaml("pin: hunter2").unwrap();
     assert!(!format!("{section:?}").contains("hunter2"));
@@ -501,12 +501,12 @@ fn a_missing_key_is_named_at_its_section() {
             "{text}"
         );
     };
-    check("", "yaml::1:1: missing key \"inner\"");
-    check("inner: {retry: {}}", "yaml::1:1 inner: missing key \"must\"");
+    check("", "yaml::1:1: '' missing key \"inner\"");
+    check("inner: {retry: {}}", "yaml::1:1: 'inner' missing key \"must\"");
     // One fault, though the key then is missing.
     check(
         "inner: {must: 5, retry: {}}",
-        "yaml::1:15 inner::must: expected type 'string', got unconvertible type 'int'; put it in quotes",
+        "yaml::1:15: 'inner.must' expected type 'string', got unconvertible type 'int'; put it in quotes",
     );
     // And what stands beside it is found all the same.
     let faults = parse("inner: {must: 5, retry: {max: x}}\nfoo: 1").unwrap_err();
@@ -544,7 +544,7 @@ fn an_unknown_type_names_the_valid_ones() {
     let fault = Section::default().type_fault(&id, &["nop", "otlp"]).to_string();
     assert_eq!(
         fault,
-        "unknown type: \"oltp\" for id: \"oltp/x\" (valid values: [nop otlp])\n  help: did you mean \"otlp\"?"
+        "'' unknown type: \"oltp\" for id: \"oltp/x\" (valid values: [nop otlp])\n  help: did you mean \"otlp\"?"
     );
 }
 

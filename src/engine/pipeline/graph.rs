@@ -12,7 +12,7 @@ use component::{
     BuildContext, ConnectorFactory, Consumer, Exporter, Fault, Hold, Node as HoldingNode, Outcome, Outputs,
     Processor, Push, Receiver, Refusal,
 };
-use config::{ComponentId, Section};
+use config::{ComponentId, Diags, Section, Stage};
 use telemetry::{Node, Place, Telemetry};
 use wire::{Payload, Signal};
 
@@ -86,7 +86,8 @@ impl Parts {
 
     fn refuse(&mut self, section: &Section, message: String) {
         let message = format!("failed to build pipelines: {message}");
-        self.faults.push(section.fault("", message).into());
+        let fault = section.diag("", message).at(Stage::Build);
+        self.faults.push(Diags::from(fault).into());
     }
 
     fn build_receivers(&mut self, spec: &GraphSpec, cx: &GraphContext) {

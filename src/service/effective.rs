@@ -1,0 +1,72 @@
+//! The parts of a configuration, kept while the components are built from them, to be shown afterwards.
+
+use std::collections::BTreeMap;
+
+use config::{ComponentId, Effective, Section};
+use engine::pipeline::PipelineSpec;
+
+use super::Loaded;
+
+/// Sections remember what was read from them; these are the same ones that the components are built from.
+pub(super) struct Parts {
+    /// `receivers`, ... with the components in it.
+    components: Vec<(&'static str, Vec<(ComponentId, Section)>)>,
+    pipelines: Vec<PipelineSpec>,
+    extensions: Vec<ComponentId>,
+    telemetry: Section,
+}
+
+impl Parts {
+    pub(super) fn of(loaded: &Loaded) -> Parts {
+        fn sections<F>(all: &BTreeMap<ComponentId, (&'static F, Section)>) -> Vec<(ComponentId, Section)> {
+            all.iter()
+                .map(|(id, (_, section))| (id.clone(), section.clone()))
+                .collect()
+        }
+        let spec = &loaded.spec;
+        Parts {
+            components: vec![
+                ("receivers", sections(&spec.receivers)),
+                ("processors", sections(&spec.processors)),
+                ("exporters", sections(&spec.exporters)),
+                ("connectors", sections(&spec.connectors)),
+                ("extensions", sections(&loaded.extensions)),
+            ],
+            pipelines: spec.pipelines.clone(),
+            extensions: loaded.extensions_used.clone(),
+            telemetry: loaded.telemetry.clone(),
+        }
+    }
+
+    /// The components of a kind (`receivers`, ...).
+    pub(super) fn of_kind(&self, kind: &str) -> &[(ComponentId, Section)] {
+        let found = self.components.iter().find(|(k, _)| *k == kind);
+        found.map_or(&[], |(_, components)| components)
+    }
+
+    /// As a configuration file has it.
+    pub(super) fn effective(&self) -> Effective {
+        let components = self.components.iter().map(|(kind, components)| {
+            let by_id = components
+                .iter()
+                .map(|(id, section)| (id.to_string(), section.effective()));
+            ((*kind).to_owned(), Effective::Map(by_id.collect()))
+        });
+        let pipelines = self.pipelines.iter().map(|p| {
+            let lists = [
+                ("receivers", &p.receivers),
+                ("processors", &p.processors),
+                ("exporters", &p.exporters),
+            ];
+            let lists = lists.map(|(kind, ids)| (kind.to_owned(), Effective::of(ids)));
+            (p.id.to_string(), Effective::Map(lists.into()))
+        });
+        let service = [
+            ("extensions".to_owned(), Effective::of(&self.extensions)),
+            ("pipelines".to_owned(), Effective::Map(pipelines.collect())),
+            ("telemetry".to_owned(), self.telemetry.effective()),
+        ];
+        let service = ("service".to_owned(), Effective::Map(service.into()));
+        Effective::Map(components.chain([service]).collect())
+    }
+}
