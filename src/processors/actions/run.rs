@@ -7,7 +7,6 @@ use wire::Context;
 use wire::view::{Any, NewValue, NodeId, View};
 
 use super::{Actions, ContextKey, Does, From, Type};
-use crate::removal::Removal;
 
 /// What actions write to: one a running call, reused.
 #[derive(Debug, Default)]
@@ -17,9 +16,6 @@ pub struct Scratch {
     /// Values from the context, as text; none if the context has no such thing.
     context: Vec<Option<String>>,
     text: Vec<u8>,
-    removal: Removal,
-    /// Places of attributes to remove.
-    denied: Vec<u32>,
 }
 
 /// Scratches of calls that are over.
@@ -78,13 +74,7 @@ impl Actions {
                 Does::Delete(pattern) => {
                     remove(view, n, key);
                     if let (Some(pattern), Some(cache)) = (pattern, &mut s.caches[i]) {
-                        let count = view.attrs(n);
-                        let is_match = |at: &u32| pattern.is_match(cache, view.key(n, *at as usize));
-                        s.denied.clear();
-                        s.denied.extend((0..count as u32).filter(is_match));
-                        let first = |view: &View<'_>, at: usize| view.find(n, view.key(n, at));
-                        s.removal
-                            .run(count, &s.denied, view, first, |view, at| view.remove(n, at));
+                        view.retain(n, |key, _| !pattern.is_match(cache, key));
                     }
                 }
                 Does::Hash(pattern) => {
