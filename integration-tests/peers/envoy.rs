@@ -32,9 +32,11 @@ const REQUESTS: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn access_logs_and_spans_arrive() {
-    let Some(program) = installed("envoy") else { return };
+    let Some(program) = installed("venv/bin/envoy") else {
+        return;
+    };
     let (direct, behind) = (Peer::start().await, Peer::start().await);
-    let gateway = Gateway::start(Out::Grpc, behind.addr).await;
+    let mut gateway = Gateway::start(Out::Grpc, behind.addr).await;
     let [admin, over_grpc, over_http] = std::array::from_fn(|_| free_port());
     let mut yaml = fs::read_to_string(beside("envoy.yaml")).unwrap();
     for (name, port) in [

@@ -1,7 +1,8 @@
-//! The `weir` binary as a process of its own.
+//! The `weir` binary, or another that reads the same configuration, as a process of its own.
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::{free_port, get, until};
@@ -23,10 +24,14 @@ pub enum Out {
     Http,
 }
 
+/// The binary of this checkout.
+pub fn weir() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_weir"))
+}
+
 impl Gateway {
     /// Starts one that answers after delivery to `peer`, and waits until it is healthy.
     pub async fn start(out: Out, peer: SocketAddr) -> Gateway {
-        let [grpc, http, health, metrics] = std::array::from_fn(|_| free_port());
         let exporter = match out {
             Out::Grpc => format!("otlp_grpc: {{endpoint: '{peer}', tls: {{insecure: true}}"),
             Out::Http => format!("otlp_http: {{endpoint: 'http://{peer}'"),
@@ -36,27 +41,43 @@ impl Gateway {
             "receivers:
   otlp:
     protocols:
-      grpc: {{endpoint: '127.0.0.1:{grpc}'}}
-      http: {{endpoint: '127.0.0.1:{http}'}}
+      grpc: {{endpoint: '127.0.0.1:{{grpc}}'}}
+      http: {{endpoint: '127.0.0.1:{{http}}'}}
 exporters:
   {exporter}, sending_queue: {{enabled: false}}}}
 extensions:
-  health_check: {{endpoint: '127.0.0.1:{health}'}}
+  health_check: {{endpoint: '127.0.0.1:{{health}}'}}
 service:
   extensions: [health_check]
   telemetry:
-    metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {metrics}}}}}}}}}]}}
+    metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {{metrics}}}}}}}}}}]}}
   pipelines:
     traces: {{receivers: [otlp], exporters: [{id}]}}
     logs: {{receivers: [otlp], exporters: [{id}]}}
     metrics: {{receivers: [otlp], exporters: [{id}]}}
 "
         );
+        Gateway::run(&weir(), &config).await
+    }
+
+    /// Starts a program with a configuration in which `{grpc}`, `{http}`, `{health}` and `{metrics}` stand for ports and
+    /// `{dir}` for a directory of its own, and waits until its health check on `{health}` is content.
+    pub async fn run(program: &Path, config: &str) -> Gateway {
+        let [grpc, http, health, metrics] = std::array::from_fn(|_| free_port());
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("weir.yaml");
-        fs::write(&file, config).unwrap();
-        let log = fs::File::create(dir.path().join("weir.log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        let mut text = config.replace("{dir}", dir.path().to_str().unwrap());
+        for (name, port) in [
+            ("{grpc}", grpc),
+            ("{http}", http),
+            ("{health}", health),
+            ("{metrics}", metrics),
+        ] {
+            text = text.replace(name, &port.to_string());
+        }
+        let file = dir.path().join("gateway.yaml");
+        fs::write(&file, text).unwrap();
+        let log = fs::File::create(dir.path().join("gateway.log")).unwrap();
+        let child = Command::new(program)
             .arg("--config")
             .arg(file)
             .stdout(Stdio::null())
@@ -73,7 +94,7 @@ service:
         };
         until("the gateway is healthy", || {
             if let Ok(Some(status)) = gateway.child.try_wait() {
-                panic!("weir ended with {status}: {}", gateway.log());
+                panic!("it ended with {status}: {}", gateway.log());
             }
             async move { get(health, "/").await.is_some_and(|(status, _)| status == 200) }
         })
@@ -83,7 +104,7 @@ service:
 
     /// What it said so far.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("weir.log")).unwrap_or_default()
+        fs::read_to_string(self.dir.path().join("gateway.log")).unwrap_or_default()
     }
 
     /// The page at `/metrics`.
@@ -91,8 +112,13 @@ service:
         get(self.metrics, "/metrics").await.expect("metrics are served").1
     }
 
+    /// Its directory, `{dir}` in the configuration.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Asks it to stop, and waits; it must end with success.
-    pub async fn stop(mut self) {
+    pub async fn stop(&mut self) {
         let pid = self.child.id().to_string();
         assert!(
             Command::new("kill")

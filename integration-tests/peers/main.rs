@@ -1,6 +1,7 @@
 //! Tier 2: the `weir` binary between software that we did not write and a peer that records.
 //!
-//! Clients are the OpenTelemetry SDK for Python and a real Envoy, installed by `provision.sh`. What arrives behind the
+//! Exchanges recorded with the real collector are played again (`compat/`). Clients are the OpenTelemetry SDK for Python
+//! and a real Envoy, installed by `provision.sh`. What arrives behind the
 //! gateway is compared with what the same client sent to the recording peer directly. A client that is not installed
 //! fails the test when `CI=true`, else the test says so and passes.
 #![allow(
@@ -11,91 +12,19 @@
     clippy::unwrap_used
 )]
 
+mod compat;
 mod envoy;
 mod gateway;
+mod programs;
 mod python;
+mod replay;
+
+#[allow(dead_code, reason = "shared with the other tier, which uses more of it")]
+#[path = "../support/client.rs"]
+mod client;
 
 #[allow(dead_code, reason = "shared with the other tier, which uses more of it")]
 #[path = "../support/peer.rs"]
 mod peer;
 
-use std::path::PathBuf;
-use std::process::Command;
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep};
-
-/// A program of the virtual environment that `provision.sh` makes; none if it was not run and need not be.
-fn installed(program: &str) -> Option<PathBuf> {
-    let home = std::env::var_os("WEIR_PEERS").map(PathBuf::from).or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        Some(
-            cache
-                .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?
-                .join("weir-peers"),
-        )
-    });
-    let path = home
-        .map(|home| home.join("venv/bin").join(program))
-        .filter(|path| path.exists());
-    if path.is_none() {
-        let told = format!("{program} is not installed: run integration-tests/peers/provision.sh");
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{told}");
-        eprintln!("skipped: {told}");
-    }
-    path
-}
-
-/// A file beside this one.
-fn beside(name: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/integration-tests/peers")).join(name)
-}
-
-/// Runs a command to its end; its standard output. Panics with all it said if it fails.
-async fn run(mut command: Command) -> String {
-    let output = tokio::task::spawn_blocking(move || command.output())
-        .await
-        .unwrap()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    text(&output.stdout)
-}
-
-/// Waits until a condition holds.
-async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !holds().await {
-        assert!(Instant::now() < end, "waited 30 s in vain: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
-/// A GET over HTTP/1.1: status and body; none if nobody listens.
-async fn get(port: u16, path: &str) -> Option<(u16, String)> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-    let request =
-        format!("GET {path} HTTP/1.1\r\nhost: peer\r\nuser-agent: probe/1\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.ok()?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.get(9..12)?.parse().ok()?, body.to_owned()))
-}
+use programs::{beside, free_port, get, installed, run, until};

@@ -49,7 +49,9 @@ fn messages(received: &[Received]) -> BTreeMap<&'static str, Vec<Bytes>> {
 }
 
 async fn arrives_unchanged(protocol: Protocol, compression: &str, out: Out) {
-    let Some(python) = installed("python") else { return };
+    let Some(python) = installed("venv/bin/python") else {
+        return;
+    };
     let direct = Peer::start().await;
     send(&python, protocol, compression, direct.addr.port()).await;
     let sent = messages(&direct.received());
@@ -60,7 +62,7 @@ async fn arrives_unchanged(protocol: Protocol, compression: &str, out: Out) {
     assert!(sent["logs"].len() > 20 && sent["trace"].len() > 5);
 
     let behind = Peer::start().await;
-    let gateway = Gateway::start(out, behind.addr).await;
+    let mut gateway = Gateway::start(out, behind.addr).await;
     let port = if matches!(protocol, Protocol::Grpc) {
         gateway.grpc
     } else {

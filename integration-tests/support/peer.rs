@@ -120,6 +120,11 @@ impl Peer {
         Peer { addr, state, task }
     }
 
+    /// A new script, in the place of the old one.
+    pub fn script(&self, script: impl IntoIterator<Item = Answer>) {
+        self.state.lock().unwrap().script = script.into_iter().collect();
+    }
+
     /// From now on, once the script is used up.
     pub fn always(&self, answer: Answer) {
         self.state.lock().unwrap().forever = Some(answer);

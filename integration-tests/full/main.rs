@@ -1,0 +1,34 @@
+//! Tier 3: a real collector, built by `provision.sh` from `builder.yaml`.
+//!
+//! The goldens of tier 2 are held against it, and it stands in front of Weir and behind it. A collector that is not built
+//! fails the tests when `CI=true`, else they say so and pass.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::unwrap_used
+)]
+
+mod goldens;
+
+#[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
+#[path = "../support/client.rs"]
+mod client;
+#[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
+#[path = "../peers/compat/mod.rs"]
+mod compat;
+#[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
+#[path = "../peers/gateway.rs"]
+mod gateway;
+#[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
+#[path = "../support/peer.rs"]
+mod peer;
+#[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
+#[path = "../peers/programs.rs"]
+mod programs;
+
+use programs::{free_port, get, installed, until};
+
+/// The collector.
+const OTELCOL: &str = "otelcol/otelcol";

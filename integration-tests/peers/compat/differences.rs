@@ -1,0 +1,146 @@
+//! Two records side by side, and the list of what may differ.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{folder, read, write};
+
+/// `differences.json`.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Differences {
+    /// Why Weir does otherwise: a name, and the reason.
+    pub reasons: BTreeMap<String, String>,
+    /// By configuration and request.
+    pub differences: BTreeMap<String, BTreeMap<String, Difference>>,
+}
+
+#[derive(Clone, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Difference {
+    /// Names of `reasons`.
+    pub why: Vec<String>,
+    /// What Weir's record has at each place where it differs; null: nothing.
+    pub weir: BTreeMap<String, Value>,
+}
+
+fn path() -> PathBuf {
+    folder().join("differences.json")
+}
+
+impl Differences {
+    pub fn load() -> Differences {
+        serde_json::from_value(read(&path())).unwrap_or_else(|error| panic!("differences.json: {error}"))
+    }
+
+    pub fn save(&self) {
+        write(&path(), &serde_json::to_value(self).unwrap());
+    }
+
+    /// Complaints about the file itself.
+    pub fn complaints(&self, names: &[String]) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let mut used = Vec::new();
+        for (name, requests) in &self.differences {
+            if !names.contains(name) {
+                complaints.push(format!("{name}: there is no such folder"));
+            }
+            for (request, difference) in requests {
+                if difference.why.is_empty() {
+                    complaints.push(format!("{name}: {request}: no reason is given"));
+                }
+                for why in &difference.why {
+                    if !self.reasons.contains_key(why) {
+                        complaints.push(format!("{name}: {request}: no reason is named {why}"));
+                    }
+                    used.push(why);
+                }
+            }
+        }
+        for reason in self.reasons.keys().filter(|r| !used.contains(r)) {
+            complaints.push(format!("the reason {reason} is used nowhere"));
+        }
+        complaints
+    }
+}
+
+/// Where two records differ: by request (what belongs to none under its own name), the places and Weir's values.
+pub fn between(golden: &Value, weir: &Value) -> BTreeMap<String, BTreeMap<String, Value>> {
+    let mut found: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
+    let nothing = Value::Null;
+    let mut compare = |name: &str, golden: &Value, weir: &Value| {
+        let mut at = BTreeMap::new();
+        walk("", golden, weir, &mut at);
+        if !at.is_empty() {
+            found.insert(name.to_owned(), at);
+        }
+    };
+    for (name, entry) in golden["requests"].as_object().expect("requests") {
+        compare(name, entry, weir["requests"].get(name).unwrap_or(&nothing));
+    }
+    for rest in ["after", "file"] {
+        compare(
+            rest,
+            golden.get(rest).unwrap_or(&nothing),
+            weir.get(rest).unwrap_or(&nothing),
+        );
+    }
+    found
+}
+
+fn walk(at: &str, golden: &Value, weir: &Value, found: &mut BTreeMap<String, Value>) {
+    let below = |key: &str| match at {
+        "" => key.to_owned(),
+        at => format!("{at}.{key}"),
+    };
+    match (golden, weir) {
+        (Value::Object(a), Value::Object(b)) => {
+            let before = found.len();
+            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            // the bytes say again what the message says, where that can say it
+            for key in keys.iter().filter(|k| k.as_str() != "bytes") {
+                let side = |map: &serde_json::Map<String, Value>| map.get(*key).cloned().unwrap_or_default();
+                walk(&below(key), &side(a), &side(b), found);
+            }
+            if found.len() == before && a.get("bytes") != b.get("bytes") {
+                found.insert(below("bytes"), b.get("bytes").cloned().unwrap_or_default());
+            }
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            for n in 0..a.len().max(b.len()) {
+                let side = |list: &[Value]| list.get(n).cloned().unwrap_or_default();
+                walk(&below(&n.to_string()), &side(a), &side(b), found);
+            }
+        }
+        (a, b) if a == b => {}
+        (_, b) => {
+            found.insert(at.to_owned(), b.clone());
+        }
+    }
+}
+
+#[test]
+fn places_are_named_and_bytes_count_where_the_text_is_equal() {
+    use serde_json::json;
+
+    let golden = json!({"requests": {
+        "same": {"answer": {"status": 200}, "behind": [{"bytes": "AA", "message": 1}]},
+        "other": {"answer": {"status": 400, "body": {"message": "no"}}, "behind": []},
+        "nan": {"behind": [{"bytes": "AA", "message": null}]},
+    }, "after": [1, 2]});
+    let weir = json!({"requests": {
+        "same": {"answer": {"status": 200}, "behind": [{"bytes": "AA", "message": 1}]},
+        "other": {"answer": {"status": 413, "body": {"message": "no"}, "x": 1}, "behind": [{"message": 7, "bytes": ""}]},
+        "nan": {"behind": [{"bytes": "AB", "message": null}]},
+    }, "after": [1]});
+    let found = between(&golden, &weir);
+    let expected = json!({
+        "other": {"answer.status": 413, "answer.x": 1, "behind.0": {"message": 7, "bytes": ""}},
+        "nan": {"behind.0.bytes": "AB"},
+        "after": {"1": null},
+    });
+    assert_eq!(serde_json::to_value(found).unwrap(), expected);
+}
