@@ -2,7 +2,9 @@
 //! `rejected_*` = 1 and `error_message` = 2.
 
 use wire::field::{Fields, LEN, VARINT};
-use wire::{Malformed, field, varint};
+use wire::{Malformed, Signal, field, otlp, varint};
+
+use crate::otlp_json;
 
 /// Longest message that is read or written, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 2048;
@@ -36,6 +38,21 @@ impl Partial {
         field::write_header(1, partial.len(), &mut out);
         out.extend_from_slice(&partial);
         out
+    }
+
+    /// The response to a JSON request, always with its `partialSuccess`.
+    pub fn encode_json(&self, signal: Signal) -> Vec<u8> {
+        let mut out = Vec::new();
+        otlp_json::write_message(otlp::response(signal), &self.encode(), &mut out)
+            .expect("a response that was just encoded is well formed");
+        out
+    }
+
+    /// Reads a response in JSON; negative counts read as none.
+    pub fn decode_json(signal: Signal, response: &[u8]) -> Result<Partial, otlp_json::Invalid> {
+        let mut bytes = Vec::new();
+        otlp_json::read_message(otlp::response(signal), response, &mut bytes)?;
+        Ok(Partial::decode(&bytes).expect("what was just read is well formed"))
     }
 
     /// Reads a response; negative counts read as none.
@@ -104,6 +121,45 @@ mod tests {
         check(b"\x0a\x03\x12\x01\xff", Some((0, "\u{fffd}")));
         check(b"\x0a\x09", None);
         check(b"<html>", None);
+    }
+
+    #[test]
+    fn writes_and_reads_what_otlp_has_in_json() {
+        let check = |signal, rejected, message: &str, json: &str| {
+            let partial = Partial {
+                rejected,
+                message: message.into(),
+            };
+            assert_eq!(String::from_utf8(partial.encode_json(signal)).unwrap(), json);
+            assert_eq!(Partial::decode_json(signal, json.as_bytes()), Ok(partial));
+        };
+        for signal in Signal::ALL {
+            check(signal, 0, "", r#"{"partialSuccess":{}}"#);
+            check(signal, 0, "\"", r#"{"partialSuccess":{"errorMessage":"\""}}"#);
+        }
+        let partial = |name: &str| format!(r#"{{"partialSuccess":{{"{name}":"300","errorMessage":"no"}}}}"#);
+        check(Signal::Logs, 300, "no", &partial("rejectedLogRecords"));
+        check(Signal::Traces, 300, "no", &partial("rejectedSpans"));
+        check(Signal::Metrics, 300, "no", &partial("rejectedDataPoints"));
+        check(Signal::Profiles, 300, "no", &partial("rejectedProfiles"));
+        let read = |json: &str| Partial::decode_json(Signal::Logs, json.as_bytes()).ok();
+        assert_eq!(read("{}"), Some(Partial::default()));
+        assert_eq!(
+            read(r#"{"partialSuccess":null,"new":[1]}"#),
+            Some(Partial::default())
+        );
+        let seven = Partial {
+            rejected: 7,
+            message: String::new(),
+        };
+        assert_eq!(
+            read(r#"{"partialSuccess":{"rejected_log_records":7}}"#),
+            Some(seven)
+        );
+        let negative = r#"{"partialSuccess":{"rejectedLogRecords":"-1"}}"#;
+        assert_eq!(read(negative), Some(Partial::default()));
+        assert_eq!(read("<html>"), None);
+        assert_eq!(read(""), None);
     }
 
     #[test]

@@ -164,6 +164,13 @@ impl Reservation {
         }
         taken
     }
+
+    /// Gives a part back; never more than was taken.
+    pub fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.memory.used[self.class as usize].fetch_sub(bytes, Relaxed);
+        self.bytes -= bytes;
+    }
 }
 
 impl Drop for Reservation {
@@ -212,6 +219,9 @@ mod tests {
         assert!(!door.grow(5));
         assert!(door.grow(4));
         let queue = memory.reserve(Class::Queues, 100).unwrap();
+        door.shrink(3);
+        assert_eq!((memory.used(Class::Door), memory.held()), (7, 107));
+        assert!(door.grow(3));
         assert_eq!((memory.used(Class::Door), memory.held()), (10, 110));
         drop((door, queue));
         assert_eq!(memory.held(), 0);

@@ -391,7 +391,8 @@ pub fn read_status(headers: &HeaderMap) -> Option<Status> {
     })
 }
 
-const RETRY_INFO_TYPE: &str = "type.googleapis.com/google.rpc.RetryInfo";
+/// Type of the detail that says when to come again.
+pub const RETRY_INFO_TYPE: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
 /// The status as a `google.rpc.Status` message: the body of an error over OTLP/HTTP.
 pub fn encode_status(status: &Status) -> Vec<u8> {

@@ -319,6 +319,16 @@ pub fn request(signal: Signal) -> &'static Message {
     }
 }
 
+/// What answers the export request of a signal.
+pub fn response(signal: Signal) -> &'static Message {
+    match signal {
+        Signal::Logs => &LOGS_RESPONSE,
+        Signal::Traces => &TRACES_RESPONSE,
+        Signal::Metrics => &METRICS_RESPONSE,
+        Signal::Profiles => &PROFILES_RESPONSE,
+    }
+}
+
 /// Path of the gRPC method that takes the export request of a signal.
 pub const fn export_path(signal: Signal) -> &'static str {
     match signal {
@@ -515,6 +525,43 @@ messages! { "resource/v1/resource.proto"
 messages! { "collector/logs/v1/logs_service.proto"
     /// A request with logs.
     EXPORT_LOGS "ExportLogsServiceRequest" [nodes(1, "resource_logs", &RESOURCE_LOGS, NodeKind::Resource)]
+}
+messages! { "collector/logs/v1/logs_service.proto"
+    /// The answer to a request with logs.
+    LOGS_RESPONSE "ExportLogsServiceResponse" [one(1, "partial_success", Message(&LOGS_PARTIAL))]
+    /// What was rejected.
+    LOGS_PARTIAL "ExportLogsPartialSuccess" [
+        one(1, "rejected_log_records", Int64),
+        one(2, "error_message", Text),
+    ]
+}
+messages! { "collector/trace/v1/trace_service.proto"
+    /// The answer to a request with spans.
+    TRACES_RESPONSE "ExportTraceServiceResponse" [one(1, "partial_success", Message(&TRACES_PARTIAL))]
+    /// What was rejected.
+    TRACES_PARTIAL "ExportTracePartialSuccess" [one(1, "rejected_spans", Int64), one(2, "error_message", Text)]
+}
+messages! { "collector/metrics/v1/metrics_service.proto"
+    /// The answer to a request with metrics.
+    METRICS_RESPONSE "ExportMetricsServiceResponse" [one(1, "partial_success", Message(&METRICS_PARTIAL))]
+    /// What was rejected.
+    METRICS_PARTIAL "ExportMetricsPartialSuccess" [
+        one(1, "rejected_data_points", Int64),
+        one(2, "error_message", Text),
+    ]
+}
+messages! { "collector/profiles/v1development/profiles_service.proto"
+    /// The answer to a request with profiles.
+    PROFILES_RESPONSE "ExportProfilesServiceResponse" [one(1, "partial_success", Message(&PROFILES_PARTIAL))]
+    /// What was rejected.
+    PROFILES_PARTIAL "ExportProfilesPartialSuccess" [
+        one(1, "rejected_profiles", Int64),
+        one(2, "error_message", Text),
+    ]
+}
+messages! { "../../google/rpc/status.proto"
+    /// What OTLP over HTTP answers with when it refuses, but for `details`.
+    RPC_STATUS "Status" [one(1, "code", Int32), one(2, "message", Text)]
 }
 messages! { "logs/v1/logs.proto"
     /// Logs of one resource.

@@ -11,9 +11,9 @@ mod read;
 mod text;
 mod write;
 
-pub use read::{read, read_message};
+pub use read::{GROWTH_MAX, read, read_message};
 pub use text::{Invalid, Reason};
-pub use write::{write, write_message};
+pub use write::{write, write_message, write_payload};
 
 use wire::otlp::{Field, Kind, Message, Role};
 

@@ -15,11 +15,14 @@ use super::number;
 use super::text::{Invalid, Quoted, Reason, Text};
 use super::{DEPTH_MAX, hex_len, is_optional};
 
+/// Bytes of protobuf that one byte of JSON text can become: a list of one-digit doubles.
+pub const GROWTH_MAX: usize = 4;
+
 /// Appends one request, in canonical form but for what the text gives twice.
 ///
 /// Errors: the text is no JSON, or a value is not of its field's type; `out` is then as it was. An empty text is an
 /// error, while no bytes at all are a request in protobuf. Cost: one pass, and one over `out`; nothing is allocated by
-/// record. `out` grows by at most four bytes for each byte of text (a list of one-digit doubles).
+/// record. `out` grows by at most [`GROWTH_MAX`] bytes for each byte of text.
 pub fn read(signal: Signal, json: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
     read_message(otlp::request(signal), json, out)
 }

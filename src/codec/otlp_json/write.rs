@@ -6,10 +6,10 @@
 
 use std::io::Write;
 
-use wire::Signal;
 use wire::field::{Fields, LEN, Malformed, Reason, VARINT};
 use wire::otlp::{self, Kind, Message, Role, Rule};
 use wire::varint;
+use wire::{Payload, Signal};
 
 use super::{DEPTH_MAX, hex_len, is_optional, plain_len};
 
@@ -29,6 +29,24 @@ pub fn write_message(shape: &'static Message, bytes: &[u8], out: &mut Vec<u8>) -
         out.truncate(start);
     }
     written
+}
+
+/// A whole payload as one request: its chunks laid end to end, each in canonical form.
+///
+/// Errors: as [`write`], which no payload that passed the door gives.
+pub fn write_payload(payload: &Payload) -> Result<Vec<u8>, Malformed> {
+    let request = if payload.chunks.iter().any(|chunk| chunk.shape.non_canonical) {
+        let mut request = Vec::with_capacity(payload.len());
+        for chunk in &payload.chunks {
+            request.extend_from_slice(&wire::normalize(payload.signal, &chunk.bytes(), false)?);
+        }
+        request.into()
+    } else {
+        payload.to_bytes()
+    };
+    let mut out = Vec::with_capacity(request.len() * 2 + otlp::request(payload.signal).name.len());
+    write(payload.signal, &request, &mut out)?;
+    Ok(out)
 }
 
 fn message(shape: &'static Message, bytes: &[u8], depth: u32, out: &mut Vec<u8>) -> Result<(), Malformed> {

@@ -12,7 +12,6 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use component::prelude::*;
-use wire::otlp;
 
 use self::writer::{Open, Writer};
 
@@ -187,7 +186,7 @@ fn record(batch: &Payload, format: Format, compression: Option<i32>) -> Result<V
     let mut out = vec![0; if framed { LENGTH_BYTES } else { 0 }];
     let message: Bytes = match format {
         Format::Proto => batch.to_bytes(),
-        Format::Json => json(batch)?.into(),
+        Format::Json => codec::otlp_json::write_payload(batch).map_err(rejected)?.into(),
     };
     match compression {
         Some(level) => {
@@ -207,24 +206,6 @@ fn record(batch: &Payload, format: Format, compression: Option<i32>) -> Result<V
 }
 
 const LENGTH_BYTES: usize = 4;
-
-/// All chunks as one document: laid end to end they are one request.
-fn json(batch: &Payload) -> Result<Vec<u8>, ExportError> {
-    let mut request = Vec::with_capacity(batch.len());
-    for chunk in &batch.chunks {
-        if chunk.shape.non_canonical {
-            let canonical = wire::normalize(batch.signal, &chunk.bytes(), false).map_err(rejected)?;
-            request.extend_from_slice(&canonical);
-        } else {
-            for part in chunk.parts() {
-                request.extend_from_slice(part);
-            }
-        }
-    }
-    let mut out = Vec::with_capacity(request.len() * 2 + otlp::request(batch.signal).name.len());
-    codec::otlp_json::write(batch.signal, &request, &mut out).map_err(rejected)?;
-    Ok(out)
-}
 
 /// Every payload was validated at the door; what cannot be read here never can.
 fn rejected(malformed: wire::Malformed) -> ExportError {

@@ -1,13 +1,14 @@
-//! Exporter `otlp_http` (alias `otlphttp`): OTLP over HTTP, protobuf.
+//! Exporter `otlp_http` (alias `otlphttp`): OTLP over HTTP, protobuf or JSON.
 //!
 //! In: every signal. Out: one POST a batch, plain or compressed into one member; a body that came in with the same
 //! compression and was not touched goes out as it came. Keys, defaults and classification of errors are otelcol's
-//! (v0.159); `encoding: json` is not supported yet. Delivery: at least once (harness).
+//! (v0.159). Delivery: at least once (harness).
 
 use std::sync::OnceLock;
 use std::time::{Duration as StdDuration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use codec::otlp_json;
 use codec::otlp_response::Partial;
 use component::prelude::*;
 use http::Uri;
@@ -48,7 +49,7 @@ struct Config {
     logs_endpoint: String,
     /// Whole URL for profiles, instead of `endpoint` + `v1development/profiles`.
     profiles_endpoint: String,
-    /// `proto`.
+    /// `proto` or `json`. Default `proto`.
     encoding: String,
 }
 
@@ -65,7 +66,8 @@ impl Default for Config {
 }
 
 const TIMEOUT: StdDuration = StdDuration::from_secs(30);
-const PROTOBUF: &str = "application/x-protobuf";
+/// Batches up to this size are written as JSON on the spot; larger ones on a blocking thread.
+const INLINE_BYTES_MAX: usize = 256 << 10;
 /// As much of an answer's words as is logged and handed on.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
@@ -75,8 +77,45 @@ struct OtlpHttp {
     agent: String,
     /// By [`Signal::index`].
     urls: [Option<Uri>; 4],
+    form: Form,
     compression: Option<(&'static str, Encoding)>,
     client: OnceLock<HttpClient>,
+}
+
+/// How bodies are written, there and back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Protobuf,
+    Json,
+}
+
+impl Form {
+    fn content_type(self) -> &'static str {
+        match self {
+            Form::Protobuf => "application/x-protobuf",
+            Form::Json => "application/json",
+        }
+    }
+
+    /// Of an answer, if it says so without parameters.
+    fn of(reply: &HttpReply) -> Option<Form> {
+        let given = reply.headers.get(CONTENT_TYPE)?.as_bytes();
+        [Form::Protobuf, Form::Json]
+            .into_iter()
+            .find(|form| form.content_type().as_bytes() == given)
+    }
+}
+
+/// The words of a `google.rpc.Status`.
+fn status_message(form: Form, body: &[u8]) -> Option<String> {
+    match form {
+        Form::Protobuf => decode_status(body).map(|status| status.message),
+        Form::Json => {
+            let mut bytes = Vec::new();
+            otlp_json::read_message(&wire::otlp::RPC_STATUS, body, &mut bytes).ok()?;
+            decode_status(&bytes).map(|status| status.message)
+        }
+    }
 }
 
 impl OtlpHttp {
@@ -85,19 +124,15 @@ impl OtlpHttp {
         section.check(&client)?;
         let place = section.clone();
         let config: Config = section.parse()?;
-        match config.encoding.as_str() {
-            "proto" => {}
-            "json" => {
-                return Err(place
-                    .fault("encoding", "encoding json is not supported yet; use proto")
-                    .into());
-            }
+        let form = match config.encoding.as_str() {
+            "proto" => Form::Protobuf,
+            "json" => Form::Json,
             other => {
                 return Err(place
                     .fault("encoding", format!("invalid encoding type: {other}"))
                     .into());
             }
-        }
+        };
         let own = [
             ("logs_endpoint", &config.logs_endpoint, "v1/logs"),
             ("traces_endpoint", &config.traces_endpoint, "v1/traces"),
@@ -127,6 +162,7 @@ impl OtlpHttp {
             id: cx.id.to_string(),
             agent: cx.info.user_agent(),
             urls,
+            form,
             compression: client.compression.unwrap_or(Compression::Gzip).http(),
             config: client,
             client: OnceLock::new(),
@@ -134,15 +170,14 @@ impl OtlpHttp {
     }
 
     fn judge(&self, signal: Signal, url: &Uri, reply: &HttpReply) -> Result<Outcome, ExportError> {
-        let is_protobuf = reply
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|t| t.as_bytes() == PROTOBUF.as_bytes());
+        let form = Form::of(reply);
         if reply.status.is_success() {
-            let partial = if is_protobuf {
-                Partial::decode(&reply.body)
-            } else {
-                Ok(Partial::default())
+            let partial = match form {
+                // An answer without a body says that all was taken, in any form.
+                _ if reply.body.is_empty() => Ok(Partial::default()),
+                None => Ok(Partial::default()),
+                Some(Form::Protobuf) => Partial::decode(&reply.body).map_err(|e| e.to_string()),
+                Some(Form::Json) => Partial::decode_json(signal, &reply.body).map_err(|e| e.to_string()),
             };
             // The batch was taken; an answer that cannot be read changes nothing about that.
             let partial = partial.unwrap_or_else(|e| Partial {
@@ -157,8 +192,8 @@ impl OtlpHttp {
             ));
         }
         let status = reply.status.as_u16();
-        let words = match is_protobuf.then(|| decode_status(&reply.body)).flatten() {
-            Some(status) => status.message,
+        let words = match form.and_then(|form| status_message(form, &reply.body)) {
+            Some(message) => message,
             None => String::from_utf8_lossy(&reply.body).into_owned(),
         };
         let words = net::grpc::truncated(words.trim(), MESSAGE_BYTES_MAX);
@@ -234,18 +269,10 @@ impl Push for OtlpHttp {
                     )
                     .into(),
                 })?;
-            let (token, body) = match self.compression {
-                None => {
-                    let chunks: Vec<Bytes> = batch.parts().cloned().collect();
-                    (None, chunks)
-                }
-                Some((token, encoding)) => (
-                    Some(token),
-                    vec![compressed(batch, encoding, self.level()).await?],
-                ),
-            };
+            let body = self.body(batch).await?;
+            let token = self.compression.map(|(token, _)| token);
             let reply = client
-                .post(url, PROTOBUF, token, body, &batch.context)
+                .post(url, self.form.content_type(), token, body, &batch.context)
                 .await
                 .map_err(ExportError::from_call)?;
             self.judge(batch.signal, url, &reply)
@@ -254,6 +281,37 @@ impl Push for OtlpHttp {
 }
 
 impl OtlpHttp {
+    async fn body(&self, batch: &Payload) -> Result<Vec<Bytes>, ExportError> {
+        match (self.form, self.compression) {
+            (Form::Protobuf, None) => Ok(batch.parts().cloned().collect()),
+            (Form::Protobuf, Some((_, encoding))) => {
+                Ok(vec![compressed(batch, encoding, self.level()).await?])
+            }
+            (Form::Json, _) if batch.len() <= INLINE_BYTES_MAX => self.json()(batch),
+            (Form::Json, _) => {
+                let (write, batch) = (self.json(), batch.clone());
+                let written = tokio::task::spawn_blocking(move || write(&batch)).await;
+                written.map_err(ExportError::retry)?
+            }
+        }
+    }
+
+    /// What writes a batch as JSON, compressed if it is to be.
+    fn json(&self) -> impl Fn(&Payload) -> Result<Vec<Bytes>, ExportError> + Send + 'static {
+        let (compression, level) = (self.compression, self.level());
+        move |batch| {
+            let text = otlp_json::write_payload(batch).map_err(|malformed| ExportError::Rejected {
+                code: Code::INVALID_ARGUMENT,
+                source: malformed.into(),
+            })?;
+            let text = Bytes::from(text);
+            Ok(vec![match compression {
+                None => text,
+                Some((_, encoding)) => net::compression::encode(encoding, level, &[text]),
+            }])
+        }
+    }
+
     fn level(&self) -> i32 {
         self.config.compression_params.level
     }

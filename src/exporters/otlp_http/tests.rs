@@ -89,6 +89,7 @@ fn answer_of(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
 }
 
 const TYPED: &str = "content-type: application/x-protobuf\r\n";
+const TYPED_JSON: &str = "content-type: application/json\r\n";
 
 fn build(yaml: &str) -> Result<OtlpHttp, Fault> {
     OtlpHttp::build(section(yaml), &context("otlphttp/test"))
@@ -165,7 +166,6 @@ fn faults_name_the_key() {
     check("{endpoint: 'a:1'}", "not a URL");
     check("{endpoint: 'ftp://a:1'}", "must begin with http");
     check("{endpoint: 'http://u:secret@a:1'}", "credentials in the URL");
-    check("{endpoint: 'http://a', encoding: json}", "not supported yet");
     check(
         "{endpoint: 'http://a', encoding: xml}",
         "invalid encoding type: xml",
@@ -247,6 +247,49 @@ async fn compresses_into_one_member_or_forwards_the_body_as_it_came() {
 }
 
 #[tokio::test]
+async fn json_is_one_object_plain_or_compressed() {
+    // A group with a schema url, given twice in the second chunk: as many as the collector sees.
+    let chunks = ["\x0a\x03\x1a\x01a", "\x0a\x06\x1a\x01b\x1a\x01c"];
+    let text = r#"{"resourceLogs":[{"resource":{},"schemaUrl":"a"},{"resource":{},"schemaUrl":"c"}]}"#;
+    let mut batch = payload(Signal::Logs, &chunks);
+    batch.chunks[1].shape.non_canonical = true;
+    let mut peer = peer().await;
+    let plain = exporter(peer.addr, "encoding: json, compression: none").await;
+    plain.export(&batch).await.unwrap();
+    let call = peer.calls.recv().await.unwrap();
+    assert!(call.head.contains(TYPED_JSON), "{}", call.head);
+    assert!(!call.head.contains("content-encoding"), "{}", call.head);
+    assert_eq!(String::from_utf8(call.body).unwrap(), text);
+    let zipped = exporter(peer.addr, "encoding: json").await;
+    // The twin is protobuf, so it may not go out.
+    batch.chunks.truncate(1);
+    batch.chunks[0].twin = Some(Arc::new(Twin {
+        encoding: Encoding::Gzip,
+        bytes: "twin".into(),
+    }));
+    zipped.export(&batch).await.unwrap();
+    let call = peer.calls.recv().await.unwrap();
+    assert!(call.head.contains("content-encoding: gzip\r\n"), "{}", call.head);
+    let decoded = decode(Encoding::Gzip, &call.body, 100).unwrap();
+    assert_eq!(
+        &decoded.bytes[..],
+        br#"{"resourceLogs":[{"resource":{},"schemaUrl":"a"}]}"#
+    );
+    // Large ones, on another thread.
+    let chunk = "\x0a\x03\x1a\x01a".repeat(INLINE_BYTES_MAX / 5 + 1);
+    let large = payload(Signal::Logs, &[chunk.leak()]);
+    plain.export(&large).await.unwrap();
+    let call = peer.calls.recv().await.unwrap();
+    assert_eq!(call.body.len(), 18 + large.len() / 5 * 32);
+    // What no door lets in.
+    let error = plain
+        .export(&payload(Signal::Logs, &["\x0a\x09"]))
+        .await
+        .unwrap_err();
+    assert_eq!(name(&error), "rejected INVALID_ARGUMENT");
+}
+
+#[tokio::test]
 async fn classifies_every_answer() {
     let theirs = encode_status(&Status::new(Code::INVALID_ARGUMENT, "what is this"));
     let rows: Vec<(Vec<u8>, &str, &str)> = vec![
@@ -277,6 +320,20 @@ async fn classifies_every_answer() {
             answer_of(400, TYPED, &theirs),
             "rejected INVALID_ARGUMENT",
             "Message=what is this",
+        ),
+        (
+            answer_of(
+                400,
+                TYPED_JSON,
+                br#"{"code":3,"message":"what is \"this\"","details":[{"@type":"x"}]}"#,
+            ),
+            "rejected INVALID_ARGUMENT",
+            "Message=what is \"this\"",
+        ),
+        (
+            answer_of(400, TYPED_JSON, b"{oops"),
+            "rejected INVALID_ARGUMENT",
+            "Message={oops",
         ),
         (answer_of(413, "", b""), "too large", ""),
         (answer_of(401, "", b""), "unauthorized", ""),
@@ -334,6 +391,17 @@ async fn any_2xx_is_success_and_partial_success_is_read() {
         (answer_of(202, "", b""), 0),
         (answer_of(200, TYPED, b"<html>"), 0),
         (answer_of(200, TYPED, b"\x0a\x00"), 0),
+        (answer_of(200, TYPED_JSON, br#"{"partialSuccess":{}}"#), 0),
+        (
+            answer_of(
+                200,
+                TYPED_JSON,
+                br#"{"partialSuccess":{"rejectedLogRecords":"3"}}"#,
+            ),
+            3,
+        ),
+        (answer_of(200, TYPED_JSON, b""), 0),
+        (answer_of(200, TYPED_JSON, b"<html>"), 0),
     ] {
         peer.answers.lock().push_back(answer);
         let outcome = exporter.export(&payload(Signal::Logs, &["x"])).await.unwrap();

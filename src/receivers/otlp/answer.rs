@@ -6,16 +6,15 @@ use net::grpc::Status;
 
 use super::door::{Bad, hint};
 
-/// An `Export*ServiceResponse`: empty, or with `partial_success` where items were rejected.
-pub(super) fn response(outcome: &Outcome) -> Vec<u8> {
+/// What an `Export*ServiceResponse` says: nothing, or `partial_success` where items were rejected.
+pub(super) fn partial(outcome: &Outcome) -> Partial {
     if outcome.rejected.is_empty() {
-        return Vec::new();
+        return Partial::default();
     }
-    let partial = Partial {
+    Partial {
         rejected: outcome.rejected_items(),
         message: outcome.message(),
-    };
-    partial.encode()
+    }
 }
 
 /// What the client is told about a refusal.
@@ -30,9 +29,17 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
     }
 }
 
-/// A `google.rpc.Status` as JSON.
+/// A `google.rpc.Status` by protobuf's JSON mapping, with the hint as `RetryInfo`.
 pub(super) fn json_status(status: &Status) -> String {
-    serde_json::json!({ "code": status.code.0, "message": status.message }).to_string()
+    let mut json = serde_json::json!({ "code": status.code.0, "message": status.message });
+    if let Some(after) = status.retry_after {
+        let millis = after.as_millis();
+        json["details"] = serde_json::json!([{
+            "@type": net::grpc::RETRY_INFO_TYPE,
+            "retryDelay": format!("{}.{:03}s", millis / 1000, millis % 1000),
+        }]);
+    }
+    json.to_string()
 }
 
 /// What the client is told about a request that reached no pipeline.

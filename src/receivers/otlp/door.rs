@@ -35,11 +35,20 @@ pub(super) enum Bad {
     Broken(String),
 }
 
+/// How a request is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Protobuf,
+    Json,
+}
+
 /// How it went.
 pub(super) type Verdict = Result<Outcome, Refusal>;
 
 /// Inflated bytes for each compressed one that are set aside before anybody knows.
 const INFLATION_GUESS: usize = 8;
+/// JSON text that is read without letting the other tasks of its worker go on elsewhere.
+const INLINE_BYTES_MAX: usize = 256 << 10;
 
 impl Door {
     pub(super) fn new(cx: &BuildContext, transport: &'static str, outputs: Outputs, limits: Limits) -> Door {
@@ -97,10 +106,10 @@ impl Door {
         counter.add(1);
     }
 
-    /// Inflates and validates one message; `None` = it holds no item.
+    /// Inflates, reads and validates one message; `None` = it holds no item.
     pub(super) fn open(
         &self,
-        signal: Signal,
+        (signal, form): (Signal, Form),
         body: Bytes,
         encoding: Option<Encoding>,
         limit: usize,
@@ -131,11 +140,37 @@ impl Door {
                 (decoded.bytes, twin)
             }
         };
+        let (bytes, twin) = match form {
+            Form::Protobuf => (bytes, twin),
+            Form::Json => (self.transcode(signal, &bytes, room)?, None),
+        };
         let shape =
             wire::validate(signal, &bytes, &self.limits).map_err(|e| Bad::Malformed(e.to_string()))?;
         let mut chunk = Chunk::new(bytes, shape);
         chunk.twin = twin;
         Ok((shape.items > 0).then_some(chunk))
+    }
+
+    /// Protobuf from JSON. The text counts as held until the answer, as the body it came in does.
+    fn transcode(&self, signal: Signal, json: &[u8], room: &mut Reservation) -> Result<Bytes, Bad> {
+        let most = json.len().saturating_mul(codec::otlp_json::GROWTH_MAX);
+        if !room.grow(most) {
+            return Err(Bad::Busy);
+        }
+        let read = || {
+            let mut out = Vec::with_capacity(json.len() / 2);
+            let read = codec::otlp_json::read(signal, json, &mut out);
+            out.shrink_to_fit();
+            read.map(|()| out)
+        };
+        let out = if json.len() > INLINE_BYTES_MAX && has_other_workers() {
+            tokio::task::block_in_place(read)
+        } else {
+            read()
+        };
+        let out = out.map_err(|e| Bad::Malformed(e.to_string()))?;
+        room.shrink(most.saturating_sub(out.capacity()));
+        Ok(out.into())
     }
 
     /// Hands a chunk to the pipeline and waits for its answer. The pipeline finishes and the books are kept even if
@@ -163,6 +198,13 @@ impl Door {
             Err(Refusal::unavailable("internal error"))
         })
     }
+}
+
+fn has_other_workers() -> bool {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    Handle::try_current().is_ok_and(|handle| {
+        handle.runtime_flavor() == RuntimeFlavor::MultiThread && handle.metrics().num_workers() > 1
+    })
 }
 
 /// Offered until it is known how it went; a panic counts as refused.

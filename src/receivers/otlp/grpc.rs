@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use wire::{Context, Signal, otlp};
 
 use super::answer;
-use super::door::{Bad, Door, worse};
+use super::door::{Bad, Door, Form, worse};
 
 /// For a whole message to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -60,7 +60,7 @@ impl Grpc {
             }
         };
         match self.export(signal, request, peer).await {
-            Ok(outcome) => grpc::ok(&answer::response(&outcome)),
+            Ok(outcome) => grpc::ok(&answer::partial(&outcome).encode()),
             Err(status) => grpc::error(&status),
         }
     }
@@ -163,7 +163,13 @@ impl Grpc {
                     return Err(self.bad(Bad::Malformed(text)));
                 }
             };
-            let opened = self.door.open(signal, message.bytes, encoding, limit, &mut room);
+            let opened = self.door.open(
+                (signal, Form::Protobuf),
+                message.bytes,
+                encoding,
+                limit,
+                &mut room,
+            );
             let Some(chunk) = opened.map_err(|bad| self.bad(bad))? else {
                 continue;
             };

@@ -1,4 +1,4 @@
-//! OTLP/HTTP: one path a signal, protobuf.
+//! OTLP/HTTP: one path a signal, protobuf and JSON. Answers are in the form of their request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use wire::{Context, Signal};
 
 use super::answer;
-use super::door::{Bad, Door};
+use super::door::{Bad, Door, Form};
 
 /// For a whole body to arrive, where the user sets none.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ pub(super) struct Http {
 
 /// What goes back.
 enum Answer {
-    Taken(Outcome),
+    Taken(Signal, Outcome),
     /// With a `google.rpc.Status` body.
     Refused(StatusCode, Status),
     /// By a middleware, before anything was looked at.
@@ -69,16 +69,19 @@ impl Http {
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
-        let protobuf = is_protobuf(request.headers());
-        let answer = self.judge(request, peer).await;
+        let form = form(request.headers());
+        let answer = self.judge(request, peer, form).await;
         match answer {
-            Answer::Taken(outcome) => typed(
-                StatusCode::OK,
-                PROTOBUF,
-                Body::from(Bytes::from(answer::response(&outcome))),
-            ),
+            Answer::Taken(signal, outcome) => {
+                let partial = answer::partial(&outcome);
+                let (content_type, body) = match form {
+                    Some(Form::Json) => (JSON, partial.encode_json(signal)),
+                    _ => (PROTOBUF, partial.encode()),
+                };
+                typed(StatusCode::OK, content_type, Body::from(Bytes::from(body)))
+            }
             Answer::Refused(code, status) => {
-                let mut response = if protobuf {
+                let mut response = if form == Some(Form::Protobuf) {
                     let body = Bytes::from(grpc::encode_status(&status));
                     typed(code, PROTOBUF, Body::from(body))
                 } else {
@@ -105,7 +108,7 @@ impl Http {
         }
     }
 
-    async fn judge(&self, request: Request<Incoming>, peer: Peer) -> Answer {
+    async fn judge(&self, request: Request<Incoming>, peer: Peer, form: Option<Form>) -> Answer {
         let admitted = self.guard.admit(request.headers(), request.uri(), &peer).await;
         let identity = match admitted {
             Ok(identity) => identity,
@@ -127,14 +130,14 @@ impl Http {
                 "405 method not allowed, supported: [POST]",
             );
         }
-        if !is_protobuf(request.headers()) {
+        let Some(form) = form else {
             self.door.count_reason("content_type");
             return Answer::Text(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "415 unsupported media type, supported: [application/x-protobuf]",
+                "415 unsupported media type, supported: [application/json, application/x-protobuf]",
             );
-        }
-        self.export(*signal, request, peer, identity)
+        };
+        self.export((*signal, form), request, peer, identity)
             .await
             .unwrap_or_else(|bad| {
                 self.door.count(&bad);
@@ -149,7 +152,7 @@ impl Http {
 
     async fn export(
         &self,
-        signal: Signal,
+        (signal, form): (Signal, Form),
         request: Request<Incoming>,
         peer: Peer,
         identity: Identity,
@@ -163,13 +166,13 @@ impl Http {
         let limit = self.body_bytes_max;
         let opened = self
             .door
-            .open(signal, body, encoding, limit, &mut room)
+            .open((signal, form), body, encoding, limit, &mut room)
             .map_err(|bad| match bad {
                 Bad::TooLarge(_) => too_large(),
                 other => other,
             })?;
         let Some(chunk) = opened else {
-            return Ok(Answer::Taken(Outcome::all()));
+            return Ok(Answer::Taken(signal, Outcome::all()));
         };
         let context = Arc::new(Context {
             metadata: if self.include_metadata {
@@ -184,7 +187,7 @@ impl Http {
                 .map(Instant::into_std),
         });
         Ok(match self.door.hand_on(signal, chunk, context, room).await {
-            Ok(outcome) => Answer::Taken(outcome),
+            Ok(outcome) => Answer::Taken(signal, outcome),
             Err(refusal) => {
                 let status = answer::refused(&refusal);
                 let code = StatusCode::from_u16(status.code.http_status());
@@ -288,12 +291,16 @@ fn typed(code: StatusCode, content_type: HeaderValue, body: Body) -> Response<Bo
     response
 }
 
-fn is_protobuf(headers: &HeaderMap) -> bool {
-    let Some(Ok(text)) = headers.get(CONTENT_TYPE).map(HeaderValue::to_str) else {
-        return false;
-    };
+/// What the request says that it is, whatever its parameters.
+fn form(headers: &HeaderMap) -> Option<Form> {
+    let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let media = text.split(';').next().unwrap_or("").trim();
-    media.eq_ignore_ascii_case("application/x-protobuf")
+    let is = |value: &HeaderValue| media.as_bytes().eq_ignore_ascii_case(value.as_bytes());
+    match () {
+        () if is(&PROTOBUF) => Some(Form::Protobuf),
+        () if is(&JSON) => Some(Form::Json),
+        () => None,
+    }
 }
 
 /// How long Envoy says that it will wait.

@@ -1,7 +1,7 @@
-//! Receiver `otlp`: OTLP over gRPC, HTTP/1.1 and HTTP/2, protobuf.
+//! Receiver `otlp`: OTLP over gRPC, HTTP/1.1 and HTTP/2, protobuf and JSON.
 //!
 //! In: export requests of the four signals, plain or compressed. Out: payloads of one chunk, validated, with their
-//! compressed twin where another hop may have it as it is. A client is answered once the pipeline has answered, in a
+//! compressed twin where another hop may have it as it is; JSON becomes protobuf at the door. A client is answered once the pipeline has answered, in a
 //! task that its leaving does not cancel. Keys and defaults are otelcol's (v0.159); answers follow the table in
 //! ARCHITECTURE.md.
 

@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 
 use super::*;
 
+mod json;
+
 component::component_tests!(FACTORY, "protocols:\n  grpc: {endpoint: '127.0.0.1:0'}");
 
 // --- A pipeline that does as it is told ---
@@ -494,10 +496,10 @@ async fn refuses_what_is_no_request() {
             "unknown_path",
         ),
         (
-            "json",
-            post("/v1/logs", "content-type: application/json\r\n", b"{}"),
+            "xml",
+            post("/v1/logs", "content-type: application/xml\r\n", b"{}"),
             415,
-            "415 unsupported media type, supported: [application/x-protobuf]",
+            "415 unsupported media type, supported: [application/json, application/x-protobuf]",
             "content_type",
         ),
         (
