@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use config::ComponentId;
 use net::auth::{ClientAuth, Middleware, ServerAuth};
+use net::blocks::MiddlewareBlock;
 use telemetry::Telemetry;
 
 use crate::{Consumer, Extension, Fault, Memory};
@@ -38,6 +39,18 @@ pub fn middleware(host: &dyn Host, id: &str) -> Result<Arc<dyn Middleware>, Faul
     let none = || format!("failed to resolve middleware \"{id}\": middleware not found");
     let found = named(host, id).ok_or_else(|| Fault::World(none()))?.middleware();
     found.ok_or_else(|| Fault::World("requested extension is not a server middleware".into()))
+}
+
+/// What a client's `middlewares` name. There is none for clients, so this is why not; `protocol` is `HTTP` or `gRPC`.
+pub fn client_middlewares(host: &dyn Host, blocks: &[MiddlewareBlock], protocol: &str) -> Result<(), Fault> {
+    let Some(block) = blocks.first() else {
+        return Ok(());
+    };
+    let id = &block.id;
+    Err(Fault::World(match named(host, id) {
+        Some(_) => format!("\"{id}\": requested extension is not a {protocol} client middleware"),
+        None => format!("failed to resolve middleware \"{id}\": middleware not found"),
+    }))
 }
 
 fn authenticator(host: &dyn Host, id: &str) -> Result<Arc<dyn Extension>, Fault> {

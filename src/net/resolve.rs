@@ -3,7 +3,24 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::auth::BoxFuture;
 use crate::server::Transport;
+
+/// Where addresses come from.
+pub trait Resolve: Send + Sync {
+    /// The addresses of a name, in order of preference. An address is its own name.
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+}
+
+/// The system's resolver.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct System;
+
+impl Resolve for System {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(addresses(host, port))
+    }
+}
 
 /// Where a gRPC client goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +32,19 @@ pub enum Target {
         /// From 1.
         port: u16,
     },
+    /// One connection to whatever the name means when it is made.
+    Passthrough {
+        /// Name or address, without brackets.
+        host: String,
+        /// From 1.
+        port: u16,
+    },
     /// A unix socket.
     Unix(String),
 }
 
 impl Target {
-    /// Reads `host:port` with or without `http://`, `https://`, `dns:///`, `dns://authority/`, `passthrough:///`, or
+    /// Reads `host:port` with or without `http://`, `https://`, `dns:`, `dns:///`, `passthrough:`, `passthrough:///`, or
     /// `unix:path`, `unix:///path`.
     pub fn parse(endpoint: &str) -> Result<Target, String> {
         for scheme in ["unix://", "unix:"] {
@@ -32,29 +56,52 @@ impl Target {
         for scheme in ["http://", "https://"] {
             rest = rest.strip_prefix(scheme).unwrap_or(rest);
         }
-        for scheme in ["dns://", "passthrough://"] {
-            if let Some(after) = rest.strip_prefix(scheme) {
-                rest = after.split_once('/').map_or("", |(_, path)| path);
+        let (scheme, rest) = match rest.split_once("://") {
+            Some((scheme @ ("dns" | "passthrough"), path)) => match path.split_once('/') {
+                Some(("", path)) => (scheme, path),
+                _ if scheme == "dns" => {
+                    return Err(
+                        "a name server in the endpoint is not supported; use dns:///host:port".into(),
+                    );
+                }
+                path => (scheme, path.map_or("", |(_, path)| path)),
+            },
+            Some((scheme, _)) => {
+                let text = "use host:port, dns:///host:port, passthrough:///host:port or unix:///path";
+                return Err(format!("the scheme \"{scheme}\" is not supported; {text}"));
             }
-        }
-        rest = rest.strip_prefix("dns:").unwrap_or(rest).trim_end_matches('/');
+            None => match rest.split_once(':') {
+                Some((scheme @ ("dns" | "passthrough"), path)) if path.contains(':') => (scheme, path),
+                _ => ("dns", rest),
+            },
+        };
+        let rest = rest.trim_end_matches('/');
         let (host, port) = split_port(rest)?;
         if host.is_empty() {
             return Err(format!("no host in \"{endpoint}\""));
         }
-        Ok(Target::Dns {
-            host: host.to_owned(),
-            port,
+        let host = host.to_owned();
+        Ok(match scheme {
+            "dns" => Target::Dns { host, port },
+            _ => Target::Passthrough { host, port },
         })
     }
 
     /// What stands in `:authority`.
     pub fn authority(&self) -> String {
         match self {
-            Target::Dns { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            Target::Dns { host, port } => format!("{host}:{port}"),
+            Target::Dns { host, port } | Target::Passthrough { host, port } => host_port(host, *port),
             Target::Unix(_) => "localhost".into(),
         }
+    }
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+pub fn host_port(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
 
@@ -129,9 +176,27 @@ mod tests {
         check("http://a:1", dns("a", 1));
         check("https://a.b:4317/", dns("a.b", 4317));
         check("dns:///a:1", dns("a", 1));
-        check("dns://8.8.8.8/a:1", dns("a", 1));
+        check(
+            "dns://8.8.8.8/a:1",
+            Err("a name server in the endpoint is not supported; use dns:///host:port"),
+        );
         check("dns:a:1", dns("a", 1));
-        check("passthrough:///a:1", dns("a", 1));
+        check("dns:1", dns("dns", 1));
+        let passthrough = || {
+            Ok(Target::Passthrough {
+                host: "a".into(),
+                port: 1,
+            })
+        };
+        check("passthrough:///a:1", passthrough());
+        check("passthrough://x/a:1", passthrough());
+        check("passthrough:a:1", passthrough());
+        check(
+            "xds:///a:1",
+            Err(
+                "the scheme \"xds\" is not supported; use host:port, dns:///host:port, passthrough:///host:port or unix:///path",
+            ),
+        );
         check("[::1]:5", dns("::1", 5));
         check("unix:///run/x", Ok(Target::Unix("/run/x".into())));
         check("unix:x", Ok(Target::Unix("x".into())));

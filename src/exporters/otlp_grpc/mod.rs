@@ -59,6 +59,7 @@ impl OtlpGrpc {
 impl Push for OtlpGrpc {
     fn start<'a>(&'a self, host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
         let made = GrpcClient::new(&self.config, &self.agent).and_then(|client| {
+            host::client_middlewares(&*host, &self.config.middlewares, "gRPC").map_err(|e| e.to_string())?;
             let Some(block) = self.config.auth.get() else {
                 return Ok(client);
             };

@@ -420,3 +420,15 @@ async fn an_unreachable_peer_is_tried_again_and_found_when_it_is_back() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn middlewares_must_be_extensions() {
+    let exporter = build("{endpoint: 'x:1', tls: {insecure: true}, middlewares: [{id: some/one}]}").unwrap();
+    let error = exporter
+        .start(Arc::new(Lonely::default()))
+        .await
+        .unwrap_err()
+        .to_string();
+    let expected = "failed to resolve middleware \"some/one\": middleware not found";
+    assert!(error.contains(expected), "{error}");
+}

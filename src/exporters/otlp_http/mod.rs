@@ -241,6 +241,7 @@ impl Push for OtlpHttp {
             .any(|u| u.scheme_str() == Some("https"));
         let made = HttpClient::new(&self.config, &self.agent, TIMEOUT, needs_tls);
         let made = made.and_then(|client| {
+            host::client_middlewares(&*host, &self.config.middlewares, "HTTP").map_err(|e| e.to_string())?;
             let Some(block) = self.config.auth.get() else {
                 return Ok(client);
             };

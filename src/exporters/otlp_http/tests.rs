@@ -180,10 +180,9 @@ fn faults_name_the_key() {
         "unsupported parameters",
     );
     check(
-        "{endpoint: 'http://a', proxy_url: 'http://p'}",
-        "not supported yet",
+        "{endpoint: 'http://a', proxy_url: 'ftp://u:s3cret@p'}",
+        "the proxy's URL must begin with http",
     );
-    check("{endpoint: 'http://a', cookies: {}}", "not supported yet");
 }
 
 #[tokio::test]
@@ -340,10 +339,16 @@ async fn classifies_every_answer() {
         (answer_of(403, "", b""), "unauthorized", ""),
         (answer_of(404, "", b""), "rejected UNIMPLEMENTED", ""),
         (
-            answer_of(307, "location: http://127.0.0.1:1/\r\n", b""),
+            answer_of(302, "location: /elsewhere\r\n", b""),
             "rejected UNKNOWN",
             "",
         ),
+        (
+            answer_of(307, "location: http://other.test/\r\n", b""),
+            "retry None",
+            "redirected to another host",
+        ),
+        (answer_of(307, "", b""), "rejected UNKNOWN", ""),
         (Vec::new(), "retry None", ""),
         (b"HTTP/1.1 200 OK\r\ncontent-le".to_vec(), "retry None", ""),
         (b"SMTP ready\r\n\r\n".to_vec(), "retry None", ""),
@@ -453,4 +458,17 @@ async fn a_signal_without_url_is_rejected() {
         "{}",
         error.source()
     );
+}
+
+#[tokio::test]
+async fn middlewares_must_be_extensions() {
+    let exporter =
+        build("{endpoint: 'http://x', tls: {insecure: true}, middlewares: [{id: some/one}]}").unwrap();
+    let error = exporter
+        .start(Arc::new(Lonely::default()))
+        .await
+        .unwrap_err()
+        .to_string();
+    let expected = "failed to resolve middleware \"some/one\": middleware not found";
+    assert!(error.contains(expected), "{error}");
 }

@@ -6,7 +6,7 @@ use config::{Duration, MapList, Optional, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AuthBlock, KeyFault, MiddlewareBlock, NOT_YET, fault, header};
+use super::{AuthBlock, KeyFault, MiddlewareBlock, fault, header};
 use crate::compression::Encoding;
 use crate::tls::ClientTls;
 
@@ -86,7 +86,7 @@ pub struct GrpcClientConfig {
     pub read_buffer_size: u64,
     /// Accepted, without effect.
     pub write_buffer_size: u64,
-    /// Accepted: a call waits for a connection attempt in any case.
+    /// A call waits until an address can be reached, not only for the attempt that runs.
     pub wait_for_ready: bool,
     /// Sent with each call, where the key is not there already.
     pub headers: MapList<Secret<String>>,
@@ -99,7 +99,7 @@ pub struct GrpcClientConfig {
     /// Says who we are, by an extension.
     #[serde(deserialize_with = "Optional::none_by_default")]
     pub auth: Optional<AuthBlock>,
-    /// Not supported yet.
+    /// No extension is one yet, so whatever is named here is refused at the start.
     pub middlewares: Vec<MiddlewareBlock>,
 }
 
@@ -124,25 +124,15 @@ impl Default for GrpcClientConfig {
 }
 
 /// `keepalive` of a client.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientKeepalive {
-    /// Ping this often; at least 10 s.
+    /// Ping after this long without a byte from the peer; at least 10 s, whatever stands here.
     pub time: Duration,
-    /// Close if the answer takes longer.
+    /// Close if the answer takes longer; 0 = 20 s.
     pub timeout: Duration,
-    /// Ping idle connections too.
+    /// Ping connections without calls too.
     pub permit_without_stream: bool,
-}
-
-impl Default for ClientKeepalive {
-    fn default() -> ClientKeepalive {
-        ClientKeepalive {
-            time: Duration(StdDuration::from_secs(10)),
-            timeout: Duration(StdDuration::from_secs(10)),
-            permit_without_stream: false,
-        }
-    }
 }
 
 impl GrpcClientConfig {
@@ -193,8 +183,10 @@ fn client_faults(
     if let Some(text) = auth.get().and_then(AuthBlock::fault) {
         fault(faults, "auth", text);
     }
-    if !middlewares.is_empty() {
-        fault(faults, "middlewares", NOT_YET);
+    for middleware in middlewares {
+        if let Err(error) = config::ComponentId::parse(&middleware.id) {
+            fault(faults, "middlewares", error.to_string());
+        }
     }
 }
 
@@ -204,8 +196,8 @@ fn client_faults(
 pub struct HttpClientConfig {
     /// Base URL.
     pub endpoint: String,
-    /// Not supported yet.
-    pub proxy_url: String,
+    /// `[http[s]://][user:password@]host[:port]`: instead of the environment's proxies, and without exceptions.
+    pub proxy_url: Secret<String>,
     /// For `https` URLs.
     pub tls: ClientTls,
     /// Accepted, without effect.
@@ -223,13 +215,13 @@ pub struct HttpClientConfig {
     pub compression: Option<Compression>,
     /// How hard.
     pub compression_params: CompressionParams,
-    /// Accepted; idle connections are bounded for each host.
+    /// Idle HTTP/1.1 connections kept in all; 0 = any number.
     pub max_idle_conns: i64,
-    /// Idle connections kept; 0 = 100.
+    /// Idle HTTP/1.1 connections kept for each host; 0 = 100.
     pub max_idle_conns_per_host: i64,
-    /// Accepted, without effect: the exporter's consumers bound it.
+    /// Connections open at once for each host; requests wait for one. 0 = any number.
     pub max_conns_per_host: i64,
-    /// How long an idle connection is kept.
+    /// How long an idle connection is kept; 0 = as long as the peer likes.
     pub idle_conn_timeout: Duration,
     /// A connection for each request.
     pub disable_keep_alives: bool,
@@ -239,10 +231,10 @@ pub struct HttpClientConfig {
     pub http2_read_idle_timeout: Duration,
     /// Close if the answer takes longer; 0 = 15 s.
     pub http2_ping_timeout: Duration,
-    /// Not supported yet.
+    /// Cookies that a host sets are sent back to it.
     #[serde(deserialize_with = "Optional::none_by_default")]
     pub cookies: Optional<Cookies>,
-    /// Not supported yet.
+    /// No extension is one yet, so whatever is named here is refused at the start.
     pub middlewares: Vec<MiddlewareBlock>,
 }
 
@@ -250,7 +242,7 @@ impl Default for HttpClientConfig {
     fn default() -> HttpClientConfig {
         HttpClientConfig {
             endpoint: String::new(),
-            proxy_url: String::new(),
+            proxy_url: Secret::default(),
             tls: ClientTls::default(),
             read_buffer_size: 0,
             write_buffer_size: 0,
@@ -297,11 +289,10 @@ impl HttpClientConfig {
             &self.auth,
             &self.middlewares,
         );
-        if !self.proxy_url.is_empty() {
-            fault(&mut faults, "proxy_url", NOT_YET);
-        }
-        if self.cookies.is_on() {
-            fault(&mut faults, "cookies", NOT_YET);
+        if !self.proxy_url.expose().is_empty()
+            && let Err(text) = crate::proxy::Proxy::parse(self.proxy_url.expose())
+        {
+            fault(&mut faults, "proxy_url", text);
         }
         let level = self.compression_params.level;
         let valid = match self.compression {

@@ -1,7 +1,7 @@
 //! The config blocks of servers and clients, with the collector's keys and defaults (configgrpc, confighttp).
 //!
-//! Keys that this version cannot honour are known, so that a typo is told apart from a lack: [`GrpcServerConfig::faults`]
-//! and its siblings name them. Buffer sizes and idle limits that have no meaning here are accepted and change nothing.
+//! What is wrong with a block and shows without I/O, [`GrpcServerConfig::faults`] and its siblings say. Buffer sizes have
+//! no meaning here: they are accepted and change nothing.
 
 mod client;
 mod server;
@@ -54,8 +54,6 @@ pub struct MiddlewareBlock {
 fn fault(faults: &mut Vec<KeyFault>, key: &str, message: impl Into<String>) {
     faults.push((key.to_owned(), message.into()));
 }
-
-const NOT_YET: &str = "not supported yet";
 
 /// A header as a client or server sends it; a bad value is never shown.
 pub fn header(name: &str, value: &str) -> Result<(http::HeaderName, http::HeaderValue), String> {

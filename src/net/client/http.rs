@@ -1,22 +1,31 @@
 //! HTTP posts and gets, over connections that are kept.
+//!
+//! What is sent and what is answered; connections are [`super::pool`]'s. A request is sent again on another connection
+//! only if the peer certainly saw nothing of it. 307 and 308 are followed on the same host.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
-use http::{Method, Request, StatusCode, Uri};
+use http::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, PROXY_AUTHORIZATION,
+    RETRY_AFTER, USER_AGENT,
+};
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
 use wire::Context;
 
-use super::CallError;
+use super::cookies::Jar;
+use super::pool::{Lease, Origin, Pool, Sender, Settings};
+use super::{CallError, Means};
 use crate::auth::ClientAuth;
 use crate::blocks::{HttpClientConfig, header};
 use crate::body::Body;
+use crate::proxy::{Proxies, Proxy};
 
 /// An answer of any status.
 #[derive(Debug)]
@@ -29,19 +38,30 @@ pub struct HttpReply {
     pub body: Bytes,
 }
 
-/// A client that posts and gets. Cheap to clone.
+/// A client that posts and gets. Cheap to clone; connections close when the last clone is gone.
 #[derive(Clone)]
 pub struct HttpClient {
     auth: Option<Arc<dyn ClientAuth>>,
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: Pool,
     headers: HeaderMap,
     agent: HeaderValue,
     timeout: Option<Duration>,
+    keeps: bool,
+    cookies: Option<Mutex<Jar>>,
 }
 
 const REPLY_BYTES_MAX: usize = 64 << 10;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const IDLE_CONNECTIONS: usize = 100;
+/// Kept for each host unless the config says how many; Go's 2 would make consumers connect all the time.
+const IDLE_PER_HOST: usize = 100;
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// As Go's client.
+const REDIRECTS_MAX: usize = 10;
+/// Connections that turn out to be closed, for one request.
+const STALE_MAX: usize = 5;
 
 impl HttpClient {
     /// Reads the certificates if `needs_tls`; connects to nothing. `timeout` counts where the config has none.
@@ -51,67 +71,65 @@ impl HttpClient {
         timeout: Duration,
         needs_tls: bool,
     ) -> Result<HttpClient, String> {
-        let tls = if needs_tls {
-            config.tls.load(&[]).map_err(|e| e.to_string())?
-        } else {
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let builder = rustls::ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .map_err(|e| e.to_string())?;
-            let nobody = builder.with_root_certificates(rustls::RootCertStore::empty());
-            Arc::new(nobody.with_no_client_auth())
-        };
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        tcp.set_keepalive(Some(Duration::from_secs(20)));
-        #[cfg(target_os = "linux")]
-        tcp.set_tcp_user_timeout(Some(Duration::from_secs(20)));
-        let mut schemes = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls.as_ref().clone())
-            .https_or_http();
-        if !config.tls.server_name_override.is_empty() {
-            let name = config.tls.server_name_override.clone();
-            let name =
-                rustls::pki_types::ServerName::try_from(name).map_err(|e| format!("server name: {e}"))?;
-            schemes = schemes.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name));
+        HttpClient::with(config, agent, timeout, needs_tls, Means::default())
+    }
+
+    /// The same with names and proxies from elsewhere than this process's surroundings. `proxy_url` outranks the latter.
+    pub fn with(
+        config: &HttpClientConfig,
+        agent: &str,
+        timeout: Duration,
+        needs_tls: bool,
+        mut means: Means,
+    ) -> Result<HttpClient, String> {
+        if !config.proxy_url.expose().is_empty() {
+            let proxy = Proxy::parse(config.proxy_url.expose()).map_err(|e| format!("proxy_url: {e}"))?;
+            means.proxies = Proxies::always(proxy);
         }
-        let connector = if config.force_attempt_http2 {
-            schemes.enable_http1().enable_http2().wrap_connector(tcp)
-        } else {
-            schemes.enable_http1().wrap_connector(tcp)
+        let alpn: &[&[u8]] = match config.force_attempt_http2 {
+            true => &[b"h2", b"http/1.1"],
+            false => &[b"http/1.1"],
         };
-        let idle = match usize::try_from(config.max_idle_conns_per_host).unwrap_or(0) {
-            _ if config.disable_keep_alives => 0,
-            0 => IDLE_CONNECTIONS,
-            n => n,
+        let tls = match needs_tls {
+            true => Some(config.tls.reloading(alpn).map_err(|e| e.to_string())?),
+            false => None,
         };
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(idle)
-            .pool_idle_timeout(Some(config.idle_conn_timeout.0).filter(|d| !d.is_zero()))
-            .http2_initial_stream_window_size(4 << 20)
-            .http2_initial_connection_window_size(16 << 20);
-        if !config.http2_read_idle_timeout.0.is_zero() {
-            builder.http2_keep_alive_interval(config.http2_read_idle_timeout.0);
-            if !config.http2_ping_timeout.0.is_zero() {
-                builder.http2_keep_alive_timeout(config.http2_ping_timeout.0);
-            }
-        }
+        let server_name = match config.tls.server_name_override.as_str() {
+            "" => None,
+            name => Some(ServerName::try_from(name.to_owned()).map_err(|e| format!("server name: {e}"))?),
+        };
+        let positive = |n: i64| usize::try_from(n).ok().filter(|n| *n > 0);
+        let some = |d: config::Duration| Some(d.0).filter(|d| !d.is_zero());
         let mut headers = HeaderMap::new();
         for (name, value) in config.headers.iter() {
             let (name, value) = header(name, value.expose())?;
             headers.insert(name, value);
         }
-        Ok(HttpClient {
-            auth: None,
-            client: builder.build(connector),
+        let keeps = !config.disable_keep_alives;
+        let shared = Shared {
+            pool: Pool::new(Settings {
+                keeps,
+                idle_max: positive(config.max_idle_conns),
+                idle_per_host_max: positive(config.max_idle_conns_per_host).unwrap_or(IDLE_PER_HOST),
+                per_host_max: positive(config.max_conns_per_host),
+                idle_for: some(config.idle_conn_timeout),
+                ping: some(config.http2_read_idle_timeout)
+                    .map(|every| (every, some(config.http2_ping_timeout).unwrap_or(PING_TIMEOUT))),
+                tls,
+                offers_http2: config.force_attempt_http2,
+                server_name,
+                means,
+                agent: agent.to_owned(),
+            }),
             headers,
             agent: HeaderValue::from_str(agent).map_err(|_| "invalid user agent")?,
             timeout: Some(config.timeout.map_or(timeout, |t| t.0)).filter(|t| !t.is_zero()),
+            keeps,
+            cookies: config.cookies.is_on().then(Mutex::default),
+        };
+        Ok(HttpClient {
+            auth: None,
+            shared: Arc::new(shared),
         })
     }
 
@@ -138,11 +156,11 @@ impl HttpClient {
     ) -> Result<HttpReply, CallError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        headers.insert(USER_AGENT, self.agent.clone());
+        headers.insert(USER_AGENT, self.shared.agent.clone());
         if let Some(encoding) = encoding {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
-        for (name, value) in &self.headers {
+        for (name, value) in &self.shared.headers {
             headers.insert(name, value.clone());
         }
         let outgoing = Outgoing {
@@ -165,8 +183,8 @@ impl HttpClient {
         body_bytes_max: usize,
     ) -> Result<HttpReply, CallError> {
         let mut headers = HeaderMap::new();
-        headers.insert(USER_AGENT, self.agent.clone());
-        for (name, value) in self.headers.iter().chain(more) {
+        headers.insert(USER_AGENT, self.shared.agent.clone());
+        for (name, value) in self.shared.headers.iter().chain(more) {
             headers.insert(name, value.clone());
         }
         let outgoing = Outgoing {
@@ -196,7 +214,7 @@ impl HttpClient {
                 _ => Ok(reply),
             }
         };
-        match self.timeout {
+        match self.shared.timeout {
             None => answer.await,
             Some(limit) => tokio::time::timeout(limit, answer)
                 .await
@@ -204,7 +222,7 @@ impl HttpClient {
         }
     }
 
-    /// Sends, and reads the answer's body: a longer one is cut, or is a fault if `whole`.
+    /// Sends, follows, and reads the answer's body: a longer one is cut, or is a fault if `whole`.
     async fn attempt(
         &self,
         outgoing: &Outgoing<'_>,
@@ -212,23 +230,52 @@ impl HttpClient {
         body_bytes_max: usize,
         whole: bool,
     ) -> Result<HttpReply, CallError> {
-        let mut request = Request::new(Body::chunks(outgoing.body.iter().cloned()));
-        *request.method_mut() = outgoing.method.clone();
-        *request.uri_mut() = outgoing.uri.clone();
-        *request.headers_mut() = outgoing.headers.clone();
+        let mut headers = outgoing.headers.clone();
         if let Some(auth) = &self.auth {
-            auth.authorize(request.headers_mut(), context)
+            auth.authorize(&mut headers, context)
                 .await
                 .map_err(CallError::Transport)?;
         }
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(|e| CallError::Transport(chain(&e).into()))?;
+        let mut uri = outgoing.uri.clone();
+        for _ in 0..REDIRECTS_MAX {
+            let origin = Origin::of(&uri)?;
+            let reply = self
+                .hop(&origin, &uri, &headers, outgoing, body_bytes_max, whole)
+                .await?;
+            match redirected(&origin, &uri, &reply) {
+                Some(next) => uri = next?,
+                None => return Ok(reply),
+            }
+        }
+        Err(CallError::transport(format!(
+            "stopped after {REDIRECTS_MAX} redirects"
+        )))
+    }
+
+    async fn hop(
+        &self,
+        origin: &Origin,
+        uri: &Uri,
+        headers: &HeaderMap,
+        outgoing: &Outgoing<'_>,
+        body_bytes_max: usize,
+        whole: bool,
+    ) -> Result<HttpReply, CallError> {
+        let shared = &*self.shared;
+        let mut headers = headers.clone();
+        if let Some(jar) = &shared.cookies {
+            jar.lock().add(origin, uri.path(), &mut headers, now_s());
+        }
+        let (lease, response) = self.send(origin, uri, &headers, outgoing).await?;
         let (head, mut body) = response.into_parts();
+        if let Some(jar) = &shared.cookies {
+            jar.lock().learn(origin, uri.path(), &head.headers, now_s());
+        }
         let mut kept = BytesMut::new();
-        while let Some(frame) = body.frame().await {
+        let is_whole = loop {
+            let Some(frame) = body.frame().await else {
+                break true;
+            };
             let frame = frame.map_err(|e| CallError::Transport(chain(&e).into()))?;
             if let Ok(data) = frame.into_data() {
                 let room = body_bytes_max - kept.len();
@@ -238,9 +285,13 @@ impl HttpClient {
                         "the body is longer than {body_bytes_max} bytes"
                     )));
                 } else if data.len() >= room && !whole {
-                    break;
+                    break body.is_end_stream();
                 }
             }
+        };
+        // A connection with the rest of an answer in it serves nobody.
+        if is_whole {
+            shared.pool.give_back(origin, lease).await;
         }
         Ok(HttpReply {
             status: head.status,
@@ -248,6 +299,106 @@ impl HttpClient {
             body: kept.freeze(),
         })
     }
+
+    /// Sends on a connection that takes the request.
+    async fn send(
+        &self,
+        origin: &Origin,
+        uri: &Uri,
+        headers: &HeaderMap,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<(Lease, Response<Incoming>), CallError> {
+        let mut stale = 0;
+        loop {
+            let lease = self.shared.pool.lease(origin).await;
+            let mut lease = lease.map_err(|e| CallError::transport(chain(&*e)))?;
+            let request = self.request(&lease, origin, uri, headers, outgoing)?;
+            let mut error = match lease.sender.send(request).await {
+                Ok(response) => return Ok((lease, response)),
+                Err(error) => error,
+            };
+            let is_unseen = error.take_message().is_some();
+            stale += 1;
+            if !(is_unseen && lease.used && stale < STALE_MAX) {
+                return Err(CallError::Transport(chain(error.error()).into()));
+            }
+        }
+    }
+
+    /// As the connection wants it: HTTP/2 has the host in its URL, a proxy wants to be told all of it.
+    fn request(
+        &self,
+        lease: &Lease,
+        origin: &Origin,
+        uri: &Uri,
+        headers: &HeaderMap,
+        outgoing: &Outgoing<'_>,
+    ) -> Result<Request<Body>, CallError> {
+        let wrong = |e: &dyn std::fmt::Display| CallError::transport(format!("invalid host: {e}"));
+        let mut request = Request::new(Body::chunks(outgoing.body.iter().cloned()));
+        *request.method_mut() = outgoing.method.clone();
+        *request.headers_mut() = headers.clone();
+        let headers = request.headers_mut();
+        if let Sender::Http2(..) = lease.sender {
+            let mut parts = uri.clone().into_parts();
+            if let Some(host) = headers.remove(HOST) {
+                parts.authority = Some(host.as_bytes().try_into().map_err(|e| wrong(&e))?);
+            }
+            *request.version_mut() = http::Version::HTTP_2;
+            *request.uri_mut() = Uri::from_parts(parts).map_err(|e| wrong(&e))?;
+            return Ok(request);
+        }
+        if !headers.contains_key(HOST) {
+            let host = origin.authority();
+            headers.insert(HOST, HeaderValue::from_str(&host).map_err(|e| wrong(&e))?);
+        }
+        if !self.shared.keeps {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        *request.uri_mut() = match &lease.proxy {
+            Some(proxy) => {
+                if let Some(value) = proxy.authorization() {
+                    headers.insert(PROXY_AUTHORIZATION, value);
+                }
+                uri.clone()
+            }
+            None => uri
+                .path_and_query()
+                .cloned()
+                .map_or_else(|| Uri::from_static("/"), Uri::from),
+        };
+        Ok(request)
+    }
+}
+
+/// Where 307 and 308 send us, if it is where the config sends us too: another host might be anybody's.
+fn redirected(origin: &Origin, from: &Uri, reply: &HttpReply) -> Option<Result<Uri, CallError>> {
+    if !matches!(
+        reply.status,
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+    ) {
+        return None;
+    }
+    let to = reply.headers.get(LOCATION)?.to_str().ok()?;
+    let mut parts = to.parse::<Uri>().ok()?.into_parts();
+    if parts.authority.is_none() && !to.starts_with('/') {
+        return None;
+    }
+    let own = from.clone().into_parts();
+    parts.scheme = parts.scheme.or(own.scheme);
+    parts.authority = parts.authority.or(own.authority);
+    let to = Uri::from_parts(parts).ok()?;
+    Some(match Origin::of(&to) {
+        Ok(next) if next.host == origin.host && (next.tls || !origin.tls) => Ok(to),
+        _ => Err(CallError::transport(
+            "redirected to another host, or away from https: not followed; change the endpoint",
+        )),
+    })
+}
+
+fn now_s() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| d.as_secs())
 }
 
 /// A request, complete but for who we are.
@@ -282,7 +433,7 @@ pub fn retry_after(headers: &HeaderMap, now_s: u64) -> Option<Duration> {
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (also with a zone written `UTC`), as seconds since 1970.
-fn http_date(text: &str) -> Option<u64> {
+pub(super) fn http_date(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ];

@@ -9,6 +9,9 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tracing::warn;
 
 use super::{Error, Handshake, Tpm, certificates, identity};
 
@@ -40,7 +43,7 @@ pub struct ClientTls {
     pub min_version: String,
     /// `1.0` to `1.3`; empty = 1.3.
     pub max_version: String,
-    /// How often certificates are read again. Only 0 (never) is supported.
+    /// Files are read again for a connection that is made this long after the last reading; 0 = never.
     pub reload_interval: Duration,
     /// TLS 1.2 suites by Go's names; empty = all that are safe.
     pub cipher_suites: Vec<String>,
@@ -62,9 +65,6 @@ impl ClientTls {
     pub fn faults(&self) -> Vec<(&'static str, String)> {
         let mut faults = self.handshake().faults();
         faults.extend(self.tpm.faults());
-        if !self.reload_interval.0.is_zero() {
-            faults.push(("reload_interval", "not supported yet".into()));
-        }
         if !self.ca_file.is_empty() && !self.ca_pem.expose().is_empty() {
             let text = "provide either a CA file or the PEM-encoded string, but not both";
             faults.push(("ca_file", text.into()));
@@ -101,6 +101,21 @@ impl ClientTls {
         Ok(Arc::new(config))
     }
 
+    /// The same for a client that lives: files are read again by `reload_interval`.
+    pub fn reloading(&self, alpn: &[&[u8]]) -> Result<Reloading, Error> {
+        Ok(Reloading {
+            loaded: Mutex::new((Instant::now(), self.load(alpn)?)),
+            tls: self.clone(),
+            alpn: alpn.iter().map(|p| p.to_vec()).collect(),
+        })
+    }
+
+    fn has_files(&self) -> bool {
+        [&self.ca_file, &self.cert_file, &self.key_file]
+            .iter()
+            .any(|f| !f.is_empty())
+    }
+
     fn handshake(&self) -> Handshake<'_> {
         Handshake {
             min_version: &self.min_version,
@@ -130,6 +145,39 @@ impl ClientTls {
             }
         }
         Ok(roots)
+    }
+}
+
+/// A client's TLS configuration, read again when it is due and a connection is to be made.
+///
+/// Files that cannot be used leave the old ones in use, with a warning. Other than in the collector authorities are read
+/// again too.
+pub struct Reloading {
+    tls: ClientTls,
+    alpn: Vec<Vec<u8>>,
+    loaded: Mutex<(Instant, Arc<rustls::ClientConfig>)>,
+}
+
+impl Reloading {
+    /// What the next handshake goes by. Files are read on a blocking thread.
+    pub async fn current(&self) -> Arc<rustls::ClientConfig> {
+        let every = self.tls.reload_interval.0;
+        let mut loaded = self.loaded.lock().await;
+        if every.is_zero() || !self.tls.has_files() || loaded.0.elapsed() < every {
+            return loaded.1.clone();
+        }
+        let (tls, alpn) = (self.tls.clone(), self.alpn.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let alpn: Vec<&[u8]> = alpn.iter().map(Vec::as_slice).collect();
+            tls.load(&alpn)
+        });
+        match read.await {
+            Ok(Ok(config)) => loaded.1 = config,
+            Ok(Err(error)) => warn!(%error, "cannot read certificates again, the old ones stay in use"),
+            Err(error) => warn!(%error, "cannot read certificates again, the old ones stay in use"),
+        }
+        loaded.0 = Instant::now();
+        loaded.1.clone()
     }
 }
 

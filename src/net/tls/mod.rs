@@ -19,7 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use client::ClientTls;
+pub use client::{ClientTls, Reloading};
 pub use server::{Acceptor, ServerTls};
 
 /// A TLS block that cannot be used.
