@@ -17,5 +17,6 @@ mod fanout;
 mod limits;
 mod otlp;
 mod quickstart;
+mod self_telemetry;
 mod support;
 mod tidy;

@@ -54,7 +54,7 @@ impl Gateway {
 
     /// Prometheus text.
     pub fn metrics(&self) -> String {
-        telemetry::render::prometheus(self.telemetry(), &[])
+        telemetry::render::prometheus(self.telemetry(), &Default::default())
     }
 
     /// The totals of one row.

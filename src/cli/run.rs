@@ -32,7 +32,7 @@ pub(super) fn run(sources: &Sources) -> Result<(), String> {
 
 /// Sends own logs where the configuration says, until the guard is dropped.
 pub(super) fn start_logs(service: &Service) -> Result<telemetry::logs::Guard, String> {
-    let started = service.settings().start_logs(service.telemetry());
+    let started = service.start_logs();
     started.map_err(|error| format!("cannot start the log: {error}"))
 }
 

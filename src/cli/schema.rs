@@ -5,7 +5,7 @@ use config::Shape;
 use config::shape::{ComponentShape, document};
 
 use crate::service::registry::Factory;
-use crate::service::self_telemetry::Settings;
+use crate::service::self_telemetry::Keys;
 
 /// Prints the schema.
 pub(super) fn show() -> Result<(), String> {
@@ -20,7 +20,7 @@ fn text() -> String {
     shapes::<ExporterFactory>(&mut components);
     shapes::<ConnectorFactory>(&mut components);
     shapes::<ExtensionFactory>(&mut components);
-    document(&components, Shape::of::<Settings>())
+    document(&components, Shape::of::<Keys>())
 }
 
 fn shapes<F: Factory>(components: &mut Vec<ComponentShape>) {

@@ -240,7 +240,7 @@ mod tests {
 
     fn counted(guard: &Guard, name: &str) -> Vec<(String, f64)> {
         let families = guard.telemetry.metrics.read();
-        let text = telemetry::render::prometheus(&guard.telemetry, &[]);
+        let text = telemetry::render::prometheus(&guard.telemetry, &Default::default());
         assert!(!families.is_empty(), "{text}");
         text.lines()
             .filter(|l| l.starts_with(name))

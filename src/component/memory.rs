@@ -1,6 +1,6 @@
 //! The one memory budget: a cap per class, over which the door says `Busy`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -136,8 +136,7 @@ fn group_bytes(root: &Path, groups: &str) -> Option<usize> {
             return None;
         };
         let own = mount.join(path.trim_start_matches('/'));
-        let up: Vec<PathBuf> = own.ancestors().map(Path::to_path_buf).collect();
-        let within = up.into_iter().take_while(move |dir| dir.starts_with(&mount));
+        let within = own.ancestors().take_while(|dir| dir.starts_with(&mount));
         within.filter_map(|dir| number(&dir.join(file))).min()
     });
     limits.min()

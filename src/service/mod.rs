@@ -22,12 +22,14 @@ use config::{ComponentId, Diag, Diags, Effective, Gates, Place, Section, Stage};
 use engine::pipeline::{Graph, GraphContext, GraphSpec, PipelineSpec, Plan};
 use registry::Factory;
 use telemetry::Telemetry;
+use telemetry::logs::{Guard, Record};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 use wire::Signal;
 
 use host::RoofHost;
 use limits::Limits;
-use self_telemetry::{MetricsServer, Settings};
+use self_telemetry::{Running, Settings};
 
 /// What the process calls itself.
 pub const INFO: BuildInfo = BuildInfo {
@@ -80,10 +82,16 @@ pub fn load(sources: &[(String, String)], gates: &Gates) -> Result<Loaded, Diags
         .map(|(id, _)| id)
         .collect();
     let telemetry = document.service.telemetry;
-    let settings = Settings::read(telemetry.clone()).unwrap_or_else(|Diags(more)| {
-        faults.extend(more);
-        Settings::default()
-    });
+    let settings = match Settings::read(telemetry.clone()) {
+        Ok((settings, more)) => {
+            warnings.extend(more);
+            settings
+        }
+        Err(Diags(more)) => {
+            faults.extend(more);
+            Settings::default()
+        }
+    };
     Ok(Loaded {
         warnings,
         settings,
@@ -173,7 +181,9 @@ pub struct Service {
     host: Arc<RoofHost>,
     telemetry: Telemetry,
     settings: Settings,
-    metrics: tokio::sync::Mutex<Option<MetricsServer>>,
+    running: tokio::sync::Mutex<Option<Running>>,
+    /// What log processors ship, until the service starts.
+    outboxes: parking_lot::Mutex<Vec<mpsc::Receiver<Record>>>,
     memory: Arc<Memory>,
     limits: parking_lot::Mutex<Option<Limits>>,
 }
@@ -215,14 +225,14 @@ impl Service {
             Ok(graph) => {
                 let graph = Arc::new(graph);
                 let host = RoofHost::new(graph.clone(), extensions.clone());
-                let metrics = tokio::sync::Mutex::new(None);
                 Ok(Service {
                     graph,
                     extensions,
                     host,
                     telemetry,
                     settings: loaded.settings,
-                    metrics,
+                    running: tokio::sync::Mutex::default(),
+                    outboxes: parking_lot::Mutex::default(),
                     memory,
                     limits: parking_lot::Mutex::default(),
                 })
@@ -256,7 +266,9 @@ impl Service {
     }
 
     async fn open(&self) -> Result<(), Fault> {
-        *self.metrics.lock().await = MetricsServer::start(&self.settings, &self.telemetry).await?;
+        let outboxes = std::mem::take(&mut *self.outboxes.lock());
+        let running = Running::start(&self.settings, &self.telemetry, outboxes).await?;
+        *self.running.lock().await = Some(running);
         for (id, extension) in &self.extensions {
             extension
                 .start(self.host.clone())
@@ -279,10 +291,11 @@ impl Service {
         for (_, extension) in self.extensions.iter().rev() {
             extension.stop().await;
         }
-        if let Some(server) = self.metrics.lock().await.take() {
-            server.stop().await;
-        }
         info!("Shutdown complete.");
+        // The last to go, so that what was said and counted until here is told.
+        if let Some(running) = self.running.lock().await.take() {
+            running.stop().await;
+        }
     }
 
     /// Waits until a component says that the service cannot go on.
@@ -300,9 +313,11 @@ impl Service {
         &self.telemetry
     }
 
-    /// What the service was told about itself.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// Sends own logs where the configuration says, until the guard is dropped. Call it once, before the start.
+    pub fn start_logs(&self) -> std::io::Result<Guard> {
+        let (guard, outboxes) = self.settings.start_logs(&self.telemetry)?;
+        *self.outboxes.lock() = outboxes;
+        Ok(guard)
     }
 
     /// The host, for components made outside the graph.

@@ -152,6 +152,8 @@ impl Column {
 #[derive(Default)]
 pub struct Ledger {
     rows: RwLock<BTreeMap<(Place, Signal), Arc<Row>>>,
+    /// Where exporters send: labels by exporter and signal.
+    pub(crate) peers: RwLock<BTreeMap<(String, Signal), crate::metrics::Labels>>,
 }
 
 impl Ledger {

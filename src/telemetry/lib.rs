@@ -1,17 +1,24 @@
 //! The books, the metrics and the logs of the gateway itself.
 //!
-//! Nothing here opens a socket: [`render`] turns the books and metrics into Prometheus text, the roof serves it. One
-//! [`Telemetry`] belongs to one running service, so that several can live in one process (tests do that).
+//! Nothing here opens a socket: a [`Snapshot`] of the books and metrics becomes Prometheus text ([`render`]) or an OTLP
+//! request ([`otlp`]), the roof serves and sends it. One [`Telemetry`] belongs to one running service, so that several can live in one process (tests do that).
 
 pub mod ledger;
 pub mod logs;
 pub mod metrics;
 pub mod names;
+pub mod otlp;
 pub mod process;
 pub mod render;
+pub mod resource;
+pub mod snapshot;
+pub mod views;
 
 pub use ledger::{Column, Ledger, Node, Place, Row, Totals};
 pub use metrics::{Counter, Gauge, Histogram, Metrics};
+pub use names::Level;
+pub use resource::Resource;
+pub use snapshot::Snapshot;
 
 use std::sync::Arc;
 

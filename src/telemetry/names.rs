@@ -28,6 +28,30 @@ impl Kind {
     }
 }
 
+/// How much is shown: `service::telemetry::metrics::level`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Nothing.
+    None,
+    /// What says whether the gateway works.
+    Basic,
+    /// And the batches.
+    #[default]
+    Normal,
+    /// And sizes, durations, calls.
+    Detailed,
+}
+
+impl Level {
+    /// `none`, `basic`, `normal`, `detailed`, in any case.
+    pub fn parse(text: &str) -> Option<Level> {
+        let names = ["none", "basic", "normal", "detailed"];
+        let all = [Level::None, Level::Basic, Level::Normal, Level::Detailed];
+        let at = names.iter().position(|name| text.eq_ignore_ascii_case(name))?;
+        Some(all[at])
+    }
+}
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Def {
@@ -39,11 +63,18 @@ pub struct Def {
     pub kind: Kind,
     /// One sentence for `# HELP`.
     pub help: &'static str,
+    /// Shown from this level on.
+    pub level: Level,
     /// Upper bounds of a histogram's buckets, ascending, without infinity.
     pub bounds: &'static [f64],
 }
 
 impl Def {
+    const fn from(mut self, level: Level) -> Def {
+        self.level = level;
+        self
+    }
+
     /// True if this row describes `name`.
     pub fn covers(&self, name: &str) -> bool {
         match self.name.strip_suffix('_') {
@@ -58,6 +89,12 @@ impl Def {
 /// The row of a name.
 pub fn find(name: &str) -> Option<&'static Def> {
     TABLE.iter().find(|def| def.covers(name))
+}
+
+/// The instrumentation scope that the collector states for a metric; ours is `weir`.
+pub fn scope(name: &str) -> &'static str {
+    let found = SCOPES.iter().find(|(prefix, _)| name.starts_with(prefix));
+    found.map_or("weir", |(_, scope)| scope)
 }
 
 /// A row's name for one signal: `otelcol_receiver_accepted_` and logs make `otelcol_receiver_accepted_log_records`.
@@ -86,6 +123,61 @@ pub const LEDGER_HELD: &str = "weir_ledger_held_items";
 /// Lines that never reached the log.
 pub const LOG_LINES_DROPPED: &str = "weir_log_lines_dropped";
 
+/// By beginnings of names, longer ones first.
+const SCOPES: &[(&str, &str)] = &[
+    (
+        "otelcol_receiver_",
+        "go.opentelemetry.io/collector/receiver/receiverhelper",
+    ),
+    (
+        "otelcol_scraper_",
+        "go.opentelemetry.io/collector/scraper/scraperhelper",
+    ),
+    (
+        "otelcol_processor_batch_",
+        "go.opentelemetry.io/collector/processor/batchprocessor",
+    ),
+    (
+        "otelcol_processor_memory_limiter_",
+        "go.opentelemetry.io/collector/processor/memorylimiterprocessor",
+    ),
+    (
+        "otelcol_processor_",
+        "go.opentelemetry.io/collector/processor/processorhelper",
+    ),
+    (
+        "otelcol_exporter_",
+        "go.opentelemetry.io/collector/exporter/exporterhelper",
+    ),
+    ("otelcol_process_", "go.opentelemetry.io/collector/service"),
+    (
+        "http.",
+        "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp",
+    ),
+    (
+        "rpc.",
+        "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc",
+    ),
+];
+
+/// Time to answer a request over HTTP.
+pub const HTTP_SERVER_DURATION: &str = "http.server.request.duration";
+/// Bytes of a request over HTTP.
+pub const HTTP_SERVER_REQUEST_SIZE: &str = "http.server.request.body.size";
+/// Bytes of an answer over HTTP.
+pub const HTTP_SERVER_RESPONSE_SIZE: &str = "http.server.response.body.size";
+/// Time until a peer has answered over HTTP.
+pub const HTTP_CLIENT_DURATION: &str = "http.client.request.duration";
+/// Bytes of a request to a peer over HTTP.
+pub const HTTP_CLIENT_REQUEST_SIZE: &str = "http.client.request.body.size";
+/// Time to answer a call over gRPC.
+pub const RPC_SERVER_DURATION: &str = "rpc.server.call.duration";
+/// Time until a peer has answered over gRPC.
+pub const RPC_CLIENT_DURATION: &str = "rpc.client.call.duration";
+
+/// Requests with own telemetry that were not taken.
+pub const PUSH_FAILURES: &str = "weir_telemetry_push_failures";
+
 const ITEMS: &[f64] = &[
     10., 25., 50., 75., 100., 250., 500., 750., 1000., 2000., 3000., 4000., 5000., 6000., 7000., 8000.,
     9000., 10000., 20000., 30000., 50000., 100000.,
@@ -93,6 +185,10 @@ const ITEMS: &[f64] = &[
 const BYTES: &[f64] = &[
     128., 256., 512., 1024., 2048., 4096., 8192., 16384., 32768., 65536., 131072., 262144., 524288.,
     1048576., 2097152., 4194304., 8388608., 16777216.,
+];
+/// What the SDK takes where an instrument states none.
+const DEFAULT: &[f64] = &[
+    0., 5., 10., 25., 50., 75., 100., 250., 500., 750., 1000., 2500., 5000., 7500., 10000.,
 ];
 const SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1., 2.5, 5., 7.5, 10.,
@@ -104,6 +200,7 @@ const fn row(name: &'static str, unit: &'static str, kind: Kind, help: &'static 
         unit,
         kind,
         help,
+        level: Level::Basic,
         bounds: &[],
     }
 }
@@ -119,6 +216,7 @@ const fn histogram(
         unit,
         kind: Kind::Histogram,
         help,
+        level: Level::Detailed,
         bounds,
     }
 }
@@ -138,14 +236,14 @@ pub static TABLE: &[Def] = &[
     // processors
     row(PROCESSOR_INCOMING, "{item}", Counter, "Items that came into the processor."),
     row(PROCESSOR_OUTGOING, "{item}", Counter, "Items that left the processor."),
-    histogram("otelcol_processor_internal_duration", "s", SECONDS, "Time a payload spent inside the processor."),
+    histogram("otelcol_processor_internal_duration", "s", DEFAULT, "Time a payload spent inside the processor."),
     row("otelcol_processor_memory_limiter_accepted_", "{item}", Counter, "Items that the memory limiter let pass."),
     row("otelcol_processor_memory_limiter_refused_", "{item}", Counter, "Items that the memory limiter refused."),
-    row("otelcol_processor_batch_batch_size_trigger_send", "{time}", Counter, "Batches sent because they were large enough."),
-    row("otelcol_processor_batch_timeout_trigger_send", "{time}", Counter, "Batches sent because they were old enough."),
-    histogram("otelcol_processor_batch_batch_send_size", "{unit}", ITEMS, "Items in a batch that was sent."),
+    row("otelcol_processor_batch_batch_size_trigger_send", "{time}", Counter, "Batches sent because they were large enough.").from(Level::Normal),
+    row("otelcol_processor_batch_timeout_trigger_send", "{time}", Counter, "Batches sent because they were old enough.").from(Level::Normal),
+    histogram("otelcol_processor_batch_batch_send_size", "{unit}", ITEMS, "Items in a batch that was sent.").from(Level::Normal),
     histogram("otelcol_processor_batch_batch_send_size_bytes", "By", BYTES, "Encoded bytes of a batch that was sent."),
-    row("otelcol_processor_batch_metadata_cardinality", "{combination}", Gauge, "Combinations of metadata values that are batched apart."),
+    row("otelcol_processor_batch_metadata_cardinality", "{combination}", Gauge, "Combinations of metadata values that are batched apart.").from(Level::Normal),
     row("weir_processor_panics", "{panic}", Counter, "Payloads refused because a processor panicked."),
     // exporters
     row(EXPORTER_SENT, "{item}", Counter, "Items that the exporter delivered."),
@@ -159,6 +257,17 @@ pub static TABLE: &[Def] = &[
     histogram("otelcol_exporter_queue_batch_send_size_bytes", "By", BYTES, "Encoded bytes of a batch that left the sending queue."),
     histogram("otelcol_exporter_enqueue_size", "{item}", ITEMS, "Items in a request that entered the sending queue."),
     histogram("otelcol_exporter_enqueue_size_bytes", "By", BYTES, "Encoded bytes of a request that entered the sending queue."),
+    // scrapers
+    row("otelcol_scraper_scraped_", "{item}", Counter, "Items that the scraper read."),
+    row("otelcol_scraper_errored_", "{item}", Counter, "Items that the scraper could not read."),
+    // servers and clients
+    histogram(HTTP_SERVER_DURATION, "s", SECONDS, "Time until a request over HTTP was answered."),
+    histogram(HTTP_SERVER_REQUEST_SIZE, "By", DEFAULT, "Bytes of a request over HTTP, as announced."),
+    histogram(HTTP_SERVER_RESPONSE_SIZE, "By", DEFAULT, "Bytes of an answer over HTTP."),
+    histogram(HTTP_CLIENT_DURATION, "s", SECONDS, "Time until a peer had answered over HTTP."),
+    histogram(HTTP_CLIENT_REQUEST_SIZE, "By", DEFAULT, "Bytes of a request to a peer over HTTP."),
+    histogram(RPC_SERVER_DURATION, "s", SECONDS, "Time until a call over gRPC was answered."),
+    histogram(RPC_CLIENT_DURATION, "s", SECONDS, "Time until a peer had answered over gRPC."),
     // the process
     row("otelcol_process_uptime", "s", Counter, "Seconds since the service started."),
     row("otelcol_process_cpu_seconds", "s", Counter, "User and system time of the process."),
@@ -168,7 +277,8 @@ pub static TABLE: &[Def] = &[
     // the books, the logs
     row(LEDGER_ITEMS, "{item}", Counter, "The books: items by place, signal, column and rule."),
     row(LEDGER_HELD, "{item}", Gauge, "The books: items owed right now, by place and signal."),
-    row(LOG_LINES_DROPPED, "{line}", Counter, "Log lines not written: limited (reason sampled), or the sink was too slow (reason backlog)."),
+    row(PUSH_FAILURES, "{request}", Counter, "Requests with own telemetry that were not taken, by signal."),
+    row(LOG_LINES_DROPPED, "{line}", Counter, "Log lines not written: limited (reason sampled), the sink or an outbox too slow (backlog, outbox), or not taken by the far side (unsent)."),
 ];
 
 #[cfg(test)]
@@ -196,10 +306,59 @@ mod tests {
     }
 
     #[test]
+    fn levels_and_scopes_are_the_collectors() {
+        #[track_caller]
+        fn check(name: &str, level: Level, scope_end: &str) {
+            assert_eq!(find(name).map(|d| d.level), Some(level), "{name}");
+            assert!(scope(name).ends_with(scope_end), "{name}: {}", scope(name));
+        }
+        check("otelcol_exporter_sent_spans", Level::Basic, "/exporterhelper");
+        check(
+            "otelcol_exporter_queue_batch_send_size",
+            Level::Detailed,
+            "/exporterhelper",
+        );
+        check(
+            "otelcol_exporter_enqueue_size_bytes",
+            Level::Detailed,
+            "/exporterhelper",
+        );
+        check(
+            "otelcol_processor_batch_batch_send_size",
+            Level::Normal,
+            "/batchprocessor",
+        );
+        check(
+            "otelcol_processor_batch_batch_send_size_bytes",
+            Level::Detailed,
+            "/batchprocessor",
+        );
+        check(
+            "otelcol_processor_internal_duration",
+            Level::Detailed,
+            "/processorhelper",
+        );
+        check(
+            "otelcol_processor_incoming_items",
+            Level::Basic,
+            "/processorhelper",
+        );
+        check("otelcol_process_uptime", Level::Basic, "collector/service");
+        check("http.server.request.duration", Level::Detailed, "/otelhttp");
+        check("rpc.client.call.duration", Level::Detailed, "/otelgrpc");
+        check("weir_ledger_items", Level::Basic, "weir");
+        assert_eq!(Level::parse("DETAILED"), Some(Level::Detailed));
+        assert_eq!(Level::parse("more"), None);
+        assert!(Level::None < Level::Basic && Level::Normal < Level::Detailed);
+    }
+
+    #[test]
     fn rows_are_well_formed() {
         for (i, def) in TABLE.iter().enumerate() {
             assert!(
-                def.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                def.name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'.'),
                 "{}",
                 def.name
             );

@@ -1,229 +1,371 @@
-//! The page at `/metrics`: Prometheus text 0.0.4 out of the books and the metrics.
+//! The page at `/metrics`: Prometheus text 0.0.4 out of a [`Snapshot`].
 //!
-//! Names are the instruments' names as they are (the collector's default: no `_total`, no unit suffix), labels with
-//! dots have underscores. The collector's counters of receivers, processors and exporters are not counted apart: they
-//! are read from the ledger, so that metrics and books cannot disagree. Families are ordered by name and series by
-//! labels, so two pages of the same state are equal. Serving is the roof's.
+//! A reader's three `without_*` keys decide between the collector's two spellings ([`Shape`]), the scraper's `Accept`
+//! header how names with dots are written ([`Escaping`]). Beside the families of the snapshot the page has
+//! `target_info` with the gateway's resource, and the two counters that the collector's handler shows. Serving is the
+//! roof's.
+//!
+//! Rules: prometheus/otlptranslator (suffixes) and prometheus/common/expfmt (escaping, negotiation).
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::metrics::Reading;
-use crate::names::{self, Kind};
-use crate::{Column, Ledger, Node, Place, Telemetry};
+use crate::names::{Kind, Level};
+use crate::snapshot::{Family, Snapshot};
+use crate::{Resource, Telemetry};
 
-/// `Content-Type` of the page.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// Renders everything. `resource` becomes `target_info`: `service.name`, `service.version`, `service.instance.id`, ...
-pub fn prometheus(telemetry: &Telemetry, resource: &[(String, String)]) -> String {
-    let mut page = Page::default();
-    page.metrics(telemetry);
-    page.ledger(&telemetry.ledger);
-    page.info(resource);
-    page.render()
+/// How one reader spells names and labels.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Shape {
+    /// Counters end in `_total`, names in their unit. The collector couples both: one of `without_units` and
+    /// `without_type_suffix` being false switches on the two.
+    pub suffixes: bool,
+    /// Every series has `otel_scope_name`, `otel_scope_version` and `otel_scope_schema_url`.
+    pub scope: bool,
+    /// Resource attributes that every series has as labels.
+    pub constant_labels: Vec<(String, String)>,
 }
 
-#[derive(Default)]
-struct Page(BTreeMap<Cow<'static, str>, Family>);
-
-struct Family {
-    kind: Kind,
-    help: &'static str,
-    samples: BTreeMap<Labels, Reading>,
+/// How a name is written that has other characters than letters, digits, `_` and `:`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Escaping {
+    /// Such characters become `_`: for scrapers that do not say what they want.
+    #[default]
+    Underscores,
+    /// `.` becomes `_dot_`, `_` becomes `__`.
+    Dots,
+    /// `U__` before the name, and the character's number in hex between `_`.
+    Values,
+    /// As it is, in quotes.
+    AllowUtf8,
 }
 
-type Labels = Vec<(Cow<'static, str>, String)>;
+impl Escaping {
+    const ALL: [Escaping; 4] = [
+        Escaping::Underscores,
+        Escaping::Dots,
+        Escaping::Values,
+        Escaping::AllowUtf8,
+    ];
 
-impl Page {
-    fn metrics(&mut self, telemetry: &Telemetry) {
-        for family in telemetry.metrics.read() {
-            let to = self.family(family.name, family.kind);
-            for (labels, reading) in family.series {
-                let labels = labels
-                    .into_iter()
-                    .map(|(name, value)| (Cow::from(name), value))
-                    .collect();
-                to.samples.insert(labels, reading);
-            }
+    /// `underscores`, `dots`, `values`, `allow-utf-8`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Escaping::Underscores => "underscores",
+            Escaping::Dots => "dots",
+            Escaping::Values => "values",
+            Escaping::AllowUtf8 => "allow-utf-8",
         }
     }
 
-    fn ledger(&mut self, ledger: &Ledger) {
-        for row in ledger.rows() {
-            let total = row.total();
-            let signal = row.signal;
-            let place = [
-                ("place", row.place.to_string()),
-                ("signal", signal.as_str().to_owned()),
-            ];
-            let columns = Column::ALL.iter().map(|c| (c.as_str(), "", total.get(*c)));
-            let dropped = total
-                .dropped
-                .iter()
-                .map(|(rule, n)| ("dropped", rule.as_str(), *n));
-            let failed = total
-                .failed
-                .iter()
-                .map(|(reason, n)| ("failed", reason.as_str(), *n));
-            for (column, rule, items) in columns.chain(dropped).chain(failed).filter(|(.., n)| *n > 0) {
-                if column == Column::Held.as_str() {
-                    continue;
+    /// What a scraper's `Accept` header asks for: the clauses are read by weight, up to the text format; the last
+    /// `escaping` that was seen counts, unknown ones do not.
+    pub fn negotiate(accept: &str) -> Escaping {
+        let mut clauses: Vec<Clause<'_>> = accept.split(',').map(Clause::parse).collect();
+        clauses.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        let mut escaping = Escaping::default();
+        for clause in clauses {
+            let asked = Escaping::ALL.iter().find(|e| e.as_str() == clause.escaping);
+            escaping = asked.copied().unwrap_or(escaping);
+            if clause.kind == "text/plain" && matches!(clause.version, "" | "0.0.4") {
+                break;
+            }
+        }
+        escaping
+    }
+
+    /// `Content-Type` of a page that is written like this.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Escaping::Underscores => "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+            Escaping::Dots => "text/plain; version=0.0.4; charset=utf-8; escaping=dots",
+            Escaping::Values => "text/plain; version=0.0.4; charset=utf-8; escaping=values",
+            Escaping::AllowUtf8 => "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8",
+        }
+    }
+
+    /// A name as it is written. `is_metric`: colons are letters then.
+    fn write(self, name: &str, is_metric: bool) -> Cow<'_, str> {
+        let is_plain = is_plain(name, is_metric);
+        match self {
+            Escaping::Dots => Cow::Owned(name.chars().fold(String::new(), |mut out, c| {
+                match c {
+                    '_' => out.push_str("__"),
+                    '.' => out.push_str("_dot_"),
+                    c if is_letter(c, out.is_empty(), is_metric) => out.push(c),
+                    _ => out.push_str("__"),
                 }
-                let labels = [("column", column.to_owned()), ("rule", rule.to_owned())];
-                self.count(names::LEDGER_ITEMS, place.iter().cloned().chain(labels), items);
+                out
+            })),
+            _ if is_plain => Cow::Borrowed(name),
+            Escaping::AllowUtf8 => Cow::Borrowed(name),
+            Escaping::Underscores => {
+                let lead = if name.starts_with(|c: char| c.is_ascii_digit()) {
+                    "_"
+                } else {
+                    ""
+                };
+                let rest = name
+                    .chars()
+                    .map(|c| if is_letter(c, false, is_metric) { c } else { '_' });
+                Cow::Owned(lead.chars().chain(rest).collect())
             }
-            if matches!(row.place, Place::Node(_)) {
-                let held = self.family(names::LEDGER_HELD, Kind::Gauge);
-                held.samples.insert(own(place), Reading::Count(total.held()));
-            }
-            match &row.place {
-                Place::Door { receiver, transport } => {
-                    let labels = [
-                        ("receiver", receiver.clone()),
-                        ("transport", (*transport).to_owned()),
-                    ];
-                    for (prefix, items) in [
-                        (names::RECEIVER_ACCEPTED, total.accepted()),
-                        (names::RECEIVER_REFUSED, total.refused()),
-                        (names::RECEIVER_FAILED, 0),
-                    ] {
-                        self.count(names::of_signal(prefix, signal), labels.clone(), items);
+            Escaping::Values => Cow::Owned(name.chars().fold("U__".to_owned(), |mut out, c| {
+                match c {
+                    '_' => out.push_str("__"),
+                    c if is_letter(c, false, is_metric) => out.push(c),
+                    c => {
+                        let _ = write!(out, "_{:x}_", u32::from(c));
                     }
                 }
-                Place::Node(Node::Processor { id, .. }) => {
-                    let labels = [
-                        ("processor", id.clone()),
-                        ("otel.signal", signal.as_str().to_owned()),
-                    ];
-                    self.count(names::PROCESSOR_INCOMING, labels.clone(), total.get(Column::In));
-                    self.count(names::PROCESSOR_OUTGOING, labels, total.get(Column::Out));
-                }
-                Place::Node(Node::Exporter(id)) => {
-                    let labels = [("exporter", id.clone())];
-                    self.count(
-                        names::of_signal(names::EXPORTER_SENT, signal),
-                        labels.clone(),
-                        total.get(Column::Out),
-                    );
-                    // As in the collector, this one appears with the first failure.
-                    if total.failed_all() > 0 {
-                        self.count(
-                            names::of_signal(names::EXPORTER_SEND_FAILED, signal),
-                            labels,
-                            total.failed_all(),
-                        );
-                    }
-                }
+                out
+            })),
+        }
+    }
+}
+
+struct Clause<'a> {
+    kind: &'a str,
+    version: &'a str,
+    escaping: &'a str,
+    weight: f32,
+}
+
+impl<'a> Clause<'a> {
+    fn parse(text: &'a str) -> Clause<'a> {
+        let mut parts = text.split(';').map(str::trim);
+        let mut clause = Clause {
+            kind: parts.next().unwrap_or_default(),
+            version: "",
+            escaping: "",
+            weight: 1.,
+        };
+        for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+            match name.trim() {
+                "version" => clause.version = value.trim(),
+                "escaping" => clause.escaping = value.trim(),
+                "q" => clause.weight = value.trim().parse().unwrap_or(0.),
                 _ => {}
             }
         }
+        clause
     }
+}
 
-    fn info(&mut self, resource: &[(String, String)]) {
-        let labels = resource
-            .iter()
-            .map(|(name, value)| (name.clone().into(), value.clone()));
-        let target = self.0.entry("target_info".into()).or_insert(Family {
-            kind: Kind::Gauge,
-            help: "Target metadata",
-            samples: BTreeMap::new(),
-        });
-        target.samples.insert(labels.collect(), Reading::Count(1));
-        let errors = self
-            .0
-            .entry("promhttp_metric_handler_errors_total".into())
-            .or_insert(Family {
-                kind: Kind::Counter,
-                help: "Errors while this page was made; always zero, making it cannot fail.",
-                samples: BTreeMap::new(),
-            });
-        for cause in ["encoding", "gathering"] {
-            errors
-                .samples
-                .insert(own([("cause", cause.to_owned())]), Reading::Count(0));
+fn is_letter(c: char, is_first: bool, is_metric: bool) -> bool {
+    c.is_ascii_alphabetic() || c == '_' || (c == ':' && is_metric) || (c.is_ascii_digit() && !is_first)
+}
+
+fn is_plain(name: &str, is_metric: bool) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| is_letter(c, true, is_metric))
+        && chars.all(|c| is_letter(c, false, is_metric))
+}
+
+/// All there is, in the collector's default spelling.
+pub fn prometheus(telemetry: &Telemetry, resource: &Resource) -> String {
+    let snapshot = Snapshot::take(telemetry, Level::Detailed);
+    page(&snapshot, resource, &Shape::default(), Escaping::default())
+}
+
+/// Renders a page.
+pub fn page(snapshot: &Snapshot, resource: &Resource, shape: &Shape, escaping: Escaping) -> String {
+    let mut page = Page {
+        shape,
+        escaping,
+        out: String::with_capacity(16 << 10),
+    };
+    let mut families: Vec<(Cow<'_, str>, Cow<'_, Family>)> = snapshot
+        .families
+        .iter()
+        .map(|f| (shape.name(f), Cow::Borrowed(f)))
+        .chain(fixed().map(|f| (f.name.clone(), Cow::Owned(f))))
+        .collect();
+    families.sort_by(|a, b| a.0.cmp(&b.0));
+    for (name, family) in families {
+        page.family(&name, &family, resource);
+    }
+    page.out
+}
+
+const TARGET_INFO: &str = "target_info";
+const HANDLER_ERRORS: &str = "promhttp_metric_handler_errors_total";
+
+/// What the collector's page has beside its instruments.
+fn fixed() -> impl Iterator<Item = Family> {
+    let family = |name: &'static str, help: &'static str, kind, series| Family {
+        name: name.into(),
+        help: help.into(),
+        unit: "",
+        kind,
+        up_down: false,
+        scope: "",
+        series,
+    };
+    let causes =
+        ["encoding", "gathering"].map(|cause| (vec![("cause", cause.to_owned())], Reading::Count(0)));
+    [
+        family(
+            HANDLER_ERRORS,
+            "Errors while this page was made; always zero, making it cannot fail.",
+            Kind::Counter,
+            causes.to_vec(),
+        ),
+        family(
+            TARGET_INFO,
+            "Target metadata",
+            Kind::Gauge,
+            vec![(vec![], Reading::Count(1))],
+        ),
+    ]
+    .into_iter()
+}
+
+impl Shape {
+    /// A family's name with the suffixes that are asked for.
+    fn name<'a>(&self, family: &'a Family) -> Cow<'a, str> {
+        if !self.suffixes {
+            return Cow::Borrowed(&family.name);
+        }
+        let is_counter = family.kind == Kind::Counter;
+        let base = match is_counter {
+            true => family.name.strip_suffix("_total").unwrap_or(&family.name),
+            false => &family.name,
+        };
+        let mut name = base.to_owned();
+        let unit = unit_suffix(family.unit);
+        if !unit.is_empty() && !name.ends_with(unit) {
+            name.push('_');
+            name.push_str(unit);
+        }
+        if is_counter {
+            name.push_str("_total");
+        }
+        Cow::Owned(name)
+    }
+}
+
+/// Units in braces are words of no meaning, and add nothing.
+fn unit_suffix(unit: &str) -> &str {
+    match unit {
+        "s" => "seconds",
+        "ms" => "milliseconds",
+        "By" => "bytes",
+        "%" => "percent",
+        _ => "",
+    }
+}
+
+type Labels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+struct Page<'a> {
+    shape: &'a Shape,
+    escaping: Escaping,
+    out: String,
+}
+
+impl Page<'_> {
+    fn family(&mut self, name: &str, family: &Family, resource: &Resource) {
+        let name = self.escaping.write(name, true);
+        let is_quoted = !is_plain(&name, true);
+        let title = match is_quoted {
+            true => format!("\"{}\"", escaped(&name)),
+            false => name.to_string(),
+        };
+        if !family.help.is_empty() {
+            let help = family.help.replace('\\', "\\\\").replace('\n', "\\n");
+            let _ = writeln!(self.out, "# HELP {title} {help}");
+        }
+        let _ = writeln!(self.out, "# TYPE {title} {}", family.kind.as_str());
+        for (labels, reading) in &family.series {
+            let labels = self.labels(family, labels, resource);
+            self.series(
+                &Name {
+                    name: &name,
+                    is_quoted,
+                },
+                &labels,
+                reading,
+            );
         }
     }
 
-    /// Adds to one counter: rows of several places may share a series (one processor in two pipelines).
-    fn count(
-        &mut self,
-        name: impl Into<Cow<'static, str>>,
-        labels: impl IntoIterator<Item = (&'static str, String)>,
-        items: u64,
-    ) {
-        let family = self.family(name, Kind::Counter);
-        match family.samples.entry(own(labels)).or_insert(Reading::Count(0)) {
-            Reading::Count(n) => *n += items,
-            other => *other = Reading::Count(items),
-        }
-    }
-
-    fn family(&mut self, name: impl Into<Cow<'static, str>>, kind: Kind) -> &mut Family {
-        let name = name.into();
-        let help = names::find(&name).map_or("", |def| def.help);
-        self.0.entry(name).or_insert_with(|| Family {
-            kind,
-            help,
-            samples: BTreeMap::new(),
-        })
-    }
-
-    fn render(&self) -> String {
-        let mut out = String::with_capacity(16 << 10);
-        for (name, family) in &self.0 {
-            if !family.help.is_empty() {
-                out.push_str("# HELP ");
-                out.push_str(name);
-                out.push(' ');
-                escape(family.help, Escape::Help, &mut out);
-                out.push('\n');
-            }
-            let _ = writeln!(out, "# TYPE {name} {}", family.kind.as_str());
-            for (labels, reading) in &family.samples {
-                match reading {
-                    Reading::Count(n) => line(name, "", labels, None, &n.to_string(), &mut out),
-                    Reading::Number(n) => line(name, "", labels, None, &number(*n), &mut out),
-                    Reading::Histogram { bounds, counts, sum } => {
-                        let mut below = 0;
-                        for (i, count) in counts.iter().enumerate() {
-                            below += count;
-                            let le = bounds.get(i).map_or("+Inf".to_owned(), |bound| number(*bound));
-                            line(name, "_bucket", labels, Some(&le), &below.to_string(), &mut out);
-                        }
-                        line(name, "_sum", labels, None, &number(*sum), &mut out);
-                        line(name, "_count", labels, None, &below.to_string(), &mut out);
+    /// All labels of a series, as they are written, ordered by name.
+    fn labels<'b>(
+        &self,
+        family: &'b Family,
+        own: &'b [(&'static str, String)],
+        resource: &'b Resource,
+    ) -> Labels<'b> {
+        let mut labels: Labels<'b> = own.iter().map(|(n, v)| (Cow::from(*n), Cow::from(v))).collect();
+        match &*family.name {
+            TARGET_INFO => labels.extend(resource.texts().map(|(n, v)| (Cow::from(n), Cow::from(v)))),
+            HANDLER_ERRORS => {}
+            _ => {
+                if self.shape.scope {
+                    for (name, value) in [("name", family.scope), ("version", ""), ("schema_url", "")] {
+                        labels.push((format!("otel_scope_{name}").into(), value.into()));
                     }
+                }
+                for (name, value) in &self.shape.constant_labels {
+                    labels.push((name.clone().into(), value.clone().into()));
                 }
             }
         }
-        out
+        for (name, _) in &mut labels {
+            *name = Cow::Owned(self.escaping.write(name, false).into_owned());
+        }
+        labels.sort();
+        // A label of the series itself wins over one of the resource.
+        labels.dedup_by(|b, a| a.0 == b.0);
+        labels
+    }
+
+    fn series(&mut self, name: &Name<'_>, labels: &Labels<'_>, reading: &Reading) {
+        let out = &mut self.out;
+        match reading {
+            Reading::Count(n) => line(name, "", labels, None, &n.to_string(), out),
+            Reading::Number(n) => line(name, "", labels, None, &number(*n), out),
+            Reading::Histogram { bounds, counts, sum } => {
+                let mut below = 0;
+                for (i, count) in counts.iter().enumerate() {
+                    below += count;
+                    let le = bounds.get(i).map_or("+Inf".to_owned(), |bound| number(*bound));
+                    line(name, "_bucket", labels, Some(&le), &below.to_string(), out);
+                }
+                line(name, "_sum", labels, None, &number(*sum), out);
+                line(name, "_count", labels, None, &below.to_string(), out);
+            }
+        }
     }
 }
 
-fn own(labels: impl IntoIterator<Item = (&'static str, String)>) -> Labels {
-    labels
-        .into_iter()
-        .map(|(name, value)| (name.into(), value))
-        .collect()
+struct Name<'a> {
+    name: &'a str,
+    is_quoted: bool,
 }
 
-fn line(name: &str, suffix: &str, labels: &Labels, le: Option<&str>, value: &str, out: &mut String) {
-    out.push_str(name);
-    out.push_str(suffix);
+fn line(name: &Name<'_>, suffix: &str, labels: &Labels<'_>, le: Option<&str>, value: &str, out: &mut String) {
     let mut open = '{';
-    for (label, text) in labels
-        .iter()
-        .map(|(label, text)| (label.as_ref(), text.as_str()))
-        .chain(le.map(|le| ("le", le)))
-    {
+    if name.is_quoted {
+        let _ = write!(out, "{{\"{}{suffix}\"", escaped(name.name));
+        open = ',';
+    } else {
+        out.push_str(name.name);
+        out.push_str(suffix);
+    }
+    let labels = labels.iter().map(|(label, text)| (label.as_ref(), text.as_ref()));
+    for (label, text) in labels.chain(le.map(|le| ("le", le))) {
         out.push(open);
         open = ',';
-        label_name(label, out);
-        out.push_str("=\"");
-        escape(text, Escape::Label, out);
-        out.push('"');
+        match is_plain(label, false) {
+            true => out.push_str(label),
+            false => {
+                let _ = write!(out, "\"{}\"", escaped(label));
+            }
+        }
+        let _ = write!(out, "=\"{}\"", escaped(text));
     }
     if open == ',' {
         out.push('}');
@@ -233,32 +375,12 @@ fn line(name: &str, suffix: &str, labels: &Labels, le: Option<&str>, value: &str
     out.push('\n');
 }
 
-/// Letters, digits and `_`; every other character becomes `_`, as for a scraper that does not ask for UTF-8 names.
-fn label_name(name: &str, out: &mut String) {
-    if name.starts_with(|c: char| c.is_ascii_digit()) {
-        out.push('_');
+fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\\', '\n', '"']) {
+        return Cow::Borrowed(text);
     }
-    out.extend(
-        name.chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }),
-    );
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Escape {
-    Help,
-    Label,
-}
-
-fn escape(text: &str, how: Escape, out: &mut String) {
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '"' if how == Escape::Label => out.push_str("\\\""),
-            c => out.push(c),
-        }
-    }
+    let text = text.replace('\\', "\\\\").replace('\n', "\\n");
+    Cow::Owned(text.replace('"', "\\\""))
 }
 
 fn number(value: f64) -> String {
@@ -275,66 +397,159 @@ fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use wire::Signal;
-
     use super::*;
+    use crate::snapshot::tests::gateway;
+
+    fn resource() -> Resource {
+        let attributes = [
+            ("service.instance.id", "6f0c"),
+            ("service.name", "weir"),
+            ("service.version", "0.1.0\n"),
+        ];
+        Resource {
+            attributes: attributes.map(|(k, v)| (k.to_owned(), v.into())).to_vec(),
+            schema_url: String::new(),
+        }
+    }
+
+    #[track_caller]
+    fn check(golden: &str, level: Level, shape: &Shape, escaping: Escaping) {
+        let snapshot = Snapshot::take(&gateway(), level);
+        let page = page(&snapshot, &resource(), shape, escaping);
+        let golden = format!("{}/testdata/{golden}", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&golden, &page).unwrap();
+        }
+        assert_eq!(page, std::fs::read_to_string(&golden).unwrap(), "{golden}");
+    }
 
     #[test]
-    fn the_page_of_a_small_gateway() {
-        let telemetry = Telemetry::default();
-        let door = telemetry.ledger.row(
-            Place::Door {
-                receiver: "otlp/a".into(),
-                transport: "grpc",
-            },
-            Signal::Logs,
+    fn the_page_as_the_collector_shows_it_by_default() {
+        check(
+            "metrics.txt",
+            Level::Normal,
+            &Shape::default(),
+            Escaping::Underscores,
         );
-        door.add_items(Column::Offered, None, 9);
-        door.add_items(Column::Accepted, None, 7);
-        door.add_items(Column::Refused, None, 2);
-        for pipeline in ["logs", "logs/b"] {
-            let node = Node::Processor {
-                pipeline: pipeline.into(),
-                id: "redaction".into(),
-            };
-            let row = telemetry.ledger.row(Place::Node(node), Signal::Logs);
-            row.add_items(Column::In, None, 4);
-            row.add_items(Column::Out, None, 3);
-            row.drop_items("filter \"x\"\\", None, 1);
-        }
-        let exporter = telemetry
-            .ledger
-            .row(Place::Node(Node::Exporter("otlp".into())), Signal::Logs);
-        exporter.add_items(Column::In, None, 6);
-        exporter.add_items(Column::Out, None, 3);
-        exporter.add_items(Column::Held, None, 2);
-        exporter.fail_items("timeout", None, 1);
-        let labels = vec![("exporter", "otlp".to_owned())];
-        telemetry
-            .metrics
-            .gauge("otelcol_exporter_queue_size", labels.clone())
-            .set(2);
-        let sizes = telemetry
-            .metrics
-            .histogram("otelcol_exporter_queue_batch_send_size", labels);
-        sizes.observe(9.5);
-        sizes.observe(1e6);
-        telemetry
-            .metrics
-            .gauge_fn("otelcol_process_uptime", vec![], || 12.25);
+    }
 
-        let resource = [("service.name", "weir"), ("service.version", "0.1.0\n")];
-        let page = prometheus(&telemetry, &resource.map(|(k, v)| (k.to_owned(), v.to_owned())));
-        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/metrics.txt");
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata")).unwrap();
-            std::fs::write(golden, &page).unwrap();
-        }
-        assert_eq!(page, std::fs::read_to_string(golden).unwrap());
-        assert_eq!(
-            page,
-            prometheus(&telemetry, &resource.map(|(k, v)| (k.to_owned(), v.to_owned())))
+    #[test]
+    fn the_page_with_suffixes_and_scopes() {
+        let shape = Shape {
+            suffixes: true,
+            scope: true,
+            constant_labels: vec![("service.name".into(), "weir".into())],
+        };
+        check(
+            "metrics_suffixes.txt",
+            Level::Normal,
+            &shape,
+            Escaping::Underscores,
         );
+    }
+
+    #[test]
+    fn the_page_in_detail_for_a_scraper_that_reads_utf_8() {
+        check(
+            "metrics_utf8.txt",
+            Level::Detailed,
+            &Shape::default(),
+            Escaping::AllowUtf8,
+        );
+    }
+
+    #[test]
+    fn suffixes_follow_kind_and_unit() {
+        #[track_caller]
+        fn check(name: &'static str, expected: &str) {
+            let def = crate::names::find(name).unwrap();
+            let family = Family {
+                name: name.into(),
+                help: "".into(),
+                unit: def.unit,
+                kind: def.kind,
+                up_down: false,
+                scope: "",
+                series: vec![],
+            };
+            let shape = Shape {
+                suffixes: true,
+                ..Shape::default()
+            };
+            assert_eq!(shape.name(&family), expected);
+            assert_eq!(Shape::default().name(&family), name);
+        }
+        check("otelcol_process_uptime", "otelcol_process_uptime_seconds_total");
+        check("otelcol_process_cpu_seconds", "otelcol_process_cpu_seconds_total");
+        check("otelcol_process_memory_rss", "otelcol_process_memory_rss_bytes");
+        check(
+            "otelcol_process_runtime_heap_alloc_bytes",
+            "otelcol_process_runtime_heap_alloc_bytes",
+        );
+        check("otelcol_exporter_sent_spans", "otelcol_exporter_sent_spans_total");
+        check("otelcol_exporter_queue_size", "otelcol_exporter_queue_size");
+        check(
+            "otelcol_processor_internal_duration",
+            "otelcol_processor_internal_duration_seconds",
+        );
+        check(
+            "http.server.request.duration",
+            "http.server.request.duration_seconds",
+        );
+    }
+
+    #[test]
+    fn scrapers_get_the_escaping_that_they_ask_for() {
+        #[track_caller]
+        fn check(accept: &str, expected: Escaping) {
+            assert_eq!(Escaping::negotiate(accept), expected, "{accept}");
+            assert!(expected.content_type().ends_with(expected.as_str()));
+        }
+        check("", Escaping::Underscores);
+        check("*/*", Escaping::Underscores);
+        check("text/plain;version=0.0.4", Escaping::Underscores);
+        check(
+            "text/plain;version=0.0.4;escaping=allow-utf-8",
+            Escaping::AllowUtf8,
+        );
+        check("text/plain; escaping=dots", Escaping::Dots);
+        check("text/plain; escaping=values", Escaping::Values);
+        check("text/plain; escaping=other", Escaping::Underscores);
+        // Prometheus 2
+        check(
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+             text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            Escaping::Underscores,
+        );
+        // Prometheus 3
+        check(
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+             application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+             text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+            Escaping::AllowUtf8,
+        );
+        // What weighs less than the text format is not looked at.
+        check(
+            "text/plain;version=0.0.4;q=0.9,application/x;escaping=dots;q=0.1",
+            Escaping::Underscores,
+        );
+    }
+
+    #[test]
+    fn names_are_escaped_as_prometheus_does() {
+        #[track_caller]
+        fn check(escaping: Escaping, name: &str, expected: &str) {
+            assert_eq!(escaping.write(name, false), expected);
+        }
+        check(Escaping::Underscores, "otel.signal", "otel_signal");
+        check(Escaping::Underscores, "2nd", "_2nd");
+        check(Escaping::Underscores, "größe", "gr__e");
+        check(Escaping::Underscores, "a:b", "a_b");
+        check(Escaping::Dots, "otel.signal_x", "otel_dot_signal__x");
+        check(Escaping::Values, "otel.signal", "U__otel_2e_signal");
+        check(Escaping::Values, "plain_name", "plain_name");
+        check(Escaping::AllowUtf8, "otel.signal", "otel.signal");
+        assert_eq!(Escaping::Underscores.write("a:b", true), "a:b");
     }
 
     #[test]
@@ -355,18 +570,5 @@ mod tests {
         check(f64::NAN, "NaN");
         check(f64::INFINITY, "+Inf");
         check(f64::NEG_INFINITY, "-Inf");
-    }
-
-    #[test]
-    fn label_names_are_made_plain() {
-        #[track_caller]
-        fn check(name: &str, expected: &str) {
-            let mut out = String::new();
-            label_name(name, &mut out);
-            assert_eq!(out, expected);
-        }
-        check("otel.signal", "otel_signal");
-        check("2nd", "_2nd");
-        check("größe", "gr__e");
     }
 }

@@ -3,7 +3,8 @@
 //! A line is made where the event happens, handed to a bounded queue and written by a thread of its own; when the
 //! sink is slow, lines are dropped and counted, the data path never waits. Equal lines are limited: of one level and
 //! message the first `initial` in a `tick` are written, then every `thereafter`-th (as zap's sampler, with a fixed
-//! number of counters). Times are UTC. Fields of the spans around an event come before its own.
+//! number of counters). Times are UTC. Fields of the spans around an event come before its own. What is written can also
+//! be handed to outboxes, from which the roof ships it by OTLP; they are bounded and never waited for either.
 
 use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -14,6 +15,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use codec::time::Civil;
+use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber, span};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -22,6 +24,25 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use crate::metrics::{Counter, Metrics};
 use crate::names;
+use crate::resource::Value;
+
+/// Events of this target go to no outbox: what is said about shipping must not be shipped.
+pub const UNSHIPPED: &str = "telemetry::unshipped";
+
+/// One event, for an outbox.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// When it happened.
+    pub time: SystemTime,
+    /// `debug`, `info`, `warn`, `error`.
+    pub level: &'static str,
+    /// The level as OTLP counts it.
+    pub severity: u8,
+    /// What happened.
+    pub message: String,
+    /// As on the line, without the resource.
+    pub fields: Vec<(String, Value)>,
+}
 
 /// `service.telemetry.logs`, parsed.
 #[derive(Clone, Debug)]
@@ -37,7 +58,9 @@ pub struct Settings {
     /// The object `resource` on every line; empty = none.
     pub resource: Vec<(String, String)>,
     /// Added to every line.
-    pub initial_fields: Vec<(String, String)>,
+    pub initial_fields: Vec<(String, Value)>,
+    /// Where else events go; a full one loses the event, which is counted.
+    pub outboxes: Vec<mpsc::Sender<Record>>,
 }
 
 /// Shape of a line.
@@ -92,9 +115,10 @@ pub fn start(
             .initial_fields
             .iter()
             .fold(String::new(), |mut out, (key, value)| {
-                string_field(key, value, &mut out);
+                value_field(key, value, &mut out);
                 out
             }),
+        unshipped: dropped("outbox"),
         lines: tx.clone(),
         settings,
     };
@@ -176,12 +200,14 @@ struct Lines {
     /// `,"resource":{...}` or nothing.
     resource: String,
     initial: String,
+    /// Counts what found no room in an outbox.
+    unshipped: Counter,
     lines: SyncSender<Line>,
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, cx: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = self.fields();
         attrs.record(&mut fields);
         if let Some(span) = cx.span(id) {
             span.extensions_mut().insert(fields);
@@ -197,7 +223,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     }
 
     fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
-        let mut own = Fields::default();
+        let mut own = self.fields();
         event.record(&mut own);
         let now = SystemTime::now();
         if let Some(sampler) = &self.sampler
@@ -217,6 +243,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
             }
         }
         fields.push_str(&own.json);
+        self.ship(event, now, &own, &cx);
         let line = self.format(event.metadata(), now, &own.message, &fields);
         if self.lines.try_send(Line::Text(line)).is_err() {
             self.backlog.add(1);
@@ -225,6 +252,49 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
 }
 
 impl Lines {
+    /// Values are kept beside their JSON only for an outbox.
+    fn fields(&self) -> Fields {
+        Fields {
+            values: (!self.settings.outboxes.is_empty()).then(Vec::new),
+            ..Fields::default()
+        }
+    }
+
+    fn ship<S: Subscriber + for<'a> LookupSpan<'a>>(
+        &self,
+        event: &Event<'_>,
+        time: SystemTime,
+        own: &Fields,
+        cx: &Context<'_, S>,
+    ) {
+        if self.settings.outboxes.is_empty() || event.metadata().target() == UNSHIPPED {
+            return;
+        }
+        let mut fields = self.settings.initial_fields.clone();
+        for span in cx
+            .event_scope(event)
+            .into_iter()
+            .flat_map(|scope| scope.from_root())
+        {
+            if let Some(of_span) = span.extensions().get::<Fields>() {
+                fields.extend(of_span.values.iter().flatten().cloned());
+            }
+        }
+        fields.extend(own.values.iter().flatten().cloned());
+        let record = Record {
+            time,
+            level: level_name(event.metadata().level()),
+            severity: severity(event.metadata().level()),
+            message: own.message.clone(),
+            fields,
+        };
+        for outbox in &self.settings.outboxes {
+            if outbox.try_send(record.clone()).is_err() {
+                self.unshipped.add(1);
+            }
+        }
+    }
+
     /// `fields`: each with a comma before it.
     fn format(&self, metadata: &Metadata<'_>, now: SystemTime, message: &str, fields: &str) -> String {
         let time = Civil::from_system(now).millis();
@@ -266,6 +336,16 @@ fn level_name(level: &Level) -> &'static str {
     }
 }
 
+/// As OTLP counts it.
+fn severity(level: &Level) -> u8 {
+    match *level {
+        Level::ERROR => 17,
+        Level::WARN => 13,
+        Level::INFO => 9,
+        Level::DEBUG | Level::TRACE => 5,
+    }
+}
+
 /// File and line with one directory, as the collector shows it.
 fn caller(metadata: &Metadata<'_>) -> Option<String> {
     let file = metadata.file()?;
@@ -282,31 +362,39 @@ fn caller(metadata: &Metadata<'_>) -> Option<String> {
 struct Fields {
     message: String,
     json: String,
+    values: Option<Vec<(String, Value)>>,
 }
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => self.message.push_str(value),
-            name => string_field(key(name), value, &mut self.json),
+            name => self.text(key(name), value),
         }
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.raw(field, format_args!("{value}"));
+        self.value(
+            field,
+            i64::try_from(value).map_or_else(|_| Value::Double(value as f64), Value::Int),
+        );
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
         self.raw(field, format_args!("{value}"));
+        self.value(field, Value::Int(value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.raw(field, format_args!("{value}"));
+        self.value(field, Value::Bool(value));
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
             self.raw(field, format_args!("{value:?}"));
+            self.value(field, Value::Double(value));
         } else {
             self.record_str(field, &value.to_string());
         }
@@ -317,12 +405,25 @@ impl Visit for Fields {
             "message" => {
                 let _ = write!(self.message, "{value:?}");
             }
-            name => string_field(key(name), &format!("{value:?}"), &mut self.json),
+            name => self.text(key(name), &format!("{value:?}")),
         }
     }
 }
 
 impl Fields {
+    fn text(&mut self, key: &str, value: &str) {
+        string_field(key, value, &mut self.json);
+        if let Some(values) = &mut self.values {
+            values.push((key.to_owned(), value.into()));
+        }
+    }
+
+    fn value(&mut self, field: &Field, value: Value) {
+        if let Some(values) = &mut self.values {
+            values.push((key(field.name()).to_owned(), value));
+        }
+    }
+
     fn raw(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         self.json.push_str(",\"");
         escape(key(field.name()), &mut self.json);
@@ -351,6 +452,18 @@ fn object(resource: &[(String, String)]) -> String {
         string_field(key, value, &mut inner);
     }
     format!(",\"resource\":{{{}}}", &inner[1..])
+}
+
+fn value_field(key: &str, value: &Value, out: &mut String) {
+    match value {
+        Value::Text(text) => string_field(key, text, out),
+        // Numbers, booleans and lists are shown as JSON has them.
+        value => {
+            out.push_str(",\"");
+            escape(key, out);
+            let _ = write!(out, "\":{value}");
+        }
+    }
 }
 
 fn string_field(key: &str, value: &str, out: &mut String) {
@@ -456,6 +569,7 @@ impl Default for Settings {
             caller: true,
             resource: Vec::new(),
             initial_fields: Vec::new(),
+            outboxes: Vec::new(),
         }
     }
 }

@@ -74,6 +74,67 @@ fn json_lines_carry_span_fields_and_escape() {
 }
 
 #[test]
+fn initial_fields_keep_their_types() {
+    let mut settings = settings(Encoding::Json);
+    settings.resource = Vec::new();
+    settings.initial_fields = vec![
+        ("cluster".into(), "a\"b".into()),
+        ("shard".into(), Value::Int(3)),
+        ("tags".into(), Value::List(vec!["x".into(), Value::Bool(true)])),
+    ];
+    let lines = lines(settings, || info!(n = 1u64, "hello"));
+    let at = lines[0].find(r#","msg""#).unwrap();
+    assert_eq!(
+        &lines[0][at..],
+        r#","msg":"hello","cluster":"a\"b","shard":3,"tags":["x",true],"n":1}"#
+    );
+}
+
+#[test]
+fn outboxes_get_what_is_written_and_never_block() {
+    let (outbox, mut shipped) = mpsc::channel(2);
+    let mut settings = settings(Encoding::Console);
+    settings.initial_fields = vec![("shard".into(), Value::Int(3))];
+    settings.outboxes = vec![outbox];
+    let metrics = Metrics::default();
+    let (dispatch, guard) = start(settings, Box::new(std::io::sink()), &metrics).unwrap();
+    dispatcher::with_default(&dispatch, || {
+        let span = info_span!("pipeline", component = "batch");
+        let _in = span.enter();
+        warn!(error = %"a", attempt = 2u64, ratio = 0.5, ok = true, "will retry");
+        info!(target: UNSHIPPED, "about shipping itself");
+        info!("second");
+        info!("finds no room");
+    });
+    drop(guard);
+    let first = shipped.try_recv().unwrap();
+    assert_eq!(
+        (first.level, first.severity, &*first.message),
+        ("warn", 13, "will retry")
+    );
+    let fields: Vec<(&str, Value)> = first
+        .fields
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.clone()))
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            ("shard", Value::Int(3)),
+            ("otelcol.component.id", "batch".into()),
+            ("error", "a".into()),
+            ("attempt", Value::Int(2)),
+            ("ratio", Value::Double(0.5)),
+            ("ok", Value::Bool(true)),
+        ]
+    );
+    assert_eq!(shipped.try_recv().unwrap().message, "second");
+    assert!(shipped.try_recv().is_err());
+    let lost = metrics.counter(names::LOG_LINES_DROPPED, vec![("reason", "outbox".into())]);
+    assert_eq!(lost.get(), 1);
+}
+
+#[test]
 fn caller_has_one_directory() {
     let mut settings = settings(Encoding::Console);
     settings.caller = true;
