@@ -14,6 +14,7 @@ mod corpus;
 mod delivery;
 mod docs;
 mod fanout;
+mod language;
 mod limits;
 mod otlp;
 mod quickstart;

@@ -195,8 +195,11 @@ impl Expander<'_> {
     }
 
     fn fault(&mut self, mark: &Mark, message: impl Into<String>) {
-        self.faults
-            .push(Diag::new(mark.place(), self.path.clone(), message).at(Stage::Resolve));
+        let message = message.into();
+        let mut fault = Diag::new(mark.place(), self.path.clone(), "").at(Stage::Resolve);
+        fault.help = remedy(&message).map(str::to_owned);
+        fault.message = message;
+        self.faults.push(fault);
     }
 
     /// Fetches what `body` names and reads it as YAML; `None` after a fault.
@@ -321,6 +324,39 @@ impl Expander<'_> {
         }
         Ok((default.unwrap_or_default().to_owned(), default == Some("")))
     }
+}
+
+/// What to do about a reference that could not be followed, whoever said so.
+fn remedy(message: &str) -> Option<&'static str> {
+    let advice: [(&str, &str); 7] = [
+        (
+            "scheme ",
+            "write ${env:NAME}, ${file:PATH}, ${yaml:TEXT}, ${http:URL} or ${https:URL}; $$ stands for a dollar",
+        ),
+        (
+            "invalid uri",
+            "write ${env:NAME:-default} or ${file:PATH}; $$ stands for a dollar",
+        ),
+        (
+            "environment variable ",
+            "write ${env:NAME}; $$ stands for a dollar",
+        ),
+        ("the uri ", "write $$ for a dollar"),
+        (
+            "unable to read the file ",
+            "a path is taken from the directory in which weir was started",
+        ),
+        (
+            "too many recursive",
+            "something refers to itself, by way of variables or files",
+        ),
+        (
+            "expansions ",
+            "something refers to itself, by way of variables or files",
+        ),
+    ];
+    let found = advice.iter().find(|(start, _)| message.starts_with(start));
+    found.map(|(_, advice)| *advice)
 }
 
 /// What a reference names, as it came.

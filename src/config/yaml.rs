@@ -49,7 +49,16 @@ pub(crate) fn parse(source: Arc<Source>, text: &str, warnings: &mut Vec<Diag>) -
                      not valid YAML: yaml: line {line}: {}",
                     error.info()
                 );
-                builder.faults.push(at.fault(message));
+                let mut fault = at.fault(message);
+                let is_tabbed = |line: &str| line.trim_start_matches(' ').starts_with('\t');
+                if text
+                    .lines()
+                    .nth(line.saturating_sub(1) as usize)
+                    .is_some_and(is_tabbed)
+                {
+                    fault.help = Some("indent with blanks: YAML takes no tabs".into());
+                }
+                builder.faults.push(fault);
                 return Err(Diags(builder.faults));
             }
         };
@@ -63,7 +72,7 @@ pub(crate) fn parse(source: Arc<Source>, text: &str, warnings: &mut Vec<Diag>) -
             }
         }
         if let Err(fatal) = builder.event(event, &span) {
-            builder.faults.push(fatal);
+            builder.faults.push(*fatal);
             return Err(Diags(builder.faults));
         }
     }
@@ -148,7 +157,7 @@ impl Builder<'_> {
     }
 
     /// Errors end the reading; other faults are gathered.
-    fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), Diag> {
+    fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), Box<Diag>> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let mark = self.mark(span);
@@ -189,7 +198,8 @@ impl Builder<'_> {
             Event::Alias(id) => self.alias(id, span),
             Event::UnresolvedAlias(name) => Err(self
                 .mark(span)
-                .fault(format!("yaml: unknown anchor '{name}' referenced"))),
+                .fault(format!("yaml: unknown anchor '{name}' referenced"))
+                .into()),
             _ => Ok(()),
         }
     }
@@ -236,13 +246,15 @@ impl Builder<'_> {
         resolved
     }
 
-    fn open(&mut self, kind: Kind, anchor: usize, span: &Span) -> Result<(), Diag> {
+    fn open(&mut self, kind: Kind, anchor: usize, span: &Span) -> Result<(), Box<Diag>> {
         let mark = self.mark(span);
         if self.expects_key() {
-            return Err(mark.fault("yaml: invalid map key: a map or a list"));
+            return Err(mark.fault("yaml: invalid map key: a map or a list").into());
         }
         if self.stack.len() >= DEPTH_MAX {
-            return Err(mark.fault(format!("nested deeper than {DEPTH_MAX} levels")));
+            return Err(mark
+                .fault(format!("nested deeper than {DEPTH_MAX} levels"))
+                .into());
         }
         // A collection's own span ends where it began; a caret under its first character is enough.
         self.stack.push(Frame {
@@ -253,7 +265,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), Diag> {
+    fn close(&mut self) -> Result<(), Box<Diag>> {
         let Some(Frame { mark, anchor, kind }) = self.stack.pop() else {
             return Ok(());
         };
@@ -298,14 +310,16 @@ impl Builder<'_> {
         entries
     }
 
-    fn alias(&mut self, id: usize, span: &Span) -> Result<(), Diag> {
+    fn alias(&mut self, id: usize, span: &Span) -> Result<(), Box<Diag>> {
         let mark = self.mark(span);
         let Some(anchored) = self.anchors.get(&id) else {
-            return Err(mark.fault("yaml: anchor's value contains itself"));
+            return Err(mark.fault("yaml: anchor's value contains itself").into());
         };
         let (count, depth) = (anchored.count, anchored.depth);
         if self.stack.len() + depth > DEPTH_MAX {
-            return Err(mark.fault(format!("nested deeper than {DEPTH_MAX} levels")));
+            return Err(mark
+                .fault(format!("nested deeper than {DEPTH_MAX} levels"))
+                .into());
         }
         if self.expects_key() {
             return match &anchored.node.value {
@@ -313,7 +327,9 @@ impl Builder<'_> {
                     let key = Key::Text(text.clone());
                     self.key(key, mark)
                 }
-                _ => Err(mark.fault("yaml: invalid map key: an alias of something other than text")),
+                _ => Err(mark
+                    .fault("yaml: invalid map key: an alias of something other than text")
+                    .into()),
             };
         }
         // The copy itself is counted by `value`.
@@ -322,7 +338,7 @@ impl Builder<'_> {
         self.value(node, 0)
     }
 
-    fn spend(&mut self, nodes: usize, mark: &Mark) -> Result<(), Diag> {
+    fn spend(&mut self, nodes: usize, mark: &Mark) -> Result<(), Box<Diag>> {
         self.nodes_left = self
             .nodes_left
             .checked_sub(nodes)
@@ -330,7 +346,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn key(&mut self, key: Key, mark: Mark) -> Result<(), Diag> {
+    fn key(&mut self, key: Key, mark: Mark) -> Result<(), Box<Diag>> {
         let Some(Frame {
             kind: Kind::Map(map), ..
         }) = self.stack.last_mut()
@@ -348,7 +364,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn value(&mut self, node: Node, anchor: usize) -> Result<(), Diag> {
+    fn value(&mut self, node: Node, anchor: usize) -> Result<(), Box<Diag>> {
         self.spend(1, &node.mark)?;
         if anchor > 0 {
             let count = node.count();

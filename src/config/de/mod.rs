@@ -227,10 +227,18 @@ impl<'a> De<'a> {
     }
 
     fn mismatch(&self, wanted: &str) -> Error {
-        Error::new(format!(
+        let error = Error::new(format!(
             "expected type '{wanted}', got unconvertible type '{}'",
             self.go_type()
-        ))
+        ));
+        error.help(match wanted {
+            "string" => "write a text",
+            "bool" => "write true or false, without quotes",
+            "map[string]interface {}" => "write a map of keys, or nothing",
+            "<nil>" => "write nothing",
+            "float64" => "write a number, without quotes",
+            _ => "write a whole number, without quotes",
+        })
     }
 
     fn locate<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
@@ -248,6 +256,10 @@ impl<'a> De<'a> {
                 };
                 diag.place = mark.place();
                 diag.path = self.at.path(self.cx);
+                // What a type says in serde's words comes without help.
+                if diag.help.is_none() && diag.message.starts_with("time: ") {
+                    diag.help = Some("write a duration with its unit, e.g. 300ms, 5s or 1h30m".into());
+                }
                 let secret = if self.hidden {
                     self.text()
                 } else {
@@ -279,9 +291,10 @@ impl<'a> De<'a> {
         } else {
             number.to_string()
         };
-        Err(Error::new(format!(
+        let error = Error::new(format!(
             "cannot parse value as '{wanted}': {shown} overflows {family}"
-        )))
+        ));
+        Err(error.help(format!("write a number from {min} to {max}")))
     }
 
     fn visit_text<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Error> {
@@ -296,6 +309,7 @@ impl<'a> De<'a> {
                 Err(if matches!(self.node.value, Value::List(_) | Value::Map(_)) {
                     error
                 } else {
+                    // `help` of the mismatch is less to the point.
                     error.help("put it in quotes")
                 })
             }
@@ -364,10 +378,11 @@ impl<'a> De<'a> {
                 (pieces.as_slice(), true)
             }
             _ => {
-                return Err(Error::new(format!(
+                let error = Error::new(format!(
                     "source data must be an array or slice, got {}",
                     self.go_type()
-                )));
+                ));
+                return Err(error.help("write a list"));
             }
         };
         visitor.visit_seq(Items {
@@ -429,7 +444,9 @@ impl<'a> De<'a> {
                     at,
                     ..De::root(&entry.value, self.cx)
                 }
-                .locate(Err(Error::new(message)));
+                .locate(Err(
+                    Error::new(message).help("write true or false, without quotes")
+                ));
                 error.map_err(|error: Error| error.within(Ident::entry(entry)))
             }
         }
@@ -564,7 +581,10 @@ impl<'de> Deserializer<'de> for De<'_> {
         match name {
             marker::ID => {
                 let result = match self.piece {
-                    true => Err(Error::new("source data must be an array or slice, got string")),
+                    true => {
+                        let error = Error::new("source data must be an array or slice, got string");
+                        Err(error.help("write a list of ids, e.g. [otlp, otlp/2]"))
+                    }
                     false => self.visit_text(visitor),
                 };
                 self.locate(result)

@@ -4,7 +4,7 @@
 //! What the components' types are and whether their keys are right is judged above. Faults of one stage are
 //! reported together; a later stage does not run over the ruins of an earlier one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::de::suggest;
@@ -94,14 +94,18 @@ pub fn load(
     let trim = gates.is_on(Gates::TRIM_FILES);
     let root = expand(root, providers, trim, &mut faults, &mut warnings);
     Diags::check(std::mem::take(&mut faults))?;
+    let start = Place::new(sources[0].0.as_ref(), 1, 1);
     if root.entries().is_empty() {
-        return Err(Diag::new(None, "", "empty configuration file").into());
+        let fault = Diag::new(Some(start), "", "empty configuration file");
+        return Err(fault
+            .with_help("a configuration has receivers, exporters and a service with pipelines")
+            .into());
     }
     let mut reader = Reader { faults };
     let mut document = reader.document(&root);
     document.faults = reader.faults;
     if document.faults.is_empty() {
-        document.faults = check(&document, gates);
+        document.faults = check(&document, &root, start, gates);
         document
             .faults
             .sort_by(|a, b| a.place_order().cmp(&b.place_order()));
@@ -142,9 +146,9 @@ struct Reader {
 }
 
 impl Reader {
-    fn fault(&mut self, mark: &Mark, path: &str, message: impl Into<String>) {
-        self.faults
-            .push(Diag::new(mark.place(), path, message).at(Stage::Decode));
+    fn fault(&mut self, mark: &Mark, path: &str, message: impl Into<String>, help: &str) {
+        let fault = Diag::new(mark.place(), path, message).at(Stage::Decode);
+        self.faults.push(fault.with_help(help));
     }
 
     fn no_map(&mut self, node: &Node, path: &str) {
@@ -152,7 +156,7 @@ impl Reader {
             "expected type 'map[string]interface {{}}', got unconvertible type '{}'",
             node.go_type()
         );
-        self.fault(&node.mark, path, message);
+        self.fault(&node.mark, path, message, "write a map of keys, or nothing");
     }
 
     /// The entries of a map; null is an empty one.
@@ -210,7 +214,7 @@ impl Reader {
             let id = match ComponentId::parse(key) {
                 Ok(id) => id,
                 Err(error) => {
-                    self.fault(mark, kind, error.to_string());
+                    self.fault(mark, kind, error.to_string(), ID_HELP);
                     continue;
                 }
             };
@@ -219,6 +223,7 @@ impl Reader {
                     mark,
                     kind,
                     format!("duplicate name \"{key}\" after unmarshaling {id}"),
+                    TWICE_HELP,
                 );
                 continue;
             }
@@ -264,7 +269,10 @@ impl Reader {
                 Err(error) => {
                     let near = nearest(key.split('/').next().unwrap_or_default().trim(), SIGNALS);
                     let mut diag = Diag::new(mark.place(), path, error.to_string()).at(Stage::Decode);
-                    diag.help = near.map(|near| format!("did you mean \"{near}\"?"));
+                    diag.help = Some(match near {
+                        Some(near) => format!("did you mean \"{near}\"?"),
+                        None => format!("signals are {}", SIGNALS.join(", ")),
+                    });
                     self.faults.push(diag);
                     continue;
                 }
@@ -274,6 +282,7 @@ impl Reader {
                     mark,
                     path,
                     format!("duplicate name \"{key}\" after unmarshaling {id}"),
+                    TWICE_HELP,
                 );
                 continue;
             }
@@ -283,6 +292,7 @@ impl Reader {
                     &value.mark,
                     &path,
                     format!("expected a map or struct, got \"{}\"", value.go_type()),
+                    "write {receivers: [...], processors: [...], exporters: [...]}",
                 );
                 continue;
             }
@@ -320,6 +330,7 @@ impl Reader {
                     &node.mark,
                     path,
                     format!("source data must be an array or slice, got {}", node.go_type()),
+                    "write a list of ids, e.g. [otlp, otlp/2]",
                 );
                 &[]
             }
@@ -332,17 +343,20 @@ impl Reader {
                     "expected type 'string', got unconvertible type '{}'",
                     item.go_type()
                 );
-                self.fault(&item.mark, &path, message);
+                self.fault(&item.mark, &path, message, "write an id, e.g. otlp or otlp/2");
                 continue;
             };
             match ComponentId::parse(text) {
                 Ok(id) => ids.push((id, place(&item.mark))),
-                Err(error) => self.fault(&item.mark, &path, error.to_string()),
+                Err(error) => self.fault(&item.mark, &path, error.to_string(), ID_HELP),
             }
         }
         ids
     }
 }
+
+const ID_HELP: &str = "write type or type/name; a type begins with a letter and goes on with letters, digits and _, a name has no blanks";
+const TWICE_HELP: &str = "two keys mean the same: give one a name of its own, e.g. otlp/2";
 
 /// A receiver or exporter that a pipeline names twice is in it once.
 fn once(list: &mut Vec<(ComponentId, Place)>) {
@@ -354,19 +368,24 @@ fn once(list: &mut Vec<(ComponentId, Place)>) {
 
 type Ids<'a> = HashSet<&'a ComponentId>;
 
-fn check(document: &Document, gates: &Gates) -> Vec<Diag> {
+/// `start` stands for what is nowhere in the sources.
+fn check(document: &Document, root: &Node, start: Place, gates: &Gates) -> Vec<Diag> {
+    let place_of = |entry: Option<&Entry>| entry.and_then(|entry| entry.mark.place());
     let mut faults = Vec::new();
     let may_be_empty = gates.is_on(Gates::NO_PIPELINES);
-    for (list, kind) in [
-        (&document.receivers, "receiver"),
-        (&document.exporters, "exporter"),
+    for (list, key, kind, example) in [
+        (
+            &document.receivers,
+            "receivers",
+            "receiver",
+            "otlp: {protocols: {grpc: }}",
+        ),
+        (&document.exporters, "exporters", "exporter", "debug: "),
     ] {
         if list.is_empty() && !may_be_empty {
-            faults.push(Diag::new(
-                None,
-                "",
-                format!("no {kind} configuration specified in config"),
-            ));
+            let place = place_of(root.entry(key)).unwrap_or_else(|| start.clone());
+            let message = format!("no {kind} configuration specified in config");
+            faults.push(Diag::new(Some(place), "", message).with_help(format!("e.g. {key}: {{{example}}}")));
         }
     }
     let ids = |list: &'_ [(ComponentId, Section)]| -> HashSet<ComponentId> {
@@ -403,11 +422,12 @@ fn check(document: &Document, gates: &Gates) -> Vec<Diag> {
         );
     }
     if document.service.pipelines.is_empty() && !may_be_empty {
-        faults.push(Diag::new(
-            None,
-            "service::pipelines",
-            "service must have at least one pipeline",
-        ));
+        let service = root.entry("service");
+        let pipelines = service.and_then(|service| service.value.entry("pipelines"));
+        let place = place_of(pipelines).or_else(|| place_of(service)).unwrap_or(start);
+        let message = "service must have at least one pipeline";
+        let fault = Diag::new(Some(place), "service::pipelines", message);
+        faults.push(fault.with_help("e.g. pipelines: {logs: {receivers: [otlp], exporters: [debug]}}"));
     }
     for pipeline in &document.service.pipelines {
         if pipeline.id.signal == "profiles" && !gates.is_on(Gates::PROFILES) {
@@ -433,22 +453,37 @@ impl Configured {
         self.by_kind.iter().any(|(k, ids)| *k == kind && ids.contains(id))
     }
 
+    /// The ids of several kinds, in order.
+    fn names(&self, kinds: &[&str]) -> Vec<String> {
+        let of_kinds = self.by_kind.iter().filter(|(kind, _)| kinds.contains(kind));
+        let mut names: Vec<String> = of_kinds
+            .flat_map(|(_, ids)| ids.iter().map(ToString::to_string))
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
     fn check_pipeline(&self, pipeline: &Pipeline, faults: &mut Vec<Diag>) {
         let path = format!("service::pipelines::{}", pipeline.id);
-        for (list, kind) in [
-            (&pipeline.receivers, "receiver"),
-            (&pipeline.exporters, "exporter"),
+        for (list, kinds, kind) in [
+            (&pipeline.receivers, ["receivers", "connectors"], "receiver"),
+            (&pipeline.exporters, ["exporters", "connectors"], "exporter"),
         ] {
             if list.is_empty() {
                 let message = format!("must have at least one {kind}");
-                faults.push(Diag::new(Some(pipeline.place.clone()), path.clone(), message));
+                let fault = Diag::new(Some(pipeline.place.clone()), path.clone(), message);
+                let names = self.names(&kinds);
+                faults.push(fault.with_help(format!("configured are: {}", names.join(", "))));
             }
         }
         let mut seen = Ids::new();
         for (id, place) in &pipeline.processors {
             if !seen.insert(id) {
                 let message = format!("references processor \"{id}\" multiple times");
-                faults.push(Diag::new(Some(place.clone()), path.clone(), message));
+                let fault = Diag::new(Some(place.clone()), path.clone(), message);
+                faults.push(
+                    fault.with_help(format!("a second one needs an id of its own, e.g. {}/2", id.kind)),
+                );
             }
         }
         let lists: [(&[&str], _, _); 3] = [
@@ -480,17 +515,12 @@ impl Configured {
         let elsewhere = self.by_kind.iter().find(|(_, ids)| ids.contains(id));
         diag.help = match elsewhere {
             Some((kind, _)) => Some(format!("\"{id}\" is configured under {kind}")),
-            None => {
-                let names: HashMap<String, ()> = self
-                    .by_kind
-                    .iter()
-                    .filter(|(kind, _)| kinds.contains(kind))
-                    .flat_map(|(_, ids)| ids.iter().map(|id| (id.to_string(), ())))
-                    .collect();
-                let mut names: Vec<&str> = names.keys().map(String::as_str).collect();
-                names.sort_unstable();
-                nearest(&id.to_string(), names).map(|near| format!("did you mean \"{near}\"?"))
-            }
+            None => Some(
+                match nearest(&id.to_string(), self.names(kinds).iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None => format!("configure it under {}, or take it out here", kinds.join(" or ")),
+                },
+            ),
         };
         faults.push(diag);
     }

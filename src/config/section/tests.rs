@@ -369,7 +369,7 @@ fn secrets_stay_out_of_messages() {
     };
     check(
         "key: hunter2",
-        "yaml::1:1: 'key' time: invalid duration [REDACTED]\n  1 | key: ...\n",
+        "yaml::1:1: 'key' time: invalid duration [REDACTED]\n  help: write a duration with its unit, e.g. 300ms, 5s or 1h30m\n  1 | key: ...\n",
     );
     check(
         "pin: 4711",
@@ -377,7 +377,7 @@ fn secrets_stay_out_of_messages() {
     );
     check(
         "count: 4711",
-        "yaml::1:1: 'count' cannot parse value as 'uint8': value overflows uint\n  1 | count: ...",
+        "yaml::1:1: 'count' cannot parse value as 'uint8': value overflows uint\n  help: write a number from 0 to 255\n  1 | count: ...",
     );
     check(
         "{pin: hunter2, foo: 4711}",

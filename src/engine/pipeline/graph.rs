@@ -12,7 +12,7 @@ use component::{
     BuildContext, ConnectorFactory, Consumer, Exporter, Fault, Hold, Node as HoldingNode, Outcome, Outputs,
     Processor, Push, Receiver, Refusal,
 };
-use config::{ComponentId, Diags, Section, Stage};
+use config::{ComponentId, Diags, PipelineId, Section, Stage};
 use telemetry::{Node, Place, Telemetry};
 use wire::{Payload, Signal};
 
@@ -84,9 +84,9 @@ impl Parts {
         built.map_err(|fault| self.faults.push(fault)).ok()
     }
 
-    fn refuse(&mut self, section: &Section, message: String) {
+    fn refuse(&mut self, section: &Section, message: String, help: &str) {
         let message = format!("failed to build pipelines: {message}");
-        let fault = section.diag("", message).at(Stage::Build);
+        let fault = section.diag("", message).at(Stage::Build).with_help(help);
         self.faults.push(Diags::from(fault).into());
     }
 
@@ -97,7 +97,8 @@ impl Parts {
             let made = self.keep(made);
             for pipeline in &used {
                 if !factory.signals.iter().any(|(s, _)| *s == pipeline.signal) {
-                    self.refuse(section, unsupported(id, "receiver", pipeline.signal));
+                    let help = takes(factory.signals, &pipeline.id);
+                    self.refuse(section, unsupported(id, "receiver", pipeline.signal), &help);
                 }
             }
             if let (Some(made), false) = (made, used.is_empty()) {
@@ -114,7 +115,8 @@ impl Parts {
             let made = self.keep((factory.build)(section.clone(), &cx.of(id, !used.is_empty())));
             for pipeline in &used {
                 if !factory.signals.iter().any(|(s, _)| *s == pipeline.signal) {
-                    self.refuse(&section, unsupported(id, "exporter", pipeline.signal));
+                    let help = takes(factory.signals, &pipeline.id);
+                    self.refuse(&section, unsupported(id, "exporter", pipeline.signal), &help);
                 }
             }
             match (made, settings) {
@@ -122,6 +124,7 @@ impl Parts {
                     self.refuse(
                         &section,
                         format!("exporter \"{id}\" collects objects, which comes with the journal"),
+                        "take it out",
                     );
                 }
                 (Some(Exporter::Push(push)), Some(settings)) if !used.is_empty() => {
@@ -144,7 +147,7 @@ impl Parts {
                         "failed to create \"{id}\" processor, in pipeline \"{}\": telemetry type is not supported",
                         pipeline.id
                     );
-                    self.refuse(section, message);
+                    self.refuse(section, message, &takes(factory.signals, &pipeline.id));
                     continue;
                 }
                 let built = (factory.build)(section.clone(), &cx.of(id, true), pipeline.signal);
@@ -189,10 +192,13 @@ impl Parts {
             let (lonely_out, _): (Vec<&PipelineSpec>, Vec<_>) =
                 out_of.iter().partition(|p| lonely(p, &into, false));
             if !lonely_in.is_empty() {
-                self.refuse(section, side("exporter", &lonely_in, "receiver"));
+                let help =
+                    format!("name \"{id}\" among the receivers of the pipeline that goes on from here");
+                self.refuse(section, side("exporter", &lonely_in, "receiver"), &help);
             }
             if !lonely_out.is_empty() {
-                self.refuse(section, side("receiver", &lonely_out, "exporter"));
+                let help = format!("name \"{id}\" among the exporters of the pipeline that comes before");
+                self.refuse(section, side("receiver", &lonely_out, "exporter"), &help);
             }
         }
     }
@@ -204,7 +210,8 @@ impl Parts {
             for hop in hops(spec, id) {
                 let mut way = Vec::new();
                 if let Some(cycle) = find_cycle(spec, hop, &mut way, &mut done) {
-                    return self.refuse(section, format!("cycle detected: {cycle}"));
+                    let help = "take one of these connectors out of one pipeline";
+                    return self.refuse(section, format!("cycle detected: {cycle}"), help);
                 }
             }
         }
@@ -295,6 +302,15 @@ fn find_cycle(
 
 fn supports(factory: &ConnectorFactory, from: Signal, to: Signal) -> bool {
     factory.signals.iter().any(|(f, t, _)| (*f, *t) == (from, to))
+}
+
+/// What to do about a component in a pipeline of a signal that it does not know.
+fn takes(signals: &[(Signal, component::Stability)], pipeline: &PipelineId) -> String {
+    let names: Vec<&str> = signals.iter().map(|(signal, _)| signal.as_str()).collect();
+    format!(
+        "take it out of pipeline \"{pipeline}\": it knows {}",
+        names.join(", ")
+    )
 }
 
 fn unsupported(id: &ComponentId, what: &str, signal: Signal) -> String {
