@@ -9,6 +9,7 @@
     clippy::unwrap_used
 )]
 
+mod auth;
 mod configs;
 mod corpus;
 mod delivery;

@@ -2,9 +2,19 @@
 
 mod basicauth;
 mod bearertokenauth;
+mod file_storage;
 mod headers_setter;
 pub mod health_check;
+mod inert;
+#[cfg(test)]
+mod issuer;
+mod jwt;
+mod memory_limiter;
+mod oauth2client;
+mod oidc;
+mod pprof;
 mod watched;
+mod zpages;
 
 use component::ExtensionFactory;
 
@@ -13,6 +23,12 @@ use component::ExtensionFactory;
 pub static ALL: &[&ExtensionFactory] = &[
     &basicauth::FACTORY,
     &bearertokenauth::FACTORY,
+    &file_storage::FACTORY,
     &headers_setter::FACTORY,
     &health_check::FACTORY,
+    &memory_limiter::FACTORY,
+    &oauth2client::FACTORY,
+    &oidc::FACTORY,
+    &pprof::FACTORY,
+    &zpages::FACTORY,
 ];
