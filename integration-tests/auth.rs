@@ -260,7 +260,7 @@ async fn cannot_start(config: &str) -> String {
     let text = config
         .replace("{grpc}", &free_port().to_string())
         .replace("{http}", &free_port().to_string());
-    let loaded = match load(&[("test.yaml".to_owned(), text)]) {
+    let loaded = match load(&[("test.yaml".to_owned(), text)], &config::Gates::default()) {
         Ok(loaded) => loaded,
         Err(faults) => panic!("{faults}"),
     };
