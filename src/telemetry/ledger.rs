@@ -96,7 +96,7 @@ pub enum Column {
     Offered,
     /// Taken: the answer was yes.
     Accepted,
-    /// Given back: the answer was no, and nothing was kept.
+    /// Given back: the answer was no, and nothing was kept. At an exporter, what it tried before: no part of its law.
     Refused,
     /// Taken by this branch although the caller was told no: a retry will bring it again.
     Duplicates,

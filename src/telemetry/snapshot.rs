@@ -178,14 +178,16 @@ impl Page {
         self.count(sent, labels.clone(), total.get(Column::Out));
         let failed = names::of_signal(names::EXPORTER_SEND_FAILED, signal);
         // As in the collector, this one appears with the first failure, and tells reasons apart only when asked.
-        for (why, items) in &total.failed {
+        let refused = ("refused", total.refused());
+        let failed_for = total.failed.iter().map(|(why, items)| (why.as_str(), *items));
+        for (why, items) in failed_for.chain([refused].into_iter().filter(|(_, n)| *n > 0)) {
             let mut labels = labels.clone();
             if self.level == Level::Detailed {
                 let (kind, is_permanent) = error_of(why);
                 labels.push(("error.permanent", is_permanent.to_string()));
                 labels.push(("error.type", kind.to_owned()));
             }
-            self.count(failed.clone(), labels, *items);
+            self.count(failed.clone(), labels, items);
         }
     }
 
@@ -218,7 +220,7 @@ impl Page {
 fn error_of(reason: &str) -> (&'static str, bool) {
     match reason {
         "shutdown" => ("Shutdown", false),
-        "retry_disabled" | "retries_exhausted" => ("_OTHER", false),
+        "retry_disabled" | "retries_exhausted" | "refused" => ("_OTHER", false),
         _ => ("_OTHER", true),
     }
 }
@@ -341,6 +343,21 @@ pub(crate) mod tests {
                 "otelcol_processor_batch_batch_send_size_bytes",
             ]
         );
+    }
+
+    #[test]
+    fn what_callers_got_back_counts_as_failed() {
+        let telemetry = Telemetry::default();
+        let row = telemetry
+            .ledger
+            .row(Place::Node(Node::Exporter("otlp".into())), Signal::Logs);
+        row.add_items(Column::Refused, None, 5);
+        let snapshot = Snapshot::take(&telemetry, Level::Normal);
+        let failed = snapshot.families.iter().find(|f| f.name.contains("send_failed"));
+        let expected = vec![(vec![("exporter", "otlp".to_owned())], Reading::Count(5))];
+        assert_eq!(failed.unwrap().series, expected);
+        // Nothing of it stayed here, so the books balance without it.
+        assert_eq!(telemetry.ledger.check(), Ok(()));
     }
 
     #[test]

@@ -88,6 +88,7 @@ impl Sender {
     /// The long way: pieces, retries, rejections.
     async fn settle(&self, payload: Payload, mut first: Option<Attempt>) -> Result<Outcome, Refused> {
         let until = wait::until(&payload.context, Instant::now());
+        let whole = Tally::of(&payload);
         let mut verdict = Verdict::default();
         let mut work: VecDeque<(Payload, Backoff)> = match &first {
             Some(_) => VecDeque::from([(payload, Backoff::default())]),
@@ -155,7 +156,7 @@ impl Sender {
                 }
             }
         }
-        verdict.finish(&self.books)
+        verdict.finish(&self.books, whole)
     }
 
     fn log_refused(&self, part: &Payload, rest: &VecDeque<(Payload, Backoff)>, refusal: &Refusal) {

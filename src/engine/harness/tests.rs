@@ -101,7 +101,30 @@ async fn direct_gives_back_when_the_next_try_is_beyond_the_callers_time() {
         let refusal = rig.send(payload).await.expect_err("nothing is ever taken");
         assert!(matches!(refusal, Refusal::Unavailable { .. }), "{refusal:?}");
         assert_eq!(rig.script.sizes().len(), tries, "{deadline:?}");
-        assert_eq!(rig.totals().get(Column::In), 0);
+        let totals = rig.totals();
+        assert_eq!((totals.get(Column::In), totals.refused()), (0, 3));
+        rig.finish().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_given_back_after_an_attempt_is_counted_once() {
+    let waiting = Settings {
+        queue: Some(QueueSettings {
+            wait_for_result: true,
+            ..queue(10)
+        }),
+        ..direct()
+    };
+    for settings in [direct(), waiting] {
+        let rig = Rig::new(Script::new([Act::Reject, Act::RetryAfter(S(7))]), settings);
+        rig.send(logs(3)).await.expect_err("rejected");
+        assert_eq!(rig.totals().refused(), 3);
+        rig.send(logs(4)).await.expect_err("too long a pause");
+        assert_eq!(rig.totals().refused(), 7);
+        assert_eq!(rig.send(logs(5)).await, Ok(Outcome::all()));
+        let totals = rig.totals();
+        assert_eq!((totals.refused(), totals.get(Column::Out)), (7, 5));
         rig.finish().await;
     }
 }

@@ -52,6 +52,13 @@ impl Books {
         }
     }
 
+    /// Given back to a caller that waited.
+    fn refused(&self, tally: &Tally) {
+        if self.out {
+            tally.add(&self.row, Column::Refused);
+        }
+    }
+
     /// Came in, and failed.
     fn failed(&self, reason: &str, tally: &Tally) {
         if self.out {
@@ -123,8 +130,8 @@ impl Verdict {
         });
     }
 
-    /// Books what is final, and says the answer.
-    pub(crate) fn finish(&mut self, books: &Books) -> Result<Outcome, Refused> {
+    /// Books what is final, and says the answer. `whole` is everything that the caller gave.
+    pub(crate) fn finish(&mut self, books: &Books, mut whole: Tally) -> Result<Outcome, Refused> {
         let this = std::mem::take(self);
         let mut moved = this.delivered.clone();
         for (tally, _) in &this.rejected {
@@ -134,9 +141,12 @@ impl Verdict {
         match this.later {
             Some(refusal) => {
                 book(books, &this.delivered, &this.rejected);
+                whole.minus(&moved);
+                books.refused(&whole);
                 return Err(Refused { refusal, moved });
             }
             None if moved.is_zero() && !this.failed.is_empty() => {
+                books.refused(&whole);
                 let refusals = this.failed.into_iter().map(|(_, _, refusal)| refusal);
                 let refusal = refusals.reduce(join).expect("checked not to be empty");
                 return Err(refusal.into());

@@ -52,6 +52,8 @@ struct CallerState {
     owed: u64,
     attempts: u32,
     gone: bool,
+    /// All that the caller gave.
+    whole: Tally,
     verdict: Verdict,
     answer: Option<oneshot::Sender<Result<Outcome, Refused>>>,
 }
@@ -70,6 +72,7 @@ impl Ticket {
         let (tx, rx) = oneshot::channel();
         let state = CallerState {
             owed: payload.items as u64,
+            whole: Tally::of(payload),
             attempts: 0,
             gone: false,
             verdict: Verdict::default(),
@@ -153,7 +156,7 @@ impl CallerState {
     fn reply(&mut self, books: &Books) {
         if let Some(answer) = self.answer.take() {
             // The receiving end lives as long as its caller; nobody listening is nobody's loss.
-            let _ = answer.send(self.verdict.finish(books));
+            let _ = answer.send(self.verdict.finish(books, std::mem::take(&mut self.whole)));
         }
     }
 }

@@ -497,3 +497,77 @@ impl tokio::io::AsyncWrite for CountsPings {
         std::pin::Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[tokio::test]
+async fn each_key_of_tls_has_its_effect() {
+    let pki = Pki::new();
+    let (server, _) = tls_server(pki.server(false)).await;
+    let (mutual, _) = tls_server(pki.server(true)).await;
+    let text = |name: &str| std::fs::read_to_string(pki.file(name)).unwrap();
+    let secret = |name: &str| config::Secret::new(text(name));
+    let check = async |server: &Server, tls: ClientTls, expected: bool| {
+        let config = GrpcClientConfig {
+            endpoint: format!("localhost:{}", server.local_addr().port()),
+            tls,
+            ..GrpcClientConfig::default()
+        };
+        let client = GrpcClient::new(&config, "test").unwrap();
+        let got = call(&client).await;
+        assert_eq!(got.is_ok(), expected, "{:?} {got:?}", config.tls);
+    };
+    let good = || pki.client(false);
+    let all = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+    check(&server, good(), true).await;
+    let in_line = ClientTls {
+        ca_pem: secret("ca.pem"),
+        ..ClientTls::default()
+    };
+    check(&server, in_line.clone(), true).await;
+    // Beside the system's authorities, not instead of them.
+    let both = ClientTls {
+        include_system_ca_certs_pool: true,
+        ..in_line
+    };
+    check(&server, both.clone(), true).await;
+    // An authority turns TLS on in spite of `insecure`.
+    let insecure = ClientTls {
+        insecure: true,
+        ..good()
+    };
+    check(&server, insecure, true).await;
+    let identity = ClientTls {
+        cert_pem: secret("client.pem"),
+        key_pem: secret("client.key"),
+        ..good()
+    };
+    check(&mutual, identity, true).await;
+    check(&mutual, good(), false).await;
+    for (min, max, suites, curves, expected) in [
+        ("1.3", "", &[][..], &[][..], true),
+        (
+            "",
+            "1.2",
+            &["TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"][..],
+            &["P256"][..],
+            true,
+        ),
+        // The server's key is for ECDSA.
+        (
+            "",
+            "1.2",
+            &["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"][..],
+            &[][..],
+            false,
+        ),
+        ("", "", &[][..], &["X25519MLKEM768"][..], true),
+    ] {
+        let tls = ClientTls {
+            min_version: min.into(),
+            max_version: max.into(),
+            cipher_suites: all(suites),
+            curve_preferences: all(curves),
+            ..good()
+        };
+        check(&server, tls, expected).await;
+    }
+}

@@ -508,3 +508,52 @@ async fn redirects_that_keep_the_request_are_followed_on_the_same_host() {
     assert!(error("/away").await.contains("redirected to another host"));
     assert_eq!(error("/loop").await, "stopped after 10 redirects");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_http_2_connection_is_closed_when_nobody_uses_it() {
+    let pki = Pki::new();
+    let (server, echo) = tls_echo(&pki).await;
+    let config = HttpClientConfig {
+        tls: pki.client(false),
+        idle_conn_timeout: config::Duration(Duration::from_secs(20)),
+        ..HttpClientConfig::default()
+    };
+    let means = Names::of(&[server.local_addr()]).means();
+    let client = HttpClient::with(&config, "Weir/1", Duration::from_secs(30), true, means).unwrap();
+    for (pause, expected) in [(0, 1), (19, 1), (19, 1), (41, 2)] {
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        post(&client, "https://localhost/x").await.unwrap();
+        assert_eq!(connections(&echo), expected, "after {pause} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_http_2_peer_is_pinged_and_left() {
+    let pki = Pki::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let acceptor = pki.server(false).load(&[b"h2"]).unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(acceptor.config().await);
+        let mut stream = acceptor.accept(stream).await.unwrap();
+        // Empty SETTINGS, and not a word more.
+        stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        let mut sink = tokio::io::sink();
+        let _ = tokio::io::copy(&mut stream, &mut sink).await;
+    });
+    let config = HttpClientConfig {
+        tls: pki.client(false),
+        timeout: Some(config::Duration(Duration::ZERO)),
+        http2_read_idle_timeout: config::Duration(Duration::from_secs(30)),
+        http2_ping_timeout: config::Duration(Duration::from_secs(4)),
+        ..HttpClientConfig::default()
+    };
+    let means = Names::of(&[addr]).means();
+    let client = HttpClient::with(&config, "Weir/1", Duration::from_secs(30), true, means).unwrap();
+    let began = tokio::time::Instant::now();
+    let ended = tokio::time::timeout(Duration::from_secs(600), post(&client, "https://localhost/x")).await;
+    ended.expect("ended by the ping").unwrap_err();
+    let took = began.elapsed().as_secs();
+    assert!((34..=35).contains(&took), "{took} s");
+}
