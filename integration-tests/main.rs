@@ -15,6 +15,7 @@ mod corpus;
 mod delivery;
 mod docs;
 mod fanout;
+mod json;
 mod language;
 mod limits;
 mod otlp;

@@ -16,7 +16,7 @@ pub struct Target {
 }
 
 /// All targets that must hold.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target {
         name: "validate",
         run: targets::validate,
@@ -32,6 +32,10 @@ pub const TARGETS: [Target; 4] = [
     Target {
         name: "normalize",
         run: targets::normalize,
+    },
+    Target {
+        name: "json",
+        run: targets::json,
     },
 ];
 
@@ -60,10 +64,11 @@ impl Rng {
     }
 }
 
-/// Changes an input: bits, bytes, cuts, repeats, splices with another, and bytes that mean something to protobuf.
+/// Changes an input: bits, bytes, cuts, repeats, splices with another, and bytes that mean something to protobuf or to JSON.
 pub fn mutate(input: &mut Vec<u8>, other: &[u8], rng: &mut Rng) {
-    const TELLING: [u8; 12] = [
-        0x00, 0x01, 0x0a, 0x12, 0x1a, 0x2a, 0x32, 0x7f, 0x80, 0xc2, 0x3e, 0xff,
+    const TELLING: [u8; 24] = [
+        0x00, 0x01, 0x0a, 0x12, 0x1a, 0x2a, 0x32, 0x7f, 0x80, 0xc2, 0x3e, 0xff, b'{', b'}', b'[', b']', b'"',
+        b'\\', b',', b':', b'-', b'e', b'u', b'n',
     ];
     for _ in 0..1 + rng.below(4) {
         let at = rng.below(input.len() + 1);

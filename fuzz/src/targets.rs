@@ -155,6 +155,40 @@ pub fn normalize(input: &[u8]) {
     );
 }
 
+/// What is read from JSON is well formed, in canonical form unless the text gives a field twice, no larger than promised,
+/// and reads again from what is written of it. The rest of the input is text here, not a request.
+pub fn json(input: &[u8]) {
+    let Some((signal, choice, text)) = open(input) else {
+        return;
+    };
+    let before = vec![7; choice as usize % 3];
+    let mut out = before.clone();
+    if let Err(invalid) = codec::otlp_json::read(signal, text, &mut out) {
+        assert!(out == before && invalid.position <= text.len(), "{invalid}");
+        return;
+    }
+    let bytes = &out[before.len()..];
+    assert!(bytes.len() <= text.len() * codec::otlp_json::GROWTH_MAX);
+    let limits = Limits {
+        depth_max: u32::MAX,
+        strict_utf8: false,
+    };
+    let shape = wire::validate(signal, bytes, &limits).expect("what was read is well formed");
+    assert!(!shape.unknown_fields);
+    let normal = wire::normalize(signal, bytes, false).expect("what is valid can be normalised");
+    if !shape.non_canonical {
+        assert_eq!(normal, bytes);
+    }
+    // All zeros are left out by the writer, so one round settles.
+    let mut written = Vec::new();
+    codec::otlp_json::write(signal, &normal, &mut written).expect("what is normal can be written");
+    let mut again = Vec::new();
+    codec::otlp_json::read(signal, &written, &mut again).expect("what was written can be read");
+    let mut rewritten = Vec::new();
+    codec::otlp_json::write(signal, &again, &mut rewritten).expect("what was read can be written");
+    assert!(written == rewritten, "{}", String::from_utf8_lossy(&written));
+}
+
 /// Panics if a valid request has a log record with an attribute `canary` that is not the one of the seed.
 pub fn canary(input: &[u8]) {
     let Some((_, _, bytes)) = open(input) else {
