@@ -10,6 +10,7 @@
 )]
 
 mod auth;
+mod bad_clients;
 mod configs;
 mod corpus;
 mod delivery;

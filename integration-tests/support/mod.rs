@@ -2,6 +2,7 @@
 //!
 //! None of it uses Weir's own servers, clients or wire code: the other end is hyper, h2 and prost.
 
+pub mod child;
 pub mod client;
 pub mod gateway;
 pub mod peer;

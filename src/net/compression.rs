@@ -29,6 +29,8 @@ pub const GRPC_TOKENS: &str = "gzip,zstd,snappy,deflate,identity";
 const SNAPPY_MAGIC: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 /// The largest window that a zstd frame may ask for, as a power of two.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Members or frames in one body: each costs a decoder, and common writers make one, or one for every megabyte.
+const MEMBERS_MAX: u64 = 1000;
 /// No deflate stream inflates by more than this.
 const DEFLATE_RATIO_MAX: usize = 1032;
 
@@ -221,6 +223,9 @@ fn gunzip(input: &[u8], limit: usize) -> Result<(Vec<u8>, bool), Error> {
         let mut member = flate2::bufread::GzDecoder::new(rest);
         read_bounded(&mut member, limit, &mut out, "gzip")?;
         members += 1;
+        if members > MEMBERS_MAX {
+            return Err(too_many("gzip"));
+        }
         rest = member.into_inner();
         match rest {
             [] => return Ok((out, members == 1)),
@@ -302,6 +307,9 @@ fn unzstd(input: &[u8], limit: usize) -> Result<(Vec<u8>, bool), Error> {
         let content = zstd::zstd_safe::get_frame_content_size(rest).ok().flatten();
         claimed = claimed.zip(content).and_then(|(a, b)| a.checked_add(b));
         frames += 1;
+        if frames > MEMBERS_MAX {
+            return Err(too_many("zstd"));
+        }
         rest = &rest[size.clamp(1, rest.len())..];
     }
     if frames == 0 {
@@ -390,6 +398,9 @@ fn unlz4(input: &[u8], limit: usize) -> Result<(Vec<u8>, bool), Error> {
         }
         rest = frame.get_ref().rest;
         frames += 1;
+        if frames > MEMBERS_MAX {
+            return Err(too_many("lz4"));
+        }
         if rest.is_empty() {
             return Ok((out, frames == 1));
         }
@@ -406,6 +417,13 @@ impl Read for Counted<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.ended |= self.rest.is_empty() && !buf.is_empty();
         self.rest.read(buf)
+    }
+}
+
+fn too_many(encoding: &'static str) -> Error {
+    Error::Corrupt {
+        encoding,
+        reason: format!("more than {MEMBERS_MAX} members"),
     }
 }
 
@@ -522,6 +540,17 @@ mod tests {
                 Err(Error::TooLarge { limit: 79_999 }),
                 "{encoding:?}"
             );
+        }
+    }
+
+    #[test]
+    fn bears_a_thousand_members_and_no_more() {
+        for encoding in [Encoding::Gzip, Encoding::Zstd, Encoding::Lz4] {
+            let one = packed(encoding, b"x");
+            let got = decode(encoding, &one.repeat(1000), 1000).unwrap();
+            assert_eq!(got.bytes, vec![b'x'; 1000], "{encoding:?}");
+            let error = decode(encoding, &one.repeat(1001), 2000).unwrap_err();
+            assert!(error.to_string().ends_with("more than 1000 members"), "{error}");
         }
     }
 

@@ -197,7 +197,7 @@ impl Future for Answer {
         let response = std::task::ready!(self.future.as_mut().poll(cx));
         Poll::Ready(Ok(match self.call.take() {
             Some(mut call) => {
-                call.answered();
+                call.answered(response.status().as_u16() >= 400);
                 response.map(|body| body.with_call(call))
             }
             None => response,

@@ -23,6 +23,8 @@ pub(super) struct Pulse {
     /// When the oldest answer came to wait, or another was taken while it waited.
     waiting_since: AtomicU64,
     going: AtomicBool,
+    /// The last answer said that a request was not taken: perhaps before all of it was read.
+    refused: AtomicBool,
     /// Told when this connection has to make room.
     pub(super) evicted: Notify,
 }
@@ -48,6 +50,7 @@ impl Pulse {
             quiet_since: AtomicU64::new(0),
             waiting_since: AtomicU64::new(0),
             going: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             evicted: Notify::new(),
         })
     }
@@ -69,6 +72,11 @@ impl Pulse {
     /// Calls that have come to an end.
     pub(super) fn finished(&self) -> u64 {
         self.finished.load(Relaxed)
+    }
+
+    /// Whether the last request was refused.
+    pub(super) fn was_refused(&self) -> bool {
+        self.refused.load(Relaxed)
     }
 
     /// Something of the next request has come.
@@ -133,8 +141,9 @@ impl Call {
         }
     }
 
-    pub(super) fn answered(&mut self) {
+    pub(super) fn answered(&mut self, refused: bool) {
         self.answered = true;
+        self.pulse.refused.store(refused, Relaxed);
         if self.pulse.answering.fetch_add(1, Relaxed) == 0 {
             self.pulse.waiting_since.store(self.pulse.now(), Relaxed);
         }
@@ -174,10 +183,10 @@ mod tests {
         let mut call = Call::begin(&pulse);
         wait(1000).await;
         assert_eq!(pulse.due(IDLE, WRITE), later(60), "busy, however long it takes");
-        call.answered();
+        call.answered(false);
         wait(59).await;
         let mut second = Call::begin(&pulse);
-        second.answered();
+        second.answered(false);
         assert_eq!(pulse.due(IDLE, WRITE), later(1));
         drop(second);
         assert_eq!(pulse.due(IDLE, WRITE), later(60), "the client takes answers");

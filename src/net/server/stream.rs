@@ -157,13 +157,25 @@ struct Http2 {
     manners: Manners,
 }
 
-/// The end of a connection whose client had to be told to calm down.
+/// The end of a connection whose client may still send: it was told to calm down, or refused before all was read.
 struct Parting {
     end: Deadline,
     words: Vec<u8>,
     said: usize,
     closed: bool,
     heard: usize,
+}
+
+impl Parting {
+    fn new(words: Vec<u8>) -> Parting {
+        Parting {
+            end: Deadline::new(PARTING_TIME),
+            words,
+            said: 0,
+            closed: false,
+            heard: 0,
+        }
+    }
 }
 
 impl Wire {
@@ -261,13 +273,12 @@ impl Wire {
             Speaks::Http2(http2) if http2.outgoing.is_between() => goaway(http2.manners.last_stream(), text),
             _ => Vec::new(),
         };
-        self.parting = Some(Parting {
-            end: Deadline::new(PARTING_TIME),
-            words,
-            said: 0,
-            closed: false,
-            heard: 0,
-        });
+        self.parting = Some(Parting::new(words));
+    }
+
+    /// Our last answer was written before the request was read to its end, as far as anybody knows.
+    fn may_be_unread(&self) -> bool {
+        matches!(self.speaks, Speaks::Http1(_)) && (self.pulse.was_refused() || self.owed().is_some())
     }
 
     /// Says the last words, closes our half, and reads until the client has closed its own or had its time.
@@ -397,10 +408,13 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.parting.is_some() {
-            return Poll::Ready(Ok(()));
+        if self.parting.is_none() {
+            if !self.may_be_unread() {
+                let polled = Pin::new(&mut self.io).poll_shutdown(cx);
+                return self.in_time(cx, polled);
+            }
+            self.parting = Some(Parting::new(Vec::new()));
         }
-        let polled = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.in_time(cx, polled)
+        self.poll_part(cx).map(Ok)
     }
 }

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use super::frames::HEADERS;
 use super::*;
 
-/// Answers at once with what came; `/wait` waits for a permit, `/big` answers more than any socket buffers.
+/// Answers at once with what came; `/wait` waits for a permit, `/big` answers more than any socket buffers, `/refuse` reads
+/// nothing.
 struct Toy {
     calls: AtomicUsize,
     gate: Semaphore,
@@ -29,6 +30,11 @@ impl Service for Toy {
             }
             if head.uri.path() == "/big" {
                 return http::Response::new(Body::from(Bytes::from(vec![b'x'; BIG])));
+            }
+            if head.uri.path() == "/refuse" {
+                let mut refused = http::Response::new(Body::from("too large"));
+                *refused.status_mut() = http::StatusCode::PAYLOAD_TOO_LARGE;
+                return refused;
             }
             let body = body.collect().await.map(|b| b.to_bytes());
             http::Response::new(Body::from(body.unwrap_or_default()))
@@ -363,6 +369,27 @@ async fn answers_that_nobody_takes_end_the_connection() {
     let got = rest(&mut socket).await;
     assert!(got.len() < BIG, "took all of it");
     assert_eq!(toy.calls.load(Relaxed), 5);
+}
+
+#[tokio::test]
+async fn refusals_are_heard_although_the_body_was_not_read() {
+    let (server, _) = serve(Settings::default()).await;
+    for _ in 0..20 {
+        let mut socket = connect(&server).await;
+        let head = format!(
+            "POST /refuse HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+            1 << 20
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        // All is sent before anything is read: a server that just closes resets, and its answer is lost.
+        let _ = socket.write_all(&[0; 1 << 20]).await;
+        let got = rest(&mut socket).await;
+        assert!(
+            got.starts_with(b"HTTP/1.1 413 "),
+            "{:?}",
+            String::from_utf8_lossy(&got)
+        );
+    }
 }
 
 // --- Too many ---

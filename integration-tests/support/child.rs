@@ -1,0 +1,76 @@
+//! The gateway as a process of its own, whose memory can be read.
+
+use std::net::SocketAddr;
+use std::process::{Child as Process, Command, Stdio};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+use super::gateway::free_port;
+
+/// A running process; killed when dropped.
+pub struct Child {
+    process: Process,
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl Child {
+    /// Starts with a configuration in which `{grpc}` and `{http}` stand for ports.
+    pub async fn start(config: &str) -> Child {
+        let (grpc, http) = (free_port(), free_port());
+        let text = config
+            .replace("{grpc}", &grpc.to_string())
+            .replace("{http}", &http.to_string());
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.yaml");
+        std::fs::write(&file, text).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .arg("--config")
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let child = Child {
+            process,
+            grpc: at(grpc),
+            http: at(http),
+            _dir: dir,
+        };
+        let end = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(child.http).await.is_err() {
+            assert!(Instant::now() < end, "the gateway does not listen");
+            sleep(Duration::from_millis(10)).await;
+        }
+        child
+    }
+
+    fn kib(&self, key: &str) -> usize {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("the gateway runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        let number = line.and_then(|rest| rest.split_whitespace().next());
+        number.and_then(|n| n.parse().ok()).expect("a number of KiB")
+    }
+
+    /// Resident now, in MiB.
+    pub fn memory(&self) -> usize {
+        self.kib("VmRSS:") >> 10
+    }
+
+    /// Most that was ever resident, in MiB.
+    pub fn memory_peak(&self) -> usize {
+        self.kib("VmHWM:") >> 10
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
