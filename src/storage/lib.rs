@@ -1,3 +1,10 @@
-//! Named stores, and the journal behind durable queues.
+//! Where things are kept on disk: the journal behind durable queues.
 //!
-//! Empty until queues go to disk: its place on floor 2 is held, so that what is built before knows its neighbours.
+//! Storage sees opaque records behind a small typed header and knows no payload. In: bytes and for whom they are. Out: a
+//! promise that holds across crashes, and the bytes again until every destination is done with them.
+
+#![allow(clippy::single_range_in_vec_init, reason = "ranges of items are values here")]
+
+pub mod journal;
+
+pub use journal::{Journal, Options};
