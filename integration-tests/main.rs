@@ -22,5 +22,6 @@ mod limits;
 mod otlp;
 mod quickstart;
 mod self_telemetry;
+mod signals;
 mod support;
 mod tidy;

@@ -10,7 +10,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{self, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm};
 use codec::base64::{self, Alphabet};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Claims by name.
@@ -31,7 +32,7 @@ pub(crate) struct Token<'a> {
 /// Longer tokens are refused; headers are not that long either.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 struct Header {
     alg: String,
     kid: Option<String>,
@@ -119,12 +120,12 @@ enum Material {
     Ed25519(Vec<u8>),
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 struct KeySet {
     keys: Vec<Value>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 struct Jwk {
     kty: String,

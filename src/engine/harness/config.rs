@@ -47,69 +47,93 @@ pub struct QueueSettings {
 #[derive(Clone, Deserialize, Default, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct TimeoutBlock {
+    /// Longest time of one attempt; 0 is without limit.
     timeout: Option<config::Duration>,
 }
 
 #[derive(Clone, Deserialize, Default, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct RetryBlock {
+    /// Whether and when a failed attempt is made again.
     retry_on_failure: Retry,
 }
 
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct RetryOff {
+    /// Whether and when a failed attempt is made again.
     retry_on_failure: Optional<Retry>,
 }
 
 #[derive(Deserialize, Clone, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Retry {
+    /// Without it a failed attempt is the last one.
     enabled: bool,
+    /// Before the second attempt.
     initial_interval: config::Duration,
+    /// How far an interval may differ from its length, 0 to 1.
     randomization_factor: f64,
+    /// How much longer each interval is than the one before.
     multiplier: f64,
+    /// Longest interval.
     max_interval: config::Duration,
+    /// When to give up; 0 is never.
     max_elapsed_time: config::Duration,
 }
 
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct QueueOn {
+    /// What waits to be sent.
     sending_queue: Optional<Queue>,
 }
 
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct QueueOff {
+    /// What waits to be sent.
     sending_queue: Optional<Queue>,
 }
 
 #[derive(Deserialize, Clone, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Queue {
+    /// Attempts at the same time.
     num_consumers: i64,
+    /// How much it holds, in units of `sizer`.
     queue_size: i64,
+    /// What `queue_size` counts: `requests`, `items` or `bytes`.
     sizer: Option<String>,
+    /// Callers wait for room instead of being refused.
     block_on_overflow: bool,
+    /// Callers wait for the result of the export.
     wait_for_result: bool,
+    /// Id of an extension that keeps the queue on disk.
     storage: Option<ComponentId>,
+    /// How requests are joined and cut before they are sent.
     batch: Optional<Batch>,
 }
 
 #[derive(Deserialize, Clone, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Batch {
+    /// Sent after this long, however little there is.
     flush_timeout: config::Duration,
+    /// Sent as soon as there is so much.
     min_size: i64,
+    /// Cut to at most so much; 0 is without limit.
     max_size: i64,
+    /// What the sizes count: `items` or `bytes`; absent, as the queue.
     sizer: Option<String>,
+    /// What is never joined.
     partition: Partition,
 }
 
 #[derive(Deserialize, Clone, Default, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Partition {
+    /// Keys of client metadata: requests that differ in one stay apart.
     metadata_keys: Vec<String>,
 }
 

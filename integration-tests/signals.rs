@@ -1,0 +1,82 @@
+//! The program as a service manager sees it: ready, signals, and how it ends.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A gateway on ports of its own, and its log as far as it was not read.
+struct Running {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Running {
+    fn start(endpoint: &str) -> Running {
+        let config = format!(
+            "yaml:{{receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '{endpoint}'}}}}}}}}, exporters: {{nop: }}, service: \
+             {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{logs: {{receivers: [otlp], exporters: [nop]}}}}}}}}"
+        );
+        let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["--config", &config])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let log = BufReader::new(child.stderr.take().expect("it is piped"));
+        Running { child, log }
+    }
+
+    /// Reads on to the first line with these words.
+    #[track_caller]
+    fn wait_for(&mut self, words: &str) -> String {
+        let mut all = String::new();
+        loop {
+            let from = all.len();
+            if self.log.read_line(&mut all).expect("the log is text") == 0 {
+                panic!("the log ended without {words:?}:\n{all}");
+            }
+            if all[from..].contains(words) {
+                return all[from..].to_owned();
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process has a number"), signal).expect("it is ours");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After a clean end there is nothing left to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn signals_stop_it_in_order_with_0_and_a_hangup_does_not() {
+    for (signal, name) in [(Signal::TERM, "terminated"), (Signal::INT, "interrupt")] {
+        let mut gateway = Running::start("127.0.0.1:0");
+        gateway.wait_for("Everything is ready");
+        gateway.signal(Signal::HUP);
+        gateway.wait_for("reloading is not supported yet");
+        gateway.signal(signal);
+        let line = gateway.wait_for("Received signal from OS");
+        assert!(line.contains(name), "{line}");
+        gateway.wait_for("Shutdown complete");
+        let code = gateway.child.wait().expect("it is ours").code();
+        assert_eq!(code, Some(0), "{name}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_ends_it_with_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("a bound address").to_string();
+    let mut gateway = Running::start(&address);
+    gateway.wait_for("cannot start pipelines: failed to start \"otlp\" receiver: ");
+    assert_eq!(gateway.child.wait().expect("it is ours").code(), Some(1));
+}
