@@ -10,8 +10,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{self, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm};
 use codec::base64::{self, Alphabet};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// Claims by name.
@@ -32,7 +31,7 @@ pub(crate) struct Token<'a> {
 /// Longer tokens are refused; headers are not that long either.
 const TOKEN_BYTES_MAX: usize = 16 << 10;
 
-#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[derive(Deserialize)]
 struct Header {
     alg: String,
     kid: Option<String>,
@@ -120,12 +119,12 @@ enum Material {
     Ed25519(Vec<u8>),
 }
 
-#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[derive(Deserialize)]
 struct KeySet {
     keys: Vec<Value>,
 }
 
-#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Jwk {
     kty: String,

@@ -390,7 +390,7 @@ const REFRESH_AFTER: StdDuration = StdDuration::from_secs(15 * 60);
 const REFRESH_PAUSE: StdDuration = StdDuration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[derive(Deserialize)]
 struct Discovery {
     issuer: String,
     jwks_uri: String,
