@@ -89,6 +89,7 @@ mod tests {
     use config::{Duration, MapList, Optional, Secret};
 
     use super::*;
+    use crate::server::PingPolicy;
     use crate::tls::ServerTls;
 
     #[test]
@@ -131,16 +132,83 @@ mod tests {
                 server_parameters: Optional::Some(ServerParameters {
                     max_connection_age: seconds(30),
                     time: seconds(5),
+                    max_connection_idle: seconds(40),
                     ..ServerParameters::default()
                 }),
-                ..ServerKeepalive::default()
+                enforcement_policy: Optional::Some(EnforcementPolicy {
+                    min_time: seconds(7),
+                    permit_without_stream: true,
+                }),
             }),
             ..GrpcServerConfig::default()
         };
         let settings = config.settings().unwrap();
         assert_eq!(settings.age_max, Some(seconds(30).0));
         assert_eq!(settings.age_grace, None);
+        assert_eq!(settings.idle_max, Some(seconds(40).0));
         assert_eq!(settings.ping, Some((seconds(5).0, seconds(20).0)));
+        let policy = |min, without_stream| PingPolicy {
+            min_interval: seconds(min).0,
+            without_stream,
+        };
+        assert_eq!(settings.ping_policy, Some(policy(7, true)));
+        let plain = GrpcServerConfig::default().settings().unwrap();
+        assert_eq!(plain.ping_policy, Some(policy(300, false)), "grpc-go's");
+        assert_eq!((plain.idle_max, plain.age_max), (None, None));
+    }
+
+    #[test]
+    fn times_of_an_http_server_follow_the_read_timeout() {
+        // read, header, idle, write, each in seconds as written; what holds of the last three.
+        let check = |written: [u64; 4], expected: [u64; 3]| {
+            let [read, header, idle, write] = written.map(|n| Duration(StdDuration::from_secs(n)));
+            let config = HttpServerConfig {
+                read_timeout: read,
+                read_header_timeout: header,
+                idle_timeout: idle,
+                write_timeout: write,
+                ..HttpServerConfig::default()
+            };
+            let settings = config.settings().unwrap();
+            let got = [
+                settings.header_timeout,
+                settings.idle_max.unwrap(),
+                settings.write_timeout,
+            ];
+            assert_eq!(got.map(|d| d.as_secs()), expected, "{written:?}");
+            assert_eq!(settings.ping_policy, None);
+        };
+        check([0, 0, 0, 0], [75, 75, 60]);
+        check([5, 0, 0, 0], [5, 5, 60]);
+        check([5, 6, 7, 8], [6, 7, 8]);
+        check([0, 6, 0, 8], [6, 75, 8]);
+    }
+
+    #[test]
+    fn transports_are_told_apart() {
+        let check = |transport: &str, endpoint: &str, expected: Option<&str>| {
+            let config = HttpServerConfig {
+                transport: transport.into(),
+                endpoint: endpoint.into(),
+                ..HttpServerConfig::default()
+            };
+            let faults = config.faults();
+            let text = faults.first().map(|f| f.1.as_str());
+            match (text, expected) {
+                (None, None) => {}
+                (Some(text), Some(part)) => assert!(text.contains(part), "{transport}: {text}"),
+                other => panic!("{transport}: {other:?}"),
+            }
+        };
+        for transport in ["", "tcp", "tcp4", "tcp6"] {
+            check(transport, "localhost:1", None);
+        }
+        check("unix", "/tmp/x.sock", None);
+        check("unixpacket", "/tmp/x.sock", Some("use unix"));
+        for transport in ["udp", "ip4", "npipe", "TCP", "sctp"] {
+            let text = format!("unsupported transport type \"{transport}\"");
+            check(transport, "localhost:1", Some(&text));
+        }
     }
 
     #[test]

@@ -112,6 +112,7 @@ async fn drive<C: GracefulConnection>(
     let mut conn = std::pin::pin!(conn);
     // Whether GOAWAY was said, and when the connection is closed whatever it does.
     let mut draining = false;
+    let mut was_idle = false;
     let mut close_at: Option<Instant> = None;
     let mut old_at = settings.age_max.map(|age| Instant::now() + jittered(age));
     loop {
@@ -122,9 +123,14 @@ async fn drive<C: GracefulConnection>(
         let next = match due {
             Due::Stuck => return Ok(()),
             Due::Idle => {
-                draining = true;
+                (draining, was_idle) = (true, true);
                 close_at = Some(now + IDLE_GRACE);
                 conn.as_mut().graceful_shutdown();
+                continue;
+            }
+            // A request that came just then has its time.
+            Due::Later(_) if draining && over(close_at) && was_idle && !pulse.is_idle() => {
+                close_at = Some(now + IDLE_GRACE);
                 continue;
             }
             Due::Later(_) if draining && over(close_at) => return Ok(()),

@@ -450,13 +450,13 @@ async fn heads_have_a_size() {
         "{:?}",
         String::from_utf8_lossy(&got)
     );
-    // One entry of 4 KiB in HPACK's table, then named again and again: 20 KiB, then a bomb of 16 MiB in 8 KiB.
+    // One entry of 4 KiB in HPACK's table, then named again and again: 80 KiB, then a bomb of 16 MiB in 8 KiB.
     let named = |times: usize| {
         let entry = [&block("/")[..], &[0x40, 1, b'a', 0x7f, 0x81, 0x1e], &[b'v'; 3968]].concat();
         [entry, vec![0xbe; times]].concat()
     };
     let mut socket = connect_h2(&server, &[]).await;
-    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &named(4));
+    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &named(19));
     socket.write_all(&request).await.unwrap();
     let mut got = Vec::new();
     let head = loop {
@@ -472,6 +472,55 @@ async fn heads_have_a_size() {
     let got = rest(&mut socket).await;
     assert_eq!(goodbye(&got), calm("header_list_way_too_large"));
     assert_eq!(toy.calls.load(Relaxed), 0);
+}
+
+#[tokio::test]
+async fn requests_that_contradict_themselves_are_not_answered() {
+    let (server, _) = serve(Settings::default()).await;
+    // A content-length that the body does not keep, and headers that HTTP/2 has no place for.
+    let named = |name: &str, value: &str| {
+        let mut out = vec![0x00, name.len() as u8];
+        out.extend_from_slice(name.as_bytes());
+        out.push(value.len() as u8);
+        out.extend_from_slice(value.as_bytes());
+        out
+    };
+    for (extra, body) in [
+        (named("content-length", "5"), &b"a"[..]),
+        (named("content-length", "1"), b"aaaaa"),
+        (named("content-length", "x"), b"a"),
+        (
+            [named("content-length", "1"), named("content-length", "2")].concat(),
+            b"a",
+        ),
+        (named("transfer-encoding", "chunked"), b"0\r\n\r\n"),
+        (named("connection", "keep-alive"), b"a"),
+        (named("Upper", "a"), b"a"),
+        (named("a b", "a"), b"a"),
+        (named("a", "b\r\nc: d"), b"a"),
+        (named(":path", "/again"), b"a"),
+    ] {
+        let mut socket = connect_h2(&server, &[]).await;
+        let head = [block("/echo"), extra.clone()].concat();
+        let request = [
+            frame(HEADERS, END_HEADERS, 1, &head),
+            frame(0, END_STREAM, 1, body),
+        ];
+        socket.write_all(&request.concat()).await.unwrap();
+        // The stream is reset, or the connection ends; nothing of the body comes back.
+        let mut got = Vec::new();
+        let ended = |got: &[u8]| {
+            frames(got)
+                .iter()
+                .any(|f| (f.0 == 3 && f.1 == 1) || f.0 == GOAWAY)
+        };
+        while !ended(&got) {
+            let n = socket.read_buf(&mut got).await.unwrap_or(0);
+            assert!(n > 0, "{:?}: {:?}", String::from_utf8_lossy(&extra), frames(&got));
+        }
+        let data = frames(&got).into_iter().any(|f| f.0 == 0 && !f.2.is_empty());
+        assert!(!data, "{:?}: {:?}", String::from_utf8_lossy(&extra), frames(&got));
+    }
 }
 
 #[tokio::test]

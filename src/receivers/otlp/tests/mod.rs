@@ -919,6 +919,38 @@ async fn a_full_memory_budget_is_busy() {
 }
 
 #[tokio::test]
+async fn streams_that_never_end_hold_no_more_than_the_budget() {
+    const BUDGET: usize = 1 << 20;
+    const PART: usize = 64 << 10;
+    let running = start_with(BOTH, Pipeline::default(), BUDGET).await;
+    let stream = TcpStream::connect(running.grpc).await.unwrap();
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let mut sender = sender.ready().await.unwrap();
+    // Each claims 128 KiB and sends half of it: sixteen halves fill the budget.
+    let part = [&prefix(2 * PART, false)[..], &[0; PART]].concat();
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        let request = Request::post(format!("http://x{LOGS}")).header("content-type", "application/grpc");
+        let (answer, mut body) = sender.send_request(request.body(()).unwrap(), false).unwrap();
+        body.send_data(Bytes::from(part.clone()), false).unwrap();
+        open.push((answer, body));
+    }
+    while running.counted("grpc", "busy") < 48 {
+        assert!(running.receiver.cx.memory.used(Class::Door) <= BUDGET);
+        tokio::task::yield_now().await;
+    }
+    // The others go on: fewer than sixteen, for each frame is taken as it comes.
+    assert!(running.counted("grpc", "busy") < 64);
+    drop((open, sender));
+    driver.abort();
+    while running.receiver.cx.memory.used(Class::Door) > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(grpc_call(running.grpc, &logs(1)).await.status().0, 0);
+}
+
+#[tokio::test]
 async fn a_pipeline_that_panics_refuses() {
     let broken = Pipeline {
         panics: true,
