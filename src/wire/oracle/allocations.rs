@@ -61,6 +61,22 @@ fn no_path_allocates_by_record() {
         }
         view.finish();
     });
+    let mut text = Vec::new();
+    codec::otlp_json::write(Signal::Logs, &request, &mut text).expect("it is well formed");
+    let mut out = Vec::new();
+    check("write json, with room", 0, &mut || {
+        out.clear();
+        codec::otlp_json::write(Signal::Logs, &request, &mut out).expect("it is well formed");
+    });
+    // The list of long lengths, as it grows.
+    check("read json, with room", 9, &mut || {
+        out.clear();
+        codec::otlp_json::read(Signal::Logs, &text, &mut out).expect("it is well formed");
+    });
+    check("read json", 10, &mut || {
+        let mut out = Vec::with_capacity(text.len() / 2);
+        codec::otlp_json::read(Signal::Logs, &text, &mut out).expect("it is well formed");
+    });
     // Six pieces: their bytes, lists and handles.
     check("split", 60, &mut || drop(wire::split(payload(), cut)));
     check("join", 10, &mut || {
