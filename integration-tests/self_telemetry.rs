@@ -174,6 +174,100 @@ async fn metrics_are_pushed_over_http() {
 }
 
 #[tokio::test]
+async fn in_detail_calls_sizes_and_durations_are_shown() {
+    let (peer, port) = (Peer::start().await, free_port());
+    let text = format!(
+        r#"
+receivers:
+  otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{{grpc}}"}}, http: {{endpoint: "127.0.0.1:{{http}}"}}}}}}
+processors:
+  memory_limiter: {{check_interval: 1s, limit_percentage: 100}}
+  attributes: {{actions: [{{key: a, value: b, action: insert}}]}}
+exporters:
+  otlp: {{endpoint: "{addr}", tls: {{insecure: true}}}}
+  otlphttp: {{endpoint: "http://{addr}", sending_queue: {{batch: {{flush_timeout: 1ms}}}}}}
+service:
+  telemetry:
+    metrics:
+      level: detailed
+      readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {port}}}}}}}}}]
+      views: [{{selector: {{instrument_name: "http.server.*.size"}}, stream: {{aggregation: {{drop: {{}}}}}}}}]
+  pipelines:
+    logs: {{receivers: [otlp], processors: [memory_limiter, attributes], exporters: [otlp, otlphttp]}}
+"#,
+        addr = peer.addr
+    );
+    let gateway = Gateway::start(&text).await;
+    let sent = sample::logs(3).encode_to_vec();
+    assert_eq!(
+        Grpc::connect(gateway.grpc).await.export(LOGS, &sent).await.code,
+        0
+    );
+    assert_eq!(
+        client::post_otlp(gateway.http, "/v1/logs", &sent).await.status,
+        200
+    );
+    assert_eq!(
+        client::post_otlp(gateway.http, "/elsewhere", &sent).await.status,
+        404
+    );
+    until("all four to arrive", || peer.taken().len() == 4).await;
+    let books = || {
+        let text = gateway.metrics();
+        let sent = text
+            .lines()
+            .filter(|l| l.starts_with("otelcol_exporter_sent_log_records{"));
+        sent.filter(|l| l.ends_with(" 6")).count()
+    };
+    until("the books", || books() == 2).await;
+    let page = String::from_utf8(page(port, "*/*").await.body).unwrap();
+    let (address, peer_port) = ("server_address=\"127.0.0.1\"", peer.addr.port());
+    let service = "opentelemetry.proto.collector.logs.v1.LogsService/Export";
+    let http = format!("network_protocol_name=\"http\",network_protocol_version=\"1.1\",{address}");
+    for line in [
+        format!(
+            "rpc_server_call_duration_count{{rpc_method=\"{service}\",rpc_response_status_code=\"OK\",\
+             rpc_system_name=\"grpc\"}} 1"
+        ),
+        format!(
+            "rpc_client_call_duration_count{{rpc_method=\"{service}\",rpc_response_status_code=\"OK\",\
+             rpc_system_name=\"grpc\"}} 2"
+        ),
+        format!(
+            "http_server_request_duration_count{{http_request_method=\"POST\",http_response_status_code=\"200\",\
+             http_route=\"/v1/logs\",{http},server_port=\"{}\",url_scheme=\"http\"}} 1",
+            gateway.http.port()
+        ),
+        format!(
+            "http_server_request_duration_count{{http_request_method=\"POST\",http_response_status_code=\"404\",\
+             {http},server_port=\"{}\",url_scheme=\"http\"}} 1",
+            gateway.http.port()
+        ),
+        format!(
+            "http_client_request_duration_count{{http_request_method=\"POST\",http_response_status_code=\"200\",\
+             network_protocol_name=\"http\",{address},server_port=\"{peer_port}\",url_scheme=\"http\"}} 2"
+        ),
+        "otelcol_processor_internal_duration_count{otel_signal=\"logs\",processor=\"memory_limiter\"} 2"
+            .into(),
+        "otelcol_processor_internal_duration_count{otel_signal=\"logs\",processor=\"attributes\"} 2".into(),
+        "otelcol_exporter_enqueue_size_sum{exporter=\"otlp\"} 6".into(),
+        "otelcol_exporter_enqueue_size_bytes_count{exporter=\"otlp\"} 2".into(),
+        "otelcol_exporter_queue_batch_send_size_sum{exporter=\"otlphttp\"} 6".into(),
+        format!(
+            "otelcol_exporter_sent_log_records{{exporter=\"otlp\",{address},server_port=\"{peer_port}\"}} 6"
+        ),
+        format!(
+            "otelcol_exporter_sent_log_records{{exporter=\"otlphttp\",{address},server_port=\"{peer_port}\",\
+             url_path=\"/v1/logs\"}} 6"
+        ),
+    ] {
+        assert!(page.lines().any(|l| l == line), "no {line} in\n{page}");
+    }
+    assert!(!page.contains("http_server_request_body_size"), "a view drops it");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_taken_port_is_a_start_error_in_the_collectors_words() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

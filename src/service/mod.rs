@@ -191,7 +191,10 @@ pub struct Service {
 impl Service {
     /// Makes every component and connects them. Nothing is opened; all faults come at once.
     pub fn build(loaded: Loaded) -> Result<Service, Diags> {
-        let telemetry = Telemetry::default();
+        let telemetry = Telemetry {
+            level: loaded.settings.level(),
+            ..Telemetry::default()
+        };
         telemetry::process::register(&telemetry.metrics);
         let memory = Arc::new(Memory::of_machine());
         let mut faults = loaded.faults;

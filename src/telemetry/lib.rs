@@ -29,4 +29,6 @@ pub struct Telemetry {
     pub ledger: Arc<Ledger>,
     /// Everything else that is counted.
     pub metrics: Arc<Metrics>,
+    /// How much is shown: what only a higher level shows need not be counted.
+    pub level: Level,
 }

@@ -31,7 +31,7 @@ use component::{
     BoxFuture, Class, Code, Consumer, ExportError, FlushPolicy, Host, Memory, Outcome, Push, Refusal, Stop,
 };
 use parking_lot::Mutex;
-use telemetry::{Node, Place, Telemetry};
+use telemetry::{Level, Node, Place, Telemetry};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use wire::{Payload, Signal};
@@ -186,6 +186,16 @@ impl Harness {
                 capacity: queue.map(|q| self.capacity(q)),
                 waiting: queue.is_none_or(|q| q.wait_for_result),
                 consumers: queue.map_or(CONSUMERS, |q| q.consumers),
+                enqueued: queue
+                    .filter(|_| self.telemetry.level == Level::Detailed)
+                    .map(|_| {
+                        let labels = || vec![("exporter", self.sender.id.clone())];
+                        let metrics = &self.telemetry.metrics;
+                        (
+                            metrics.histogram("otelcol_exporter_enqueue_size", labels()),
+                            metrics.histogram("otelcol_exporter_enqueue_size_bytes", labels()),
+                        )
+                    }),
                 sizes: queue.and_then(|q| q.batch.as_ref()).map(|_| {
                     let labels = || vec![("exporter", self.sender.id.clone())];
                     let metrics = &self.telemetry.metrics;

@@ -40,6 +40,7 @@ pub(crate) struct Hub {
     pub(super) waiting: bool,
     consumers: usize,
     sizes: Option<(Histogram, Histogram)>,
+    enqueued: Option<(Histogram, Histogram)>,
     pub(super) state: Mutex<State>,
     driver: Arc<Notify>,
     idle: Notify,
@@ -55,6 +56,8 @@ pub(crate) struct HubSettings {
     pub(crate) consumers: usize,
     /// Items and bytes of each batch.
     pub(crate) sizes: Option<(Histogram, Histogram)>,
+    /// Items and bytes of each request that was queued.
+    pub(crate) enqueued: Option<(Histogram, Histogram)>,
 }
 
 impl Hub {
@@ -65,6 +68,7 @@ impl Hub {
             waiting: settings.waiting,
             consumers: settings.consumers.max(1),
             sizes: settings.sizes,
+            enqueued: settings.enqueued,
             state: Mutex::new(State {
                 phase: Phase::Open,
                 partitions: Vec::new(),
@@ -124,7 +128,12 @@ impl Hub {
         } else {
             (Ticket::queued(room), None)
         };
+        let (count, bytes) = (payload.items, payload.len());
         self.take_in(policy, payload, ticket, now)?;
+        if let Some((items, sizes)) = &self.enqueued {
+            items.observe(count as f64);
+            sizes.observe(bytes as f64);
+        }
         match answer {
             Some(answer) => answer.wait(&self.sender.books).await,
             None => Ok(Outcome::all()),

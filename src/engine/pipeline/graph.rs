@@ -21,6 +21,7 @@ use super::fanout::Fanout;
 use super::line::{AsConsumer, GivesOut, Line, TakesIn};
 use super::plan::{self, Plan};
 use super::segment::Segment;
+use super::timed::timed;
 use super::{GraphContext, GraphSpec, PipelineSpec};
 use crate::harness::{Harness, PipelineBatch, Settings};
 
@@ -510,7 +511,7 @@ impl<'a> Construction<'a> {
                 id: id.to_string(),
             };
             let row = self.row(node, spec.signal);
-            match stage {
+            match timed(stage, &id.to_string(), spec.signal, &self.cx.telemetry) {
                 Processor::Gate(gate) => {
                     plan.gates.push(id.to_string());
                     gates.push((gate, row));

@@ -10,6 +10,7 @@ mod graph;
 mod line;
 mod plan;
 mod segment;
+mod timed;
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ use codec::otlp_response::Partial;
 use component::prelude::*;
 use http::uri::PathAndQuery;
 use net::client::GrpcClient;
+use net::observe::Calls;
+use net::resolve::Target;
 use net::{Compression, GrpcClientConfig};
 use tokio::time::Instant;
 use wire::Encoding;
@@ -40,13 +42,26 @@ struct OtlpGrpc {
     agent: String,
     compression: Option<(&'static str, Encoding)>,
     client: OnceLock<GrpcClient>,
+    calls: Calls,
 }
 
 impl OtlpGrpc {
     fn build(section: Section, cx: &BuildContext) -> Result<OtlpGrpc, Fault> {
         let config: GrpcClientConfig = section.parse_valid()?;
         let compression = config.compression.unwrap_or(Compression::Gzip);
+        if let Ok(Target::Dns { host, port } | Target::Passthrough { host, port }) =
+            Target::parse(&config.endpoint)
+        {
+            for signal in Signal::ALL {
+                let peer = vec![
+                    ("server.address", host.clone()),
+                    ("server.port", port.to_string()),
+                ];
+                cx.telemetry.ledger.set_peer(&cx.id.to_string(), signal, peer);
+            }
+        }
         Ok(OtlpGrpc {
+            calls: Calls::new(&cx.telemetry),
             id: cx.id.to_string(),
             agent: cx.info.user_agent(),
             compression: compression.grpc().map_err(Fault::World)?,
@@ -90,15 +105,14 @@ impl Push for OtlpGrpc {
             let reply = match self.compression {
                 None => {
                     let chunks: Vec<Bytes> = batch.parts().cloned().collect();
-                    client
-                        .unary_until(&path, None, &chunks, &batch.context, deadline)
-                        .await
+                    let call = client.unary_until(&path, None, &chunks, &batch.context, deadline);
+                    self.calls.rpc(path.as_str(), call).await
                 }
                 Some((token, encoding)) => {
                     let body = compressed(batch, encoding, 0).await?;
-                    client
-                        .unary_until(&path, Some(token), &[body], &batch.context, deadline)
-                        .await
+                    let body = [body];
+                    let call = client.unary_until(&path, Some(token), &body, &batch.context, deadline);
+                    self.calls.rpc(path.as_str(), call).await
                 }
             };
             let reply = reply.map_err(ExportError::from_call)?;

@@ -15,6 +15,7 @@ use http::Uri;
 use http::header::CONTENT_TYPE;
 use net::client::{HttpClient, HttpReply};
 use net::grpc::decode_status;
+use net::observe::{self, Calls};
 use net::{Compression, HttpClientConfig};
 use wire::Encoding;
 
@@ -80,6 +81,7 @@ struct OtlpHttp {
     form: Form,
     compression: Option<(&'static str, Encoding)>,
     client: OnceLock<HttpClient>,
+    calls: Calls,
 }
 
 /// How bodies are written, there and back.
@@ -158,7 +160,15 @@ impl OtlpHttp {
             };
             *slot = Some(parse_url(&url).map_err(|text| place.fault(key, text))?);
         }
+        for signal in Signal::ALL {
+            if let Some(url) = &urls[signal.index()] {
+                let mut peer = observe::peer(url);
+                peer.push(("url.path", url.path().to_owned()));
+                cx.telemetry.ledger.set_peer(&cx.id.to_string(), signal, peer);
+            }
+        }
         Ok(OtlpHttp {
+            calls: Calls::new(&cx.telemetry),
             id: cx.id.to_string(),
             agent: cx.info.user_agent(),
             urls,
@@ -272,8 +282,11 @@ impl Push for OtlpHttp {
                 })?;
             let body = self.body(batch).await?;
             let token = self.compression.map(|(token, _)| token);
-            let reply = client
-                .post(url, self.form.content_type(), token, body, &batch.context)
+            let bytes = body.iter().map(Bytes::len).sum();
+            let call = client.post(url, self.form.content_type(), token, body, &batch.context);
+            let reply = self
+                .calls
+                .post(url, bytes, call)
                 .await
                 .map_err(ExportError::from_call)?;
             self.judge(batch.signal, url, &reply)

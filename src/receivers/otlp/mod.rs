@@ -148,6 +148,15 @@ impl Otlp {
         })
     }
 
+    fn observed(
+        &self,
+        service: Arc<dyn net::server::Service>,
+        endpoint: &str,
+        routes: Vec<String>,
+    ) -> Arc<dyn net::server::Service> {
+        net::observe::server(service, &self.cx.telemetry, endpoint, routes)
+    }
+
     fn door(&self, transport: &'static str, outputs: &Outputs) -> Arc<Door> {
         Arc::new(Door::new(&self.cx, transport, outputs.clone(), self.limits))
     }
@@ -186,7 +195,9 @@ impl Receiver for Otlp {
                 let guard = Guard::new(&self.cx, &*host, "grpc", &config.auth, &config.middlewares)
                     .map_err(|e| world(e.to_string()))?;
                 let service = grpc::Grpc::new(self.door("grpc", &outputs), guard, config);
-                let server = Server::bind(&config.endpoint, settings, Arc::new(service)).await;
+                let routes = Signal::ALL.map(|signal| wire::otlp::export_path(signal).to_owned());
+                let service = self.observed(Arc::new(service), &config.endpoint, routes.to_vec());
+                let server = Server::bind(&config.endpoint, settings, service).await;
                 servers.push(server.map_err(|e| world(e.to_string()))?);
             }
             if let Some((config, paths)) = &self.http {
@@ -194,7 +205,8 @@ impl Receiver for Otlp {
                 let guard = Guard::new(&self.cx, &*host, "http", &config.auth, &config.middlewares)
                     .map_err(|e| world(e.to_string()))?;
                 let service = http::Http::new(self.door("http", &outputs), guard, config, paths.clone());
-                let service = config.fronted(Arc::new(service));
+                let routes = paths.iter().map(|(path, _)| path.clone()).collect();
+                let service = self.observed(config.fronted(Arc::new(service)), &config.endpoint, routes);
                 let server = Server::bind(&config.endpoint, settings, service).await;
                 servers.push(server.map_err(|e| world(e.to_string()))?);
             }

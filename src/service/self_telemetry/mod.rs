@@ -77,6 +77,11 @@ impl Settings {
         Ok((settings, warnings))
     }
 
+    /// How much of the metrics is shown.
+    pub fn level(&self) -> Level {
+        self.metrics.level
+    }
+
     /// Makes own logs the process's default; they are flushed when the guard is dropped. What the log processors ship
     /// is for [`Running::start`].
     pub fn start_logs(&self, telemetry: &Telemetry) -> std::io::Result<(Guard, Vec<mpsc::Receiver<Record>>)> {

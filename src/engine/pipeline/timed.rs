@@ -1,0 +1,57 @@
+//! Gates and trees with a clock around them: `otelcol_processor_internal_duration`, at the level `detailed` alone.
+
+use std::sync::Arc;
+
+use component::{Gate, Processor, Refusal, SegmentCx, Touches, Tree};
+use telemetry::{Histogram, Level, Telemetry};
+use tokio::time::Instant;
+use wire::view::View;
+use wire::{Payload, Signal};
+
+/// The processor, timed if that is shown. Nodes and flush policies are not: they hold payloads, or are no stage.
+pub(super) fn timed(stage: Processor, id: &str, signal: Signal, telemetry: &Telemetry) -> Processor {
+    if telemetry.level < Level::Detailed {
+        return stage;
+    }
+    let duration = || {
+        let labels = vec![
+            ("otel.signal", signal.as_str().to_owned()),
+            ("processor", id.to_owned()),
+        ];
+        telemetry
+            .metrics
+            .histogram("otelcol_processor_internal_duration", labels)
+    };
+    match stage {
+        Processor::Gate(inner) => Processor::Gate(Arc::new(Timed(inner, duration()))),
+        Processor::Tree(inner) => Processor::Tree(Arc::new(Timed(inner, duration()))),
+        other => other,
+    }
+}
+
+struct Timed<T: ?Sized>(Arc<T>, Histogram);
+
+impl<T: ?Sized> Timed<T> {
+    fn time<R>(&self, run: impl FnOnce(&T) -> R) -> R {
+        let start = Instant::now();
+        let result = run(&self.0);
+        self.1.observe(start.elapsed().as_secs_f64());
+        result
+    }
+}
+
+impl Gate for Timed<dyn Gate> {
+    fn admit(&self, payload: &Payload) -> Result<(), Refusal> {
+        self.time(|gate| gate.admit(payload))
+    }
+}
+
+impl Tree for Timed<dyn Tree> {
+    fn touches(&self) -> Touches {
+        self.0.touches()
+    }
+
+    fn apply(&self, view: &mut View<'_>, cx: &mut SegmentCx<'_>) -> Result<(), Refusal> {
+        self.time(|tree| tree.apply(view, cx))
+    }
+}
