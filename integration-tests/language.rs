@@ -281,7 +281,7 @@ fn faults_of_decoding_are_told_in_the_collectors_words() {
                 "protocols: {grpc: }",
                 "protocols: {grpc: {enabled: 5}}",
                 "3:33",
-                "unexpected type int for 'enabled': expected 'true' or 'false'",
+                "unexpected type int for 'enabled': got '5' value expected 'true' or 'false'",
                 "true or false",
             ),
         ],
@@ -376,6 +376,13 @@ fn faults_of_validation_are_told_in_the_collectors_words() {
                 "13:3",
                 "connectors::forward: ambiguous ID: Found both \"forward\" exporter and \"forward\" connector. Change one of \
                  the components' IDs to eliminate ambiguity (e.g. rename \"forward\" connector to \"forward/connector\")",
+                "rename",
+            ),
+            (
+                "  nop:\n",
+                "  nop:\n  forward: {}\n",
+                "13:3",
+                "connectors::forward: ambiguous ID: Found both \"forward\" receiver and \"forward\" connector.",
                 "rename",
             ),
             (
@@ -632,6 +639,39 @@ fn answers_end_with_0_and_errors_with_1() {
         "Error: failed to get config: cannot unmarshal the configuration: decoding failed due to the following error(s):\n\n\
          yaml::1:1: '' has invalid keys: nope",
     );
+}
+
+#[test]
+fn sets_lie_over_configs_and_warnings_do_not_refuse() {
+    let base = format!("yaml:{BASE}");
+    let arguments = [
+        "print-config",
+        "--set=processors.batch.send_batch_size=7",
+        "--config",
+        &base,
+        "--config=yaml:processors::batch: {send_batch_size: 6, timeout: 1s}",
+        "--set",
+        "exporters.otlp/old={endpoint: 'a:1'}",
+        "--set=service.pipelines.traces.exporters=[otlp/old]",
+        "--format=json",
+        "--feature-gates=-service.partialReloadReceivers,no.such.gate",
+    ];
+    let done = weir(&arguments);
+    let told = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(0), "{told}");
+    let json: Value = serde_json::from_slice(&done.stdout).expect("JSON");
+    assert_eq!(json["processors"]["batch"]["send_batch_size"], 7);
+    assert_eq!(json["processors"]["batch"]["timeout"], 1_000_000_000);
+    assert_eq!(
+        json["service"]["pipelines"]["traces"]["exporters"],
+        serde_json::json!(["otlp/old"])
+    );
+    for warning in [
+        "warning: --feature-gates: no such feature gate \"no.such.gate\"",
+        "exporters::otlp/old: \"otlp\" alias is deprecated; use \"otlp_grpc\" instead",
+    ] {
+        assert!(told.contains(warning), "no {warning:?} in\n{told}");
+    }
 }
 
 #[test]

@@ -14,9 +14,13 @@ struct Running {
 
 impl Running {
     fn start(endpoint: &str) -> Running {
+        Running::with_health(endpoint, "127.0.0.1:0")
+    }
+
+    fn with_health(endpoint: &str, health: &str) -> Running {
         let config = format!(
-            "yaml:{{receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '{endpoint}'}}}}}}}}, exporters: {{nop: }}, service: \
-             {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{logs: {{receivers: [otlp], exporters: [nop]}}}}}}}}"
+            "yaml:{{receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '{endpoint}'}}}}}}}}, exporters: {{nop: }}, \
+             extensions: {{health_check: {{endpoint: '{health}'}}}}, service: {{extensions: [health_check], telemetry: {{metrics: {{level: none}}}}, pipelines: {{logs: {{receivers: [otlp], exporters: [nop]}}}}}}}}"
         );
         let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
             .args(["--config", &config])
@@ -76,7 +80,21 @@ fn signals_stop_it_in_order_with_0_and_a_hangup_does_not() {
 fn a_port_that_is_taken_ends_it_with_1() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("a bound address").to_string();
-    let mut gateway = Running::start(&address);
-    gateway.wait_for("cannot start pipelines: failed to start \"otlp\" receiver: ");
-    assert_eq!(gateway.child.wait().expect("it is ours").code(), Some(1));
+    for (mut gateway, words) in [
+        (
+            Running::start(&address),
+            "cannot start pipelines: failed to start \"otlp\" receiver: ",
+        ),
+        (
+            Running::with_health("127.0.0.1:0", &address),
+            "failed to start extensions: ",
+        ),
+    ] {
+        gateway.wait_for(words);
+        assert_eq!(
+            gateway.child.wait().expect("it is ours").code(),
+            Some(1),
+            "{words}"
+        );
+    }
 }

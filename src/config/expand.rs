@@ -317,7 +317,7 @@ impl Expander<'_> {
             return Ok((text, false));
         }
         if default.is_none() && self.unset.insert(name.to_owned()) {
-            let message = format!("configuration references unset environment variable \"{name}\"");
+            let message = format!("Configuration references unset environment variable \"{name}\"");
             let help = format!("${{env:{name}:-default}} gives it a default");
             self.warnings
                 .push(Diag::new(mark.place(), self.path.clone(), message).with_help(help));
@@ -651,7 +651,7 @@ mod tests {
     fn warns_once_of_an_unset_variable() {
         let (_, _, warnings) = run("${env:NOPE} ${env:NOPE} ${NADA}");
         let found: Vec<_> = warnings.iter().map(|w| w.message.as_str()).collect();
-        let expected = |name: &str| format!("configuration references unset environment variable \"{name}\"");
+        let expected = |name: &str| format!("Configuration references unset environment variable \"{name}\"");
         assert_eq!(found, [expected("NOPE"), expected("NADA")]);
     }
 

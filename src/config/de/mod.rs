@@ -434,7 +434,16 @@ impl<'a> De<'a> {
             _ if self.cx.is_left_out(Ident::entry(entry)) => visitor.visit_newtype_struct(self),
             _ => {
                 let kind = entry.value.go_type();
-                let message = format!("unexpected type {kind} for 'enabled': expected 'true' or 'false'");
+                let got = match (&entry.value.value, &entry.value.text) {
+                    (_, Some(_)) => "[REDACTED]".to_owned(),
+                    (Value::Int(int), _) => int.to_string(),
+                    (Value::Float(float), _) => float.to_string(),
+                    (Value::String(text), _) => text.chars().take(80).collect(),
+                    _ => kind.to_owned(),
+                };
+                let message = format!(
+                    "unexpected type {kind} for 'enabled': got '{got}' value expected 'true' or 'false'"
+                );
                 let at = At {
                     parent: Some(&self.at),
                     step: Step::Key("enabled"),

@@ -392,7 +392,7 @@ fn warns_without_refusing() {
     assert!(found[0].contains("only the first document"), "{}", found[0]);
     assert!(found[1].contains("key \"a::b\" is kept"), "{}", found[1]);
     assert!(
-        found[2].starts_with("gw.yaml:6:19 processors::batch::a::b: configuration references unset"),
+        found[2].starts_with("gw.yaml:6:19 processors::batch::a::b: Configuration references unset"),
         "{}",
         found[2]
     );

@@ -312,7 +312,9 @@ fn switches_have_three_states() {
     check("tls: {enabled: false}", |_| {});
     refuse(
         "queue: {enabled: \"no\"}",
-        &["yaml::1:18: 'queue.enabled' unexpected type string for 'enabled': expected 'true' or 'false'"],
+        &[
+            "yaml::1:18: 'queue.enabled' unexpected type string for 'enabled': got 'no' value expected 'true' or 'false'",
+        ],
     );
     refuse(
         "queue: {enabled: false, foo: 1}",

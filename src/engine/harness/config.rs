@@ -450,6 +450,28 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_that_are_named_are_the_ones_that_are_taken() {
+        let retry_offered = Harness {
+            retry: Block::Off,
+            ..Harness::QUEUE_RETRY_TIMEOUT
+        };
+        for offer in [
+            Harness::QUEUE_RETRY_TIMEOUT,
+            Harness::QUEUE_OFFERED,
+            retry_offered,
+        ] {
+            let mut section = Section::from_yaml("{}").expect("YAML");
+            Settings::take(&mut section, &offer).expect("defaults are valid");
+            let config::Effective::Map(taken) = section.effective() else {
+                panic!("blocks are maps");
+            };
+            let mut named = Shape::keys(&keys(&offer));
+            named.sort();
+            assert_eq!(named, taken.into_keys().collect::<Vec<_>>(), "{offer:?}");
+        }
+    }
+
+    #[test]
     fn defaults_match_otelcol() {
         let settings = take("{}", &Harness::QUEUE_RETRY_TIMEOUT).expect("valid");
         let expected = Settings {
