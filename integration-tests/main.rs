@@ -20,6 +20,7 @@ mod json;
 mod language;
 mod limits;
 mod otlp;
+mod prometheus;
 mod quickstart;
 mod self_telemetry;
 mod signals;

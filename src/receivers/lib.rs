@@ -2,6 +2,7 @@
 
 pub mod nop;
 mod otlp;
+mod prometheus;
 
 use component::ReceiverFactory;
 
@@ -10,4 +11,5 @@ use component::ReceiverFactory;
 pub static ALL: &[&ReceiverFactory] = &[
     &nop::FACTORY,
     &otlp::FACTORY,
+    &prometheus::FACTORY,
 ];

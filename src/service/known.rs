@@ -144,7 +144,7 @@ const SIGNING: Answer = Answer::Instead(
 
 #[rustfmt::skip]
 const KNOWN: &[Row] = &[
-    ("receivers", Answer::Planned, &["awss3", "loki", "prometheus"]),
+    ("receivers", Answer::Planned, &["awss3", "loki"]),
     ("receivers", Answer::Later, &[
         "datadog", "envoyals", "filelog", "fluentforward", "jaeger", "kafka", "otlpjsonfile", "splunk_hec", "statsd",
         "syslog", "tcplog", "udplog", "webhookevent", "zipkin",

@@ -165,6 +165,7 @@ impl HttpClient {
         }
         let outgoing = Outgoing {
             method: Method::POST,
+            follows: true,
             uri,
             headers,
             body,
@@ -182,6 +183,26 @@ impl HttpClient {
         more: &HeaderMap,
         body_bytes_max: usize,
     ) -> Result<HttpReply, CallError> {
+        self.get_with(uri, more, body_bytes_max, true).await
+    }
+
+    /// As [`HttpClient::get`], but a redirect is an answer: for callers that judge themselves where to go.
+    pub async fn get_here(
+        &self,
+        uri: &Uri,
+        more: &HeaderMap,
+        body_bytes_max: usize,
+    ) -> Result<HttpReply, CallError> {
+        self.get_with(uri, more, body_bytes_max, false).await
+    }
+
+    async fn get_with(
+        &self,
+        uri: &Uri,
+        more: &HeaderMap,
+        body_bytes_max: usize,
+        follows: bool,
+    ) -> Result<HttpReply, CallError> {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, self.shared.agent.clone());
         for (name, value) in self.shared.headers.iter().chain(more) {
@@ -189,6 +210,7 @@ impl HttpClient {
         }
         let outgoing = Outgoing {
             method: Method::GET,
+            follows,
             uri,
             headers,
             body: Vec::new(),
@@ -243,8 +265,8 @@ impl HttpClient {
                 .hop(&origin, &uri, &headers, outgoing, body_bytes_max, whole)
                 .await?;
             match redirected(&origin, &uri, &reply) {
-                Some(next) => uri = next?,
-                None => return Ok(reply),
+                Some(next) if outgoing.follows => uri = next?,
+                _ => return Ok(reply),
             }
         }
         Err(CallError::transport(format!(
@@ -404,6 +426,8 @@ fn now_s() -> u64 {
 /// A request, complete but for who we are.
 struct Outgoing<'a> {
     method: Method,
+    /// Whether redirects are followed, or are answers.
+    follows: bool,
     uri: &'a Uri,
     headers: HeaderMap,
     body: Vec<Bytes>,
