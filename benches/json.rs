@@ -75,6 +75,62 @@ fn main() {
         black_box(serde_json::to_vec(&request)).expect("requests can be printed");
     });
     support::print(&payloads, &rows);
+    support::print(&payloads, &dear());
+}
+
+/// Texts made to be dear, a mebibyte each; look at the rate.
+fn dear() -> Vec<Row> {
+    let within = |open: &str, fill: &str, close: &str| {
+        let fill = fill.repeat(((1 << 20) - open.len() - close.len()) / fill.len());
+        format!("{open}{fill}{close}").into_bytes()
+    };
+    let lists = r#"{"arrayValue":{"values":["#;
+    let attribute = r#"{"resourceLogs":[{"resource":{"attributes":[{"value":"#;
+    let deep_open = format!(r#"{attribute}{}{{"stringValue":""#, lists.repeat(60));
+    let deep_close = format!(r#""}}{}}}]}}}}]}}"#, "]}}".repeat(60));
+    let texts = [
+        (
+            "dear: a string 60 levels down",
+            within(&deep_open, "a", &deep_close),
+        ),
+        (
+            "dear: small groups",
+            within(r#"{"resourceLogs":["#, "{},", "{}]}"),
+        ),
+        ("dear: brackets", within(r#"{"x":"#, "[", "")),
+        (
+            "dear: escapes",
+            within(r#"{"resourceLogs":[{"schemaUrl":""#, r"\u00e9", r#""}]}"#),
+        ),
+        ("dear: unknown keys", within("{", r#""unknown":0,"#, r#""x":0}"#)),
+        ("dear: escaped keys", within("{", r#""\u0075":0,"#, r#""x":0}"#)),
+        (
+            "dear: digits of a double",
+            within(&format!(r#"{attribute}{{"doubleValue":0."#), "7", "}}]}}]}"),
+        ),
+        (
+            "dear: digits of an integer",
+            within(
+                r#"{"resourceLogs":[{"resource":{"droppedAttributesCount":1."#,
+                "0",
+                "}}]}",
+            ),
+        ),
+    ];
+    let mut rows = Vec::new();
+    let mut out = Vec::new();
+    for (name, text) in texts {
+        let payloads = Payloads {
+            bytes: text.len(),
+            requests: vec![text],
+            records: 1,
+        };
+        measure(&mut rows, name, &payloads, |json| {
+            out.clear();
+            let _ = black_box(otlp_json::read(Signal::Logs, json, &mut out));
+        });
+    }
+    rows
 }
 
 fn text(request: &[u8]) -> Vec<u8> {
