@@ -11,6 +11,7 @@
 
 mod auth;
 mod bad_clients;
+mod clients;
 mod configs;
 mod corpus;
 mod delivery;
