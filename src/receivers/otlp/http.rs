@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use component::{Guard, Outcome, Reservation};
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use http::{Method, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use net::HttpServerConfig;
@@ -22,6 +23,9 @@ use super::door::{Bad, Door, Form};
 
 /// For a whole body to arrive, where the user sets none.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much of a body that nobody asked for is read before its request is answered, and for how long it is waited for.
+const PASSED_OVER_BYTES: usize = 64 * 1024;
+const PASSED_OVER_WAIT: Duration = Duration::from_millis(100);
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -69,8 +73,12 @@ impl Http {
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
-        let form = form(request.headers());
-        let answer = self.judge(request, peer, form).await;
+        let (head, mut body) = request.into_parts();
+        let form = form(&head.headers);
+        let answer = self.judge(&head, &mut body, peer, form).await;
+        if head.version == Version::HTTP_2 && !body.is_end_stream() {
+            let _ = tokio::time::timeout(PASSED_OVER_WAIT, pass_over(&mut body)).await;
+        }
         match answer {
             Answer::Taken(signal, outcome) => {
                 let partial = answer::partial(&outcome);
@@ -108,13 +116,13 @@ impl Http {
         }
     }
 
-    async fn judge(&self, request: Request<Incoming>, peer: Peer, form: Option<Form>) -> Answer {
-        let admitted = self.guard.admit(request.headers(), request.uri(), &peer).await;
+    async fn judge(&self, head: &Parts, body: &mut Incoming, peer: Peer, form: Option<Form>) -> Answer {
+        let admitted = self.guard.admit(&head.headers, &head.uri, &peer).await;
         let identity = match admitted {
             Ok(identity) => identity,
             Err(unadmitted) => return not_admitted(&unadmitted),
         };
-        let path = request.uri().path();
+        let path = head.uri.path();
         let signal = self
             .paths
             .iter()
@@ -123,7 +131,7 @@ impl Http {
             self.door.count_reason("unknown_path");
             return Answer::Text(StatusCode::NOT_FOUND, "404 page not found\n");
         };
-        if request.method() != Method::POST {
+        if head.method != Method::POST {
             self.door.count_reason("method");
             return Answer::Text(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -137,7 +145,7 @@ impl Http {
                 "415 unsupported media type, supported: [application/json, application/x-protobuf]",
             );
         };
-        self.export((*signal, form), request, peer, identity)
+        self.export((*signal, form), (head, body), peer, identity)
             .await
             .unwrap_or_else(|bad| {
                 self.door.count(&bad);
@@ -153,11 +161,10 @@ impl Http {
     async fn export(
         &self,
         (signal, form): (Signal, Form),
-        request: Request<Incoming>,
+        (head, body): (&Parts, &mut Incoming),
         peer: Peer,
         identity: Identity,
     ) -> Result<Answer, Bad> {
-        let (head, body) = request.into_parts();
         let arrived = Instant::now();
         let encoding = self.encoding(&head.headers)?;
         let mut room = self.door.room()?;
@@ -176,7 +183,7 @@ impl Http {
         };
         let context = Arc::new(Context {
             metadata: if self.include_metadata {
-                super::grpc::metadata(&head)
+                super::grpc::metadata(head)
             } else {
                 Vec::new()
             },
@@ -222,7 +229,7 @@ impl Http {
         }
     }
 
-    async fn read(&self, mut body: Incoming, room: &mut Reservation) -> Result<Bytes, Bad> {
+    async fn read(&self, body: &mut Incoming, room: &mut Reservation) -> Result<Bytes, Bad> {
         let limit = self.body_bytes_max;
         let announced = body.size_hint().lower();
         if announced > limit as u64 {
@@ -256,6 +263,18 @@ impl Http {
 impl Service for Http {
     fn call(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> BoxFuture<Response<Body>> {
         Box::pin(async move { self.answer(request, peer).await })
+    }
+}
+
+/// Reads what is left of a small body. An HTTP/2 stream that is answered before its client has sent all is reset, and
+/// some clients (curl 7.88) then lose the answer with it.
+async fn pass_over(body: &mut Incoming) {
+    let mut left = PASSED_OVER_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
+            return;
+        };
+        left = rest;
     }
 }
 
