@@ -10,6 +10,7 @@
     clippy::unwrap_used
 )]
 
+mod chain;
 mod goldens;
 
 #[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
@@ -19,6 +20,9 @@ mod client;
 #[path = "../peers/compat/mod.rs"]
 mod compat;
 #[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
+#[path = "../peers/doors.rs"]
+mod doors;
+#[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
 #[path = "../peers/gateway.rs"]
 mod gateway;
 #[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
@@ -27,6 +31,9 @@ mod peer;
 #[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
 #[path = "../peers/programs.rs"]
 mod programs;
+#[allow(dead_code, reason = "shared with tier 1, which uses more of it")]
+#[path = "../support/sample.rs"]
+mod sample;
 
 use programs::{free_port, get, installed, until};
 
