@@ -11,7 +11,6 @@
 
 mod auth;
 mod bad_clients;
-mod clients;
 mod configs;
 mod corpus;
 mod delivery;

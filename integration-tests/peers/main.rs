@@ -1,7 +1,7 @@
 //! Tier 2: the `weir` binary between software that we did not write and a peer that records.
 //!
-//! Exchanges recorded with the real collector are played again (`compat/`). Clients are the OpenTelemetry SDK for Python
-//! and a real Envoy, installed by `provision.sh`. What arrives behind the
+//! Exchanges recorded with the real collector are played again (`compat/`). Clients are the OpenTelemetry SDKs for Python
+//! and JavaScript, curl and a real Envoy, installed by `provision.sh`. What arrives behind the
 //! gateway is compared with what the same client sent to the recording peer directly. A client that is not installed
 //! fails the test when `CI=true`, else the test says so and passes.
 #![allow(
@@ -13,8 +13,11 @@
 )]
 
 mod compat;
+mod curl;
+mod doors;
 mod envoy;
 mod gateway;
+mod javascript;
 mod programs;
 mod python;
 mod replay;

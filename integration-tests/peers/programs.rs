@@ -32,20 +32,41 @@ pub fn beside(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/integration-tests/peers")).join(name)
 }
 
-/// Runs a command to its end; its standard output. Panics with all it said if it fails.
-pub async fn run(mut command: Command) -> String {
+/// A program that belongs to the machine, as `which` finds it; none if it is missing and may be.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path)
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file());
+    if found.is_none() {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "{program} is not installed"
+        );
+        eprintln!("skipped: {program} is not installed");
+    }
+    found
+}
+
+/// Runs a command to its end: exit code, standard output and standard error.
+pub async fn output(mut command: Command) -> (i32, String, String) {
     let output = tokio::task::spawn_blocking(move || command.output())
         .await
         .unwrap()
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(
-        output.status.success(),
-        "{}{}",
+    (
+        output.status.code().unwrap_or(-1),
         text(&output.stdout),
-        text(&output.stderr)
-    );
-    text(&output.stdout)
+        text(&output.stderr),
+    )
+}
+
+/// Runs a command that must succeed; its standard output. Panics with all it said if it fails.
+pub async fn run(command: Command) -> String {
+    let (code, stdout, stderr) = output(command).await;
+    assert!(code == 0, "{stdout}{stderr}");
+    stdout
 }
 
 /// Waits until a condition holds.

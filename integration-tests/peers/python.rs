@@ -7,8 +7,10 @@ use std::process::{Command, Stdio};
 use bytes::Bytes;
 use prost::Message;
 
+use super::doors::{Doors, Way};
 use super::gateway::{Gateway, Out};
 use super::peer::{Peer, Received};
+use super::programs::output;
 use super::{beside, installed, run};
 
 #[derive(Clone, Copy, Debug)]
@@ -18,10 +20,20 @@ enum Protocol {
 }
 
 async fn send(python: &Path, protocol: Protocol, compression: &str, port: u16) {
+    run(sending(
+        python,
+        protocol,
+        compression,
+        &format!("http://127.0.0.1:{port}"),
+    ))
+    .await;
+}
+
+fn sending(python: &Path, protocol: Protocol, compression: &str, url: &str) -> Command {
     let mut command = Command::new(python);
     command
         .arg(beside("send.py"))
-        .args(["--endpoint", &format!("127.0.0.1:{port}")])
+        .args(["--endpoint", url])
         .args([
             "--protocol",
             if matches!(protocol, Protocol::Grpc) {
@@ -31,7 +43,7 @@ async fn send(python: &Path, protocol: Protocol, compression: &str, port: u16) {
             },
         ])
         .args(["--compression", compression]);
-    run(command).await;
+    command
 }
 
 /// Messages by signal, in the order in which they came.
@@ -162,4 +174,64 @@ async fn http_plain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn http_gzip() {
     arrives_unchanged(Protocol::Http, "gzip", Out::Grpc).await;
+}
+
+/// Over TLS with a certificate, and with each authenticator, everything arrives as it was sent; with other credentials
+/// nothing does, and the SDK is told so at once.
+async fn arrives_with_credentials(protocol: Protocol) {
+    let Some(python) = installed("venv/bin/python") else {
+        return;
+    };
+    let direct = Peer::start().await;
+    send(&python, protocol, "none", direct.addr.port()).await;
+    let sent = messages(&direct.received());
+
+    let mut doors = Doors::open().await;
+    let grpc = matches!(protocol, Protocol::Grpc);
+    let mut seen = 0;
+    for way in [Way::Mtls, Way::Basic, Way::Bearer] {
+        let mut command = sending(&python, protocol, "none", &doors.url(way, grpc));
+        command
+            .envs(doors.variables(way, grpc))
+            .env("OTEL_EXPORTER_OTLP_TIMEOUT", "10");
+        run(command).await;
+        let received = doors.peer.received();
+        let arrived = messages(&received[seen..]);
+        assert!(arrived == sent, "{protocol:?} {way:?}: something was changed");
+        seen = received.len();
+    }
+    for way in [Way::Basic, Way::Bearer] {
+        for header in [
+            "authorization=Basic%20dXNlcjpwYXNz",
+            "authorization=Bearer%20other",
+            "",
+        ] {
+            let mut command = sending(&python, protocol, "none", &doors.url(way, grpc));
+            command
+                .envs(doors.variables(way, grpc))
+                .env("OTEL_EXPORTER_OTLP_TIMEOUT", "10")
+                .env("OTEL_EXPORTER_OTLP_HEADERS", header);
+            let (code, said, _) = output(command).await;
+            assert_eq!(code, 1, "{way:?} {header}: {said}");
+            let all = sent.values().map(Vec::len).sum::<usize>();
+            assert!(said.trim_end().ends_with(&format!("; {all} not taken")), "{said}");
+        }
+    }
+    assert_eq!(doors.peer.received().len(), seen, "nothing of that was sent on");
+    let log = doors.gateway.log();
+    assert!(
+        !log.contains("dXNlcjpwYXNz") && !log.contains("pass word") && !log.contains("t0ken"),
+        "{log}"
+    );
+    doors.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_with_credentials() {
+    arrives_with_credentials(Protocol::Grpc).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_with_credentials() {
+    arrives_with_credentials(Protocol::Http).await;
 }

@@ -214,8 +214,8 @@ def exporters(protocol, endpoint, compression):
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
         how = {"compression": Compression.Gzip if compression == "gzip" else Compression.NoCompression, "timeout": 10}
-        url = f"http://{endpoint}"
-        return [kind(endpoint=url, insecure=True, **how) for kind in (OTLPSpanExporter, OTLPLogExporter, OTLPMetricExporter)]
+        kinds = (OTLPSpanExporter, OTLPLogExporter, OTLPMetricExporter)
+        return [kind(endpoint=endpoint, insecure=endpoint.startswith("http:"), **how) for kind in kinds]
     from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -223,12 +223,12 @@ def exporters(protocol, endpoint, compression):
 
     how = {"compression": Compression.Gzip if compression == "gzip" else Compression.NoCompression, "timeout": 10}
     kinds = ((OTLPSpanExporter, "traces"), (OTLPLogExporter, "logs"), (OTLPMetricExporter, "metrics"))
-    return [kind(endpoint=f"http://{endpoint}/v1/{signal}", **how) for kind, signal in kinds]
+    return [kind(endpoint=f"{endpoint}/v1/{signal}", **how) for kind, signal in kinds]
 
 
 def main():
     args = argparse.ArgumentParser(description=__doc__)
-    args.add_argument("--endpoint", required=True, help="host:port")
+    args.add_argument("--endpoint", required=True, help="http://host:port, or https")
     args.add_argument("--protocol", choices=["grpc", "http"], required=True)
     args.add_argument("--compression", choices=["none", "gzip"], default="none")
     args = args.parse_args()

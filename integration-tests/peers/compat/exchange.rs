@@ -386,13 +386,14 @@ fn prune(value: &mut Value) {
     }
 }
 
-/// Messages as the collector writes them: a resource, a scope, a body, a status and a value stand there even when
-/// empty. What is absent means the same, and Weir leaves it absent.
+/// Messages as the collector writes them: a resource, a scope, a body, a status, buckets and a value stand there
+/// even when empty. What is absent means the same, and Weir leaves it absent.
 mod canonical {
     use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest as Logs;
     use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest as Metrics;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest as Traces;
-    use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value as Any};
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value as Any};
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
     use prost::Message;
     use serde_json::{Value, json};
 
@@ -401,17 +402,15 @@ mod canonical {
 
     fn attributes(list: &mut [KeyValue]) {
         for attribute in list {
-            match attribute.value.get_or_insert_default().value.as_mut() {
-                Some(Any::KvlistValue(map)) => attributes(&mut map.values),
-                Some(Any::ArrayValue(array)) => {
-                    for value in &mut array.values {
-                        if let Some(Any::KvlistValue(map)) = &mut value.value {
-                            attributes(&mut map.values);
-                        }
-                    }
-                }
-                _ => {}
-            }
+            value(attribute.value.get_or_insert_default());
+        }
+    }
+
+    fn value(any: &mut AnyValue) {
+        match &mut any.value {
+            Some(Any::KvlistValue(map)) => attributes(&mut map.values),
+            Some(Any::ArrayValue(array)) => array.values.iter_mut().for_each(value),
+            _ => {}
         }
     }
 
@@ -421,7 +420,7 @@ mod canonical {
             for scope in &mut group.scope_logs {
                 attributes(&mut scope.scope.get_or_insert_default().attributes);
                 for record in &mut scope.log_records {
-                    record.body.get_or_insert_default();
+                    value(record.body.get_or_insert_default());
                     attributes(&mut record.attributes);
                 }
             }
@@ -448,6 +447,15 @@ mod canonical {
             attributes(&mut group.resource.get_or_insert_default().attributes);
             for scope in &mut group.scope_metrics {
                 attributes(&mut scope.scope.get_or_insert_default().attributes);
+                for metric in &mut scope.metrics {
+                    let Some(Data::ExponentialHistogram(data)) = &mut metric.data else {
+                        continue;
+                    };
+                    for point in &mut data.data_points {
+                        point.positive.get_or_insert_default();
+                        point.negative.get_or_insert_default();
+                    }
+                }
             }
         }
         (json!(all), all.encode_to_vec())

@@ -472,29 +472,3 @@ async fn middlewares_must_be_extensions() {
     let expected = "failed to resolve middleware \"some/one\": middleware not found";
     assert!(error.contains(expected), "{error}");
 }
-
-#[tokio::test]
-async fn compression_levels_have_their_effect() {
-    let mut peer = peer().await;
-    // Compressible, and not at once.
-    let text: String = (0..20_000u32)
-        .map(|i| format!("{} ", i.wrapping_mul(2_654_435_761) % 977))
-        .collect();
-    let text: &'static str = text.leak();
-    for (token, encoding) in [
-        ("gzip", Encoding::Gzip),
-        ("zlib", Encoding::Deflate),
-        ("zstd", Encoding::Zstd),
-    ] {
-        let mut bodies = Vec::new();
-        for level in [1, 9] {
-            let more = format!("compression: {token}, compression_params: {{level: {level}}}");
-            let exporter = exporter(peer.addr, &more).await;
-            exporter.export(&payload(Signal::Logs, &[text])).await.unwrap();
-            let body = peer.calls.recv().await.unwrap().body;
-            assert_eq!(body, encode(encoding, level, &[text.into()]), "{token} {level}");
-            bodies.push(body);
-        }
-        assert_ne!(bodies[0], bodies[1], "{token}");
-    }
-}

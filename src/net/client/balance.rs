@@ -1,7 +1,7 @@
 //! Which connection a call takes: one for each address of the target, in turn.
 //!
-//! Names are looked up at the first call, every 30 s while calls are made, and a second after the last time where a
-//! connection was lost or no address can be reached. A failed address is tried again after a pause that doubles from 100 ms to 10 s; the others
+//! Names are looked up at the first call, every 30 s while calls are made, soon after a connection was lost, and when no
+//! address can be reached. A failed address is tried again after a pause that doubles from 100 ms to 10 s; the others
 //! serve meanwhile. Attempts to connect run beside the calls that wait for them, and outlive them.
 
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 const FRAME_SIZE_MAX: u32 = 1 << 20;
 const HEADER_LIST_MAX: u32 = 16 << 10;
 const RESOLVE_AGAIN: Duration = Duration::from_secs(30);
-/// After a connection was lost, or could not be made.
+/// After a connection was lost.
 const RESOLVE_SOON: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -385,8 +385,9 @@ impl Inner {
             let pool = self.pool.lock();
             (pool.slots.clone(), pool.resolved_at.map(|at| at.elapsed()))
         };
-        let kept_for = match again || self.lost.load(Relaxed) {
-            true => RESOLVE_SOON,
+        let kept_for = match again {
+            true => BACKOFF_MIN,
+            false if self.lost.load(Relaxed) => RESOLVE_SOON,
             false => RESOLVE_AGAIN,
         };
         if age.is_some_and(|age| age <= kept_for) {

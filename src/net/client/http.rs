@@ -3,7 +3,6 @@
 //! What is sent and what is answered; connections are [`super::pool`]'s. A request is sent again on another connection
 //! only if the peer certainly saw nothing of it. 307 and 308 are followed on the same host.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -285,9 +284,9 @@ impl HttpClient {
         whole: bool,
     ) -> Result<HttpReply, CallError> {
         let shared = &*self.shared;
-        let mut headers = Cow::Borrowed(headers);
+        let mut headers = headers.clone();
         if let Some(jar) = &shared.cookies {
-            jar.lock().add(origin, uri.path(), headers.to_mut(), now_s());
+            jar.lock().add(origin, uri.path(), &mut headers, now_s());
         }
         let (lease, response) = self.send(origin, uri, &headers, outgoing).await?;
         let (head, mut body) = response.into_parts();
@@ -394,7 +393,7 @@ impl HttpClient {
     }
 }
 
-/// Where 307 and 308 send us, if it is where the config sends us too, or its `https`: another host might be anybody's.
+/// Where 307 and 308 send us, if it is where the config sends us too: another host might be anybody's.
 fn redirected(origin: &Origin, from: &Uri, reply: &HttpReply) -> Option<Result<Uri, CallError>> {
     if !matches!(
         reply.status,
@@ -411,13 +410,10 @@ fn redirected(origin: &Origin, from: &Uri, reply: &HttpReply) -> Option<Result<U
     parts.scheme = parts.scheme.or(own.scheme);
     parts.authority = parts.authority.or(own.authority);
     let to = Uri::from_parts(parts).ok()?;
-    let is_ours = |next: &Origin| {
-        next == origin || (next.host == origin.host && next.tls && [origin.port, 443].contains(&next.port))
-    };
     Some(match Origin::of(&to) {
-        Ok(next) if is_ours(&next) => Ok(to),
+        Ok(next) if next.host == origin.host && (next.tls || !origin.tls) => Ok(to),
         _ => Err(CallError::transport(
-            "redirected to another host or port, which is not followed; change the endpoint",
+            "redirected to another host, or away from https: not followed; change the endpoint",
         )),
     })
 }
