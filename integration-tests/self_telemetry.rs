@@ -287,7 +287,12 @@ async fn a_taken_port_is_a_start_error_in_the_collectors_words() {
 /// The program itself, because a process has one log.
 #[tokio::test]
 async fn own_logs_are_written_and_shipped() {
-    let peer = Peer::start().await;
+    // The first request is refused for now, and comes again.
+    let refused = Answer::Http {
+        status: 503,
+        retry_after: None,
+    };
+    let peer = Peer::scripted([refused]).await;
     let dir = tempfile::tempdir().unwrap();
     let lines = dir.path().join("weir.log");
     let telemetry = format!(
@@ -342,7 +347,14 @@ async fn own_logs_are_written_and_shipped() {
     };
     until("the end", &mut ended).await;
     assert!(status.unwrap().success());
-    // The last words are shipped too.
+    // The last words are shipped too, and the first ones once.
+    let all = peer.logs().into_iter().flat_map(|r| r.resource_logs);
+    let records = all.flat_map(|g| g.scope_logs).flat_map(|s| s.log_records);
+    let bodies = records.filter_map(|r| r.body?.value);
+    let count = bodies
+        .filter(|body| *body == Value::StringValue(ready.into()))
+        .count();
+    assert_eq!(count, 1, "a request that was refused is not told twice");
     assert!(shipped("Shutdown complete.").is_some());
     let written = std::fs::read_to_string(&lines).unwrap();
     let line = written.lines().find(|line| line.contains(ready)).unwrap();

@@ -17,9 +17,11 @@ pub(super) fn run(sources: &Sources) -> Result<(), String> {
         warn!(config = %warning.path, "{}", warning.message);
     }
     runtime()?.block_on(async {
+        // Before anybody can be told that we are ready: a signal that comes then must find us listening.
+        let stopped = stop_signal();
         service.start().await.map_err(|fault| fault.to_string())?;
         let ended = tokio::select! {
-            name = stop_signal() => {
+            name = stopped => {
                 info!(signal = name, "Received signal from OS");
                 Ok(())
             }
@@ -37,21 +39,26 @@ pub(super) fn start_logs(service: &Service) -> Result<telemetry::logs::Guard, St
 }
 
 /// The name of the signal that asks us to stop. One that asks to read the configuration again is only noted.
-pub(super) async fn stop_signal() -> &'static str {
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
+///
+/// Signals are listened for from the call on, not from the first poll.
+pub(super) fn stop_signal() -> impl Future<Output = &'static str> {
+    let handlers = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
         signal(SignalKind::hangup()),
-    ) else {
-        // without handlers the signals end the process by themselves
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => return "interrupt",
-            _ = terminate.recv() => return "terminated",
-            Some(()) = hangup.recv() => {
-                warn!(signal = "hangup", "reloading is not supported yet, the configuration stays as it is: restart to change it");
+    );
+    async {
+        let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = handlers else {
+            // without handlers the signals end the process by themselves
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return "interrupt",
+                _ = terminate.recv() => return "terminated",
+                Some(()) = hangup.recv() => {
+                    warn!(signal = "hangup", "reloading is not supported yet, the configuration stays as it is: restart to change it");
+                }
             }
         }
     }

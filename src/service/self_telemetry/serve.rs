@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use component::Fault;
 use http::{Method, Request, Response, StatusCode, header};
 use net::server::{self, Body, BoxFuture, Incoming, Peer, Server};
-use telemetry::render::{self, Escaping, Shape};
+use telemetry::render::{self, Format, Shape};
 use telemetry::{Level, Resource, Telemetry};
 
 use super::metrics::PullSettings;
@@ -36,11 +37,11 @@ pub(super) async fn serve(settings: &PullSettings, page: Page) -> Result<Server,
 }
 
 impl Page {
-    fn render(&self, accept: &str) -> (String, &'static str) {
+    fn render(&self, accept: &str) -> (Vec<u8>, String) {
         let snapshot = self.views.of(&self.telemetry, self.level);
-        let escaping = Escaping::negotiate(accept);
-        let text = render::page(&snapshot, &self.resource, &self.shape, escaping);
-        (text, escaping.content_type())
+        let format = Format::negotiate(accept);
+        let page = render::page(&snapshot, &self.resource, &self.shape, format);
+        (page, format.content_type())
     }
 }
 
@@ -55,15 +56,16 @@ impl server::Service for Page {
             false => (
                 StatusCode::NOT_FOUND,
                 (
-                    "404 page not found: try /metrics\n".to_owned(),
-                    "text/plain; charset=utf-8",
+                    b"404 page not found: try /metrics\n".to_vec(),
+                    "text/plain; charset=utf-8".to_owned(),
                 ),
             ),
         };
-        let mut response = Response::new(Body::from(text));
+        let mut response = Response::new(Body::from(Bytes::from(text)));
         *response.status_mut() = status;
-        let kind = header::HeaderValue::from_static(kind);
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Ok(kind) = header::HeaderValue::try_from(kind) {
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
         Box::pin(std::future::ready(response))
     }
 }

@@ -1,4 +1,5 @@
-//! The page at `/metrics`: Prometheus text 0.0.4 out of a [`Snapshot`].
+//! The page at `/metrics`: Prometheus text 0.0.4 out of a [`Snapshot`], or the same families as delimited protobuf
+//! ([`Format`]).
 //!
 //! A reader's three `without_*` keys decide between the collector's two spellings ([`Shape`]), the scraper's `Accept`
 //! header how names with dots are written ([`Escaping`]). Beside the families of the snapshot the page has
@@ -7,8 +8,12 @@
 //!
 //! Rules: prometheus/otlptranslator (suffixes) and prometheus/common/expfmt (escaping, negotiation).
 
+mod proto;
+
 use std::borrow::Cow;
 use std::fmt::Write;
+
+use wire::varint;
 
 use crate::metrics::Reading;
 use crate::names::{Kind, Level};
@@ -59,32 +64,6 @@ impl Escaping {
         }
     }
 
-    /// What a scraper's `Accept` header asks for: the clauses are read by weight, up to the text format; the last
-    /// `escaping` that was seen counts, unknown ones do not.
-    pub fn negotiate(accept: &str) -> Escaping {
-        let mut clauses: Vec<Clause<'_>> = accept.split(',').map(Clause::parse).collect();
-        clauses.sort_by(|a, b| b.weight.total_cmp(&a.weight));
-        let mut escaping = Escaping::default();
-        for clause in clauses {
-            let asked = Escaping::ALL.iter().find(|e| e.as_str() == clause.escaping);
-            escaping = asked.copied().unwrap_or(escaping);
-            if clause.kind == "text/plain" && matches!(clause.version, "" | "0.0.4") {
-                break;
-            }
-        }
-        escaping
-    }
-
-    /// `Content-Type` of a page that is written like this.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Escaping::Underscores => "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
-            Escaping::Dots => "text/plain; version=0.0.4; charset=utf-8; escaping=dots",
-            Escaping::Values => "text/plain; version=0.0.4; charset=utf-8; escaping=values",
-            Escaping::AllowUtf8 => "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8",
-        }
-    }
-
     /// A name as it is written. `is_metric`: colons are letters then.
     fn write(self, name: &str, is_metric: bool) -> Cow<'_, str> {
         let is_plain = is_plain(name, is_metric);
@@ -125,8 +104,50 @@ impl Escaping {
     }
 }
 
+/// How a page is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Format {
+    /// Of names.
+    pub escaping: Escaping,
+    /// `io.prometheus.client.MetricFamily`, each behind its length, instead of text.
+    pub is_protobuf: bool,
+}
+
+impl Format {
+    /// What a scraper's `Accept` header asks for: the clauses are read by weight, up to a format that is served; the
+    /// last `escaping` that was seen counts, unknown ones do not.
+    pub fn negotiate(accept: &str) -> Format {
+        let mut clauses: Vec<Clause<'_>> = accept.split(',').map(Clause::parse).collect();
+        clauses.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        let mut format = Format::default();
+        for clause in clauses {
+            let asked = Escaping::ALL.iter().find(|e| e.as_str() == clause.escaping);
+            format.escaping = asked.copied().unwrap_or(format.escaping);
+            format.is_protobuf = clause.is_protobuf();
+            if format.is_protobuf || (clause.kind == "text/plain" && matches!(clause.version, "" | "0.0.4")) {
+                break;
+            }
+        }
+        format
+    }
+
+    /// `Content-Type` of a page that is written like this.
+    pub fn content_type(self) -> String {
+        let escaping = self.escaping.as_str();
+        match self.is_protobuf {
+            true => format!(
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; \
+                 escaping={escaping}"
+            ),
+            false => format!("text/plain; version=0.0.4; charset=utf-8; escaping={escaping}"),
+        }
+    }
+}
+
 struct Clause<'a> {
     kind: &'a str,
+    proto: &'a str,
+    encoding: &'a str,
     version: &'a str,
     escaping: &'a str,
     weight: f32,
@@ -137,6 +158,8 @@ impl<'a> Clause<'a> {
         let mut parts = text.split(';').map(str::trim);
         let mut clause = Clause {
             kind: parts.next().unwrap_or_default(),
+            proto: "",
+            encoding: "",
             version: "",
             escaping: "",
             weight: 1.,
@@ -144,12 +167,20 @@ impl<'a> Clause<'a> {
         for (name, value) in parts.filter_map(|part| part.split_once('=')) {
             match name.trim() {
                 "version" => clause.version = value.trim(),
+                "proto" => clause.proto = value.trim(),
+                "encoding" => clause.encoding = value.trim(),
                 "escaping" => clause.escaping = value.trim(),
                 "q" => clause.weight = value.trim().parse().unwrap_or(0.),
                 _ => {}
             }
         }
         clause
+    }
+
+    fn is_protobuf(&self) -> bool {
+        self.kind == "application/vnd.google.protobuf"
+            && self.proto == "io.prometheus.client.MetricFamily"
+            && self.encoding == "delimited"
     }
 }
 
@@ -166,27 +197,53 @@ fn is_plain(name: &str, is_metric: bool) -> bool {
 /// All there is, in the collector's default spelling.
 pub fn prometheus(telemetry: &Telemetry, resource: &Resource) -> String {
     let snapshot = Snapshot::take(telemetry, Level::Detailed);
-    page(&snapshot, resource, &Shape::default(), Escaping::default())
+    text(&snapshot, resource, &Shape::default(), Escaping::default())
 }
 
 /// Renders a page.
-pub fn page(snapshot: &Snapshot, resource: &Resource, shape: &Shape, escaping: Escaping) -> String {
+pub fn page(snapshot: &Snapshot, resource: &Resource, shape: &Shape, format: Format) -> Vec<u8> {
+    match format.is_protobuf {
+        true => protobuf(snapshot, resource, shape, format.escaping),
+        false => text(snapshot, resource, shape, format.escaping).into_bytes(),
+    }
+}
+
+fn text(snapshot: &Snapshot, resource: &Resource, shape: &Shape, escaping: Escaping) -> String {
     let mut page = Page {
         shape,
         escaping,
         out: String::with_capacity(16 << 10),
     };
-    let mut families: Vec<(Cow<'_, str>, Cow<'_, Family>)> = snapshot
-        .families
-        .iter()
-        .map(|f| (shape.name(f), Cow::Borrowed(f)))
-        .chain(fixed().map(|f| (f.name.clone(), Cow::Owned(f))))
-        .collect();
-    families.sort_by(|a, b| a.0.cmp(&b.0));
-    for (name, family) in families {
+    for (name, family) in families(snapshot, shape) {
         page.family(&name, &family, resource);
     }
     page.out
+}
+
+fn protobuf(snapshot: &Snapshot, resource: &Resource, shape: &Shape, escaping: Escaping) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16 << 10);
+    for (name, family) in families(snapshot, shape) {
+        let name = escaping.write(&name, true);
+        let mut message = Vec::new();
+        proto::family(&name, &family, &mut message, |own| {
+            labels_of(shape, escaping, &family, own, resource)
+        });
+        varint::write(message.len() as u64, &mut out);
+        out.append(&mut message);
+    }
+    out
+}
+
+/// All families with the names that are shown, ordered by them.
+fn families<'a>(snapshot: &'a Snapshot, shape: &Shape) -> Vec<(String, Cow<'a, Family>)> {
+    let mut families: Vec<(String, Cow<'a, Family>)> = snapshot
+        .families
+        .iter()
+        .map(|f| (shape.name(f).into_owned(), Cow::Borrowed(f)))
+        .chain(fixed().map(|f| (f.name.to_string(), Cow::Owned(f))))
+        .collect();
+    families.sort_by(|a, b| a.0.cmp(&b.0));
+    families
 }
 
 const TARGET_INFO: &str = "target_info";
@@ -279,7 +336,7 @@ impl Page<'_> {
         }
         let _ = writeln!(self.out, "# TYPE {title} {}", family.kind.as_str());
         for (labels, reading) in &family.series {
-            let labels = self.labels(family, labels, resource);
+            let labels = labels_of(self.shape, self.escaping, family, labels, resource);
             self.series(
                 &Name {
                     name: &name,
@@ -289,37 +346,6 @@ impl Page<'_> {
                 reading,
             );
         }
-    }
-
-    /// All labels of a series, as they are written, ordered by name.
-    fn labels<'b>(
-        &self,
-        family: &'b Family,
-        own: &'b [(&'static str, String)],
-        resource: &'b Resource,
-    ) -> Labels<'b> {
-        let mut labels: Labels<'b> = own.iter().map(|(n, v)| (Cow::from(*n), Cow::from(v))).collect();
-        match &*family.name {
-            TARGET_INFO => labels.extend(resource.texts().map(|(n, v)| (Cow::from(n), Cow::from(v)))),
-            HANDLER_ERRORS => {}
-            _ => {
-                if self.shape.scope {
-                    for (name, value) in [("name", family.scope), ("version", ""), ("schema_url", "")] {
-                        labels.push((format!("otel_scope_{name}").into(), value.into()));
-                    }
-                }
-                for (name, value) in &self.shape.constant_labels {
-                    labels.push((name.clone().into(), value.clone().into()));
-                }
-            }
-        }
-        for (name, _) in &mut labels {
-            *name = Cow::Owned(self.escaping.write(name, false).into_owned());
-        }
-        labels.sort();
-        // A label of the series itself wins over one of the resource.
-        labels.dedup_by(|b, a| a.0 == b.0);
-        labels
     }
 
     fn series(&mut self, name: &Name<'_>, labels: &Labels<'_>, reading: &Reading) {
@@ -339,6 +365,38 @@ impl Page<'_> {
             }
         }
     }
+}
+
+/// All labels of a series, as they are written, ordered by name.
+fn labels_of<'b>(
+    shape: &'b Shape,
+    escaping: Escaping,
+    family: &'b Family,
+    own: &'b [(&'static str, String)],
+    resource: &'b Resource,
+) -> Labels<'b> {
+    let mut labels: Labels<'b> = own.iter().map(|(n, v)| (Cow::from(*n), Cow::from(v))).collect();
+    match &*family.name {
+        TARGET_INFO => labels.extend(resource.texts().map(|(n, v)| (Cow::from(n), Cow::from(v)))),
+        HANDLER_ERRORS => {}
+        _ => {
+            if shape.scope {
+                for (name, value) in [("name", family.scope), ("version", ""), ("schema_url", "")] {
+                    labels.push((format!("otel_scope_{name}").into(), value.into()));
+                }
+            }
+            for (name, value) in &shape.constant_labels {
+                labels.push((name.clone().into(), value.clone().into()));
+            }
+        }
+    }
+    for (name, _) in &mut labels {
+        *name = Cow::Owned(escaping.write(name, false).into_owned());
+    }
+    labels.sort();
+    // A label of the series itself wins over one of the resource.
+    labels.dedup_by(|b, a| a.0 == b.0);
+    labels
 }
 
 struct Name<'a> {
@@ -415,7 +473,7 @@ mod tests {
     #[track_caller]
     fn check(golden: &str, level: Level, shape: &Shape, escaping: Escaping) {
         let snapshot = Snapshot::take(&gateway(), level);
-        let page = page(&snapshot, &resource(), shape, escaping);
+        let page = text(&snapshot, &resource(), shape, escaping);
         let golden = format!("{}/testdata/{golden}", env!("CARGO_MANIFEST_DIR"));
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&golden, &page).unwrap();
@@ -502,8 +560,13 @@ mod tests {
     fn scrapers_get_the_escaping_that_they_ask_for() {
         #[track_caller]
         fn check(accept: &str, expected: Escaping) {
-            assert_eq!(Escaping::negotiate(accept), expected, "{accept}");
-            assert!(expected.content_type().ends_with(expected.as_str()));
+            let format = Format::negotiate(accept);
+            assert_eq!(
+                (format.escaping, format.is_protobuf),
+                (expected, false),
+                "{accept}"
+            );
+            assert!(format.content_type().ends_with(expected.as_str()));
         }
         check("", Escaping::Underscores);
         check("*/*", Escaping::Underscores);
@@ -533,6 +596,21 @@ mod tests {
             "text/plain;version=0.0.4;q=0.9,application/x;escaping=dots;q=0.1",
             Escaping::Underscores,
         );
+    }
+
+    #[test]
+    fn protobuf_is_served_to_who_likes_it_best() {
+        let accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
+                      text/plain;version=0.0.4;q=0.6";
+        let format = Format::negotiate(accept);
+        assert!(format.is_protobuf);
+        assert_eq!(
+            format.content_type(),
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; \
+             escaping=underscores"
+        );
+        assert!(!Format::negotiate(&accept.replace("q=0.7", "q=0.5")).is_protobuf);
+        assert!(!Format::negotiate(&accept.replace("delimited", "text")).is_protobuf);
     }
 
     #[test]
