@@ -53,7 +53,13 @@ impl Malformed {
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = match self.reason {
+        write!(f, "malformed protobuf at byte {}: {}", self.position, self.reason)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Reason::Truncated => "value reaches beyond the end of its message",
             Reason::Varint => "varint longer than 64 bits",
             Reason::Tag => "illegal tag",
@@ -65,8 +71,7 @@ impl fmt::Display for Malformed {
             Reason::Depth => "values nested too deep",
             Reason::Utf8 => "text is not utf-8",
             Reason::Size => "message too large",
-        };
-        write!(f, "malformed protobuf at byte {}: {why}", self.position)
+        })
     }
 }
 

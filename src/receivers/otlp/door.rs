@@ -144,8 +144,13 @@ impl Door {
             Form::Protobuf => (bytes, twin),
             Form::Json => (self.transcode(signal, &bytes, room)?, None),
         };
-        let shape =
-            wire::validate(signal, &bytes, &self.limits).map_err(|e| Bad::Malformed(e.to_string()))?;
+        let shape = wire::validate(signal, &bytes, &self.limits).map_err(|e| {
+            Bad::Malformed(match form {
+                Form::Protobuf => e.to_string(),
+                // The place is not one in the text that the client sent.
+                Form::Json => format!("malformed OTLP/JSON: {}", e.reason),
+            })
+        })?;
         let mut chunk = Chunk::new(bytes, shape);
         chunk.twin = twin;
         Ok((shape.items > 0).then_some(chunk))

@@ -127,7 +127,7 @@ async fn refuses_what_is_no_json_request() {
             "in traceId: length mismatch",
         ),
         // The door's own limit, which is protobuf's too, and the reader's.
-        (nested(66).into(), "values nested too deep"),
+        (nested(66).into(), "malformed OTLP/JSON: values nested too deep"),
         (nested(10_000).into(), "values nested too deep"),
         (
             json_logs(2).as_bytes()[..50].to_vec(),
@@ -168,7 +168,10 @@ async fn text_that_is_not_utf8_passes_unless_strict() {
     let running = start_with(strict, Pipeline::default(), 1 << 30).await;
     let (status, _, answer) = json_post(running.http, "", body).await;
     assert_eq!(status, 400);
-    assert!(answer.contains("text is not utf-8"), "{answer}");
+    assert!(
+        answer.contains("malformed OTLP/JSON: text is not utf-8"),
+        "{answer}"
+    );
 }
 
 /// Texts made to be dear, a megabyte each: all are answered, what they may become is reserved before it is made,
