@@ -16,6 +16,7 @@ mod corpus;
 mod delivery;
 mod docs;
 mod fanout;
+mod health;
 mod json;
 mod language;
 mod limits;

@@ -1,6 +1,7 @@
 //! The only door from one component to anything that is not below it.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use config::ComponentId;
 use net::auth::{ClientAuth, Middleware, ServerAuth};
@@ -19,6 +20,34 @@ pub trait Host: Send + Sync {
 
     /// Says how a component is. A fatal status stops the service with exit code 1.
     fn report(&self, component: &str, status: Status);
+
+    /// How everything is.
+    fn health(&self) -> Health {
+        Health::default()
+    }
+
+    /// The configuration with every default filled in and every secret covered, as JSON.
+    fn configuration(&self) -> Option<String> {
+        None
+    }
+}
+
+/// How everything is, as it was last reported.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// By pipeline (`logs/in`), each with its components (`exporter:otlp_grpc`).
+    pub pipelines: Vec<(String, Vec<(String, Reported)>)>,
+    /// By extension (`extension:health_check`).
+    pub extensions: Vec<(String, Reported)>,
+}
+
+/// A status, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// How it is.
+    pub status: Status,
+    /// When that was reported; for what never reported, when the service was built.
+    pub since: SystemTime,
 }
 
 /// The authenticator that a server's `auth.authenticator` names.

@@ -4,7 +4,9 @@ mod basicauth;
 mod bearertokenauth;
 mod file_storage;
 mod headers_setter;
-pub mod health_check;
+mod health;
+mod health_check;
+mod healthcheckv2;
 mod inert;
 #[cfg(test)]
 mod issuer;
@@ -26,6 +28,7 @@ pub static ALL: &[&ExtensionFactory] = &[
     &file_storage::FACTORY,
     &headers_setter::FACTORY,
     &health_check::FACTORY,
+    &healthcheckv2::FACTORY,
     &memory_limiter::FACTORY,
     &oauth2client::FACTORY,
     &oidc::FACTORY,

@@ -44,6 +44,16 @@ impl Parts {
         found.map_or(&[], |(_, components)| components)
     }
 
+    /// The pipelines, as they are written.
+    pub(super) fn pipelines(&self) -> &[PipelineSpec] {
+        &self.pipelines
+    }
+
+    /// The extensions in use, in order.
+    pub(super) fn extensions(&self) -> &[ComponentId] {
+        &self.extensions
+    }
+
     /// As a configuration file has it.
     pub(super) fn effective(&self) -> Effective {
         let components = self.components.iter().map(|(kind, components)| {

@@ -2,18 +2,23 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use component::{Consumer, Extension, Fault, Host, Status};
+use component::{Consumer, Extension, Fault, Health, Host, Reported, Status};
 use config::ComponentId;
 use engine::pipeline::Graph;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::effective::Parts;
+
 /// One per service.
 pub(super) struct RoofHost {
     graph: Arc<Graph>,
     extensions: HashMap<ComponentId, Arc<dyn Extension>>,
-    statuses: Mutex<HashMap<String, Status>>,
+    parts: Parts,
+    statuses: Mutex<HashMap<String, Reported>>,
+    built: SystemTime,
     fatal: watch::Sender<Option<String>>,
 }
 
@@ -21,9 +26,12 @@ impl RoofHost {
     pub(super) fn new(
         graph: Arc<Graph>,
         extensions: Vec<(ComponentId, Arc<dyn Extension>)>,
+        parts: Parts,
     ) -> Arc<RoofHost> {
         Arc::new(RoofHost {
             graph,
+            parts,
+            built: SystemTime::now(),
             extensions: extensions.into_iter().collect(),
             statuses: Mutex::default(),
             fatal: watch::Sender::new(None),
@@ -55,9 +63,17 @@ impl Host for RoofHost {
     }
 
     fn report(&self, component: &str, status: Status) {
-        let before = self.statuses.lock().insert(component.to_owned(), status.clone());
-        if before.as_ref() == Some(&status) || (before.is_none() && status == Status::Ok) {
-            return;
+        {
+            let mut statuses = self.statuses.lock();
+            let before = statuses.get(component).map(|reported| &reported.status);
+            if before == Some(&status) || (before.is_none() && status == Status::Ok) {
+                return;
+            }
+            let reported = Reported {
+                status: status.clone(),
+                since: SystemTime::now(),
+            };
+            statuses.insert(component.to_owned(), reported);
         }
         super::log_status(component, &status);
         if let Status::Fatal(why) = status {
@@ -69,5 +85,47 @@ impl Host for RoofHost {
                 first
             });
         }
+    }
+
+    fn health(&self) -> Health {
+        let statuses = self.statuses.lock();
+        // Components report by id alone. Receivers and connectors never do: one that shares its id with an exporter
+        // is not meant.
+        let reports = |kind: &str| ["exporter", "processor", "extension"].contains(&kind);
+        let how = |kind: &str, id: &ComponentId| {
+            let found = statuses.get(&id.to_string()).filter(|_| reports(kind)).cloned();
+            let reported = found.unwrap_or(Reported {
+                status: Status::Ok,
+                since: self.built,
+            });
+            (format!("{kind}:{id}"), reported)
+        };
+        let pipelines = self.parts.pipelines().iter().map(|p| {
+            let kinds = [
+                ("receiver", &p.receivers),
+                ("processor", &p.processors),
+                ("exporter", &p.exporters),
+            ];
+            let members = kinds
+                .into_iter()
+                .flat_map(|(kind, ids)| ids.iter().map(move |id| (kind, id)));
+            (
+                p.id.to_string(),
+                members.map(|(kind, id)| how(kind, id)).collect(),
+            )
+        });
+        Health {
+            pipelines: pipelines.collect(),
+            extensions: self
+                .parts
+                .extensions()
+                .iter()
+                .map(|id| how("extension", id))
+                .collect(),
+        }
+    }
+
+    fn configuration(&self) -> Option<String> {
+        Some(self.parts.effective().to_json())
     }
 }

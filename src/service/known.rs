@@ -221,10 +221,6 @@ const KNOWN: &[Row] = &[
     ("connectors", Answer::Distribution, &["elasticapm", "profilingmetrics", "signozmeter"]),
     ("connectors", Answer::Example, &["example", "nop"]),
 
-    ("extensions", Answer::Planned, &[
-        "basicauth", "bearertokenauth", "file_storage", "headers_setter", "healthcheckv2", "memory_limiter",
-        "oauth2client", "oidc", "pprof", "zpages",
-    ]),
     ("extensions", BALLAST, &["memory_ballast"]),
     ("extensions", GO_RUNTIME, &["cgroup_runtime"]),
     ("extensions", REMOTE, &["bindplane", "honeycomb", "opamp"]),

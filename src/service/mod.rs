@@ -197,6 +197,7 @@ impl Service {
         };
         telemetry::process::register(&telemetry.metrics);
         let memory = Arc::new(Memory::of_machine());
+        let parts = effective::Parts::of(&loaded);
         let mut faults = loaded.faults;
         let mut extensions = Vec::new();
         for (id, (factory, section)) in loaded.extensions {
@@ -227,7 +228,7 @@ impl Service {
         match graph {
             Ok(graph) => {
                 let graph = Arc::new(graph);
-                let host = RoofHost::new(graph.clone(), extensions.clone());
+                let host = RoofHost::new(graph.clone(), extensions.clone(), parts);
                 Ok(Service {
                     graph,
                     extensions,
