@@ -27,7 +27,7 @@ impl Provider for World {
             "file" => read(opaque)
                 .map(Some)
                 .map_err(|why| format!("unable to read the file file:{opaque}: {why}")),
-            "http" | "https" => get(&format!("{scheme}:{opaque}"), GET_TIMEOUT).map(Some),
+            "http" | "https" => get(&format!("{scheme}:{opaque}"), GET_TIMEOUT, TEXT_BYTES_MAX).map(Some),
             _ => Ok(None),
         }
     }
@@ -52,9 +52,9 @@ fn read(path: &str) -> Result<String, String> {
     String::from_utf8(text).map_err(|_| "not UTF-8".to_owned())
 }
 
-/// One GET, answered with 200: no redirects, no credentials but those in the system's proxy settings. The machine's
+/// One GET, answered with 200: no redirects, no credentials, at most `bytes_max` within `timeout`. The machine's
 /// authorities are believed.
-fn get(url: &str, timeout: Duration) -> Result<String, String> {
+fn get(url: &str, timeout: Duration, bytes_max: usize) -> Result<String, String> {
     let shown = without_login(url);
     let failed = |why: String| format!("unable to download the file via HTTP GET for uri \"{shown}\": {why}");
     let uri: Uri = url
@@ -78,7 +78,7 @@ fn get(url: &str, timeout: Duration) -> Result<String, String> {
             let needs_tls = uri.scheme_str() == Some("https");
             let agent = super::INFO.user_agent();
             let client = HttpClient::new(&HttpClientConfig::default(), &agent, timeout, needs_tls)?;
-            let reply = client.get(&uri, &HeaderMap::new(), TEXT_BYTES_MAX).await;
+            let reply = client.get(&uri, &HeaderMap::new(), bytes_max).await;
             reply.map_err(|error| error.to_string())
         })
     };
@@ -195,13 +195,13 @@ mod tests {
             ))
         );
         let (url, _served) = server("");
-        let silent = get(&url, Duration::from_millis(50)).expect_err("no answer");
+        let silent = get(&url, Duration::from_millis(50), TEXT_BYTES_MAX).expect_err("no answer");
         assert!(
             silent.contains("unable to download the file via HTTP GET for uri"),
             "{silent}"
         );
         assert!(!silent.contains("hunter2"), "{silent}");
-        let refused = get("http://127.0.0.1:1/x", GET_TIMEOUT).expect_err("nobody listens");
+        let refused = get("http://127.0.0.1:1/x", GET_TIMEOUT, TEXT_BYTES_MAX).expect_err("nobody listens");
         assert!(
             refused
                 .starts_with("unable to download the file via HTTP GET for uri \"http://127.0.0.1:1/x\": "),
@@ -212,8 +212,19 @@ mod tests {
     #[test]
     fn a_body_without_end_is_not_read_to_its_end() {
         let (url, _served) = server("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\na: 1");
-        let told = get(&url, Duration::from_millis(50)).expect_err("the rest never comes");
+        let told = get(&url, Duration::from_millis(50), TEXT_BYTES_MAX).expect_err("the rest never comes");
         assert!(told.contains("unable to download"), "{told}");
+    }
+
+    #[test]
+    fn a_body_over_the_bound_is_refused() {
+        let fetch = |bytes_max| {
+            let (url, _served) = server("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\na: 1");
+            get(&url, GET_TIMEOUT, bytes_max)
+        };
+        assert_eq!(fetch(4), Ok("a: 1".into()));
+        let told = fetch(3).expect_err("one byte too many");
+        assert!(told.ends_with("the body is longer than 3 bytes"), "{told}");
     }
 
     #[tokio::test]
