@@ -204,3 +204,42 @@ fn log_keys_are_the_collectors() {
     let (settings, _) = read("logs: {level: null, sampling: null}").unwrap();
     assert_eq!(settings.logs, Logs::default());
 }
+
+#[tokio::test]
+async fn lines_that_the_far_side_never_takes_are_counted_and_let_go() {
+    // Nobody listens on port 1.
+    let yaml = "otlp: {protocol: http/protobuf, endpoint: 'http://127.0.0.1:1'}";
+    let exporter: otlp::Exporter = Section::from_yaml(yaml).unwrap().parse().unwrap();
+    let telemetry = Telemetry::default();
+    let (outbox, shipped) = mpsc::channel(3);
+    for message in ["one", "two", "three"] {
+        let record = Record {
+            time: SystemTime::UNIX_EPOCH,
+            level: "info",
+            severity: 9,
+            message: message.into(),
+            fields: Vec::new(),
+        };
+        outbox.try_send(record).unwrap();
+    }
+    drop(outbox);
+    let (_switch, stop) = Stop::new();
+    let task = push::Logs {
+        telemetry: telemetry.clone(),
+        resource: Arc::default(),
+        delay: Duration::ZERO,
+        batch_max: 2,
+        timeout: Duration::ZERO,
+    };
+    task.run(exporter.open(Signal::Logs).unwrap(), shipped, stop)
+        .await;
+    let count = |name, label: (&'static str, &str)| {
+        let labels = vec![(label.0, label.1.to_owned())];
+        telemetry.metrics.counter(name, labels).get()
+    };
+    assert_eq!(
+        count(telemetry::names::LOG_LINES_DROPPED, ("reason", "unsent")),
+        3
+    );
+    assert_eq!(count(telemetry::names::PUSH_FAILURES, ("signal", "logs")), 2);
+}
