@@ -74,6 +74,10 @@ impl Service for Front {
             response
         })
     }
+
+    fn cut_off(&self, reason: &'static str) {
+        self.inner.cut_off(reason);
+    }
 }
 
 fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {

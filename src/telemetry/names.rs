@@ -233,6 +233,7 @@ pub static TABLE: &[Def] = &[
     row("weir_auth_failures", "{request}", Counter, "Requests that an authenticator did not let in."),
     row("weir_middleware_refused_requests", "{request}", Counter, "Requests that a middleware turned away before their body was read."),
     row("weir_receiver_malformed_requests", "{request}", Counter, "Requests refused before their items could be counted."),
+    row("weir_receiver_cut_off_connections", "{connection}", Counter, "Connections ended for what their client did or left undone, or to make room."),
     // processors
     row(PROCESSOR_INCOMING, "{item}", Counter, "Items that came into the processor."),
     row(PROCESSOR_OUTGOING, "{item}", Counter, "Items that left the processor."),

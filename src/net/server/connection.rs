@@ -17,10 +17,12 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::pulse::{Call, Due, Pulse};
-use super::stream::{Io, Stream, Version, Wire};
+use super::stream::{Io, NOT_TAKEN, Stream, Version, Wire};
 use super::{Body, BoxFuture, Peer, Phase, Service, Settings, Shared};
 
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const SLOW_HANDSHAKE: &str = "slow_handshake";
+const FLOOD: &str = "flood";
 /// For a client to close a connection on which nothing is in flight, once it was asked to.
 const IDLE_GRACE: Duration = Duration::from_secs(10);
 
@@ -52,6 +54,11 @@ pub(super) async fn serve(
         Version::Http2 => drive(shared.http2.serve_connection(io, service), settings, pulse, phase).await,
     };
     if let Err(error) = ended {
+        // h2 has limits of its own.
+        let source = std::error::Error::source(&error).and_then(|e| e.downcast_ref::<h2::Error>());
+        if source.and_then(h2::Error::reason) == Some(h2::Reason::ENHANCE_YOUR_CALM) {
+            pulse.cut_off(FLOOD);
+        }
         debug!(?addr, %error, "connection ended");
     }
 }
@@ -74,7 +81,7 @@ async fn open(
                     return None;
                 }
                 Err(_) => {
-                    debug!(?addr, "TLS handshake took too long");
+                    pulse.cut_off(SLOW_HANDSHAKE);
                     return None;
                 }
             }
@@ -103,12 +110,12 @@ async fn open(
 }
 
 /// Runs a connection and keeps its times: age, idleness, answers that are not taken.
-async fn drive<C: GracefulConnection>(
+async fn drive<C: GracefulConnection<Error = hyper::Error>>(
     conn: C,
     settings: &Settings,
     pulse: &Pulse,
     mut phase: watch::Receiver<Phase>,
-) -> Result<(), C::Error> {
+) -> Result<(), hyper::Error> {
     let mut conn = std::pin::pin!(conn);
     // Whether GOAWAY was said, and when the connection is closed whatever it does.
     let mut draining = false;
@@ -121,7 +128,10 @@ async fn drive<C: GracefulConnection>(
         let now = Instant::now();
         let over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let next = match due {
-            Due::Stuck => return Ok(()),
+            Due::Stuck => {
+                pulse.cut_off(NOT_TAKEN);
+                return Ok(());
+            }
             Due::Idle => {
                 (draining, was_idle) = (true, true);
                 close_at = Some(now + IDLE_GRACE);

@@ -42,6 +42,11 @@ pub trait Service: Send + Sync + 'static {
     /// One request, one answer. The future is dropped when the client goes away.
     fn call(self: Arc<Self>, request: http::Request<Incoming>, peer: Peer)
     -> BoxFuture<http::Response<Body>>;
+
+    /// Told of each connection that was ended for what its client did, or left undone: `slow_handshake`, `slow_head`,
+    /// `answer_not_taken`, `too_many_pings`, `too_many_resets`, `too_many_control_frames`, `flood` (HTTP/2's own
+    /// limits); or `no_room`.
+    fn cut_off(&self, _reason: &'static str) {}
 }
 
 /// The other end of a connection.
@@ -353,8 +358,12 @@ async fn accept(
         let (shared, phase) = (shared.clone(), phase.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = pulse.evicted.notified() => tracing::debug!(?addr, "closed to make room"),
+                () = pulse.evicted.notified() => pulse.cut_off("no_room"),
                 () = connection::serve(stream, addr, &shared, &pulse, phase) => {}
+            }
+            if let Some(reason) = pulse.reason() {
+                tracing::debug!(?addr, reason, "connection was cut off");
+                shared.service.cut_off(reason);
             }
             shared.pulses.lock().remove(&number);
             drop(permit);

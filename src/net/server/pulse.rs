@@ -3,8 +3,8 @@
 //! Written by the calls themselves, wherever they run; read by the connection's own task and by whoever looks for a
 //! connection that can go.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -23,8 +23,12 @@ pub(super) struct Pulse {
     /// When the oldest answer came to wait, or another was taken while it waited.
     waiting_since: AtomicU64,
     going: AtomicBool,
+    /// A head has begun: its own time runs.
+    heading: AtomicBool,
     /// The last answer said that a request was not taken: perhaps before all of it was read.
     refused: AtomicBool,
+    /// Why this connection is ended, where its client is to blame.
+    reason: OnceLock<&'static str>,
     /// Told when this connection has to make room.
     pub(super) evicted: Notify,
 }
@@ -50,7 +54,9 @@ impl Pulse {
             quiet_since: AtomicU64::new(0),
             waiting_since: AtomicU64::new(0),
             going: AtomicBool::new(false),
+            heading: AtomicBool::new(false),
             refused: AtomicBool::new(false),
+            reason: OnceLock::new(),
             evicted: Notify::new(),
         })
     }
@@ -79,8 +85,18 @@ impl Pulse {
         self.refused.load(Relaxed)
     }
 
+    /// Notes why the connection is ended; the first reason stays.
+    pub(super) fn cut_off(&self, reason: &'static str) {
+        let _ = self.reason.set(reason);
+    }
+
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        self.reason.get().copied()
+    }
+
     /// Something of the next request has come.
     pub(super) fn touch(&self) {
+        self.heading.store(true, Relaxed);
         self.quiet_since.store(self.now(), Relaxed);
     }
 
@@ -98,7 +114,7 @@ impl Pulse {
         let Some(idle_max) = idle_max else {
             return Due::Later(stuck);
         };
-        let idle = if self.is_idle() {
+        let idle = if self.is_idle() && !self.heading.load(Relaxed) {
             at(&self.quiet_since) + idle_max
         } else {
             now + idle_max
@@ -135,6 +151,7 @@ pub(crate) struct Call {
 impl Call {
     pub(super) fn begin(pulse: &Arc<Pulse>) -> Call {
         pulse.begun.fetch_add(1, Relaxed);
+        pulse.heading.store(false, Relaxed);
         Call {
             pulse: pulse.clone(),
             answered: false,
@@ -198,6 +215,13 @@ mod tests {
         wait(1).await;
         assert_eq!(pulse.due(IDLE, WRITE), Due::Idle);
         assert_eq!(pulse.due(None, WRITE), later(60));
+        pulse.touch();
+        wait(1000).await;
+        assert_eq!(
+            pulse.due(IDLE, WRITE),
+            later(60),
+            "within a head, which has its own time"
+        );
     }
 
     #[tokio::test(start_paused = true)]

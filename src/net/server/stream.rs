@@ -19,6 +19,8 @@ use super::pulse::Pulse;
 
 /// What begins every HTTP/2 connection.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const SLOW_HEAD: &str = "slow_head";
+pub(super) const NOT_TAKEN: &str = "answer_not_taken";
 /// A client that was told to go may still send: so long, and so much, is read and dropped, or a reset would overtake
 /// our last words.
 const PARTING_TIME: Duration = Duration::from_secs(1);
@@ -205,9 +207,14 @@ impl Wire {
             }
             Ok::<_, io::Error>(())
         };
-        tokio::time::timeout(self.head.after, read).await??;
+        match tokio::time::timeout(self.head.after, read).await {
+            Ok(read) => read?,
+            Err(_) => {
+                self.pulse.cut_off(SLOW_HEAD);
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
         self.ahead = first[..have].to_vec();
-        self.pulse.touch();
         if first != *PREFACE {
             return Ok(Version::Http1);
         }
@@ -318,6 +325,7 @@ impl Wire {
         if polled.is_ready() {
             self.write.stop();
         } else if self.write.is_over(cx, 0) {
+            self.pulse.cut_off(NOT_TAKEN);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         polled
@@ -335,6 +343,7 @@ impl AsyncRead for Wire {
                     Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
                     Poll::Pending => match this.owed() {
                         Some(thing) if this.head.is_over(cx, thing) => {
+                            this.pulse.cut_off(SLOW_HEAD);
                             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                         }
                         Some(_) => return Poll::Pending,
@@ -352,7 +361,7 @@ impl AsyncRead for Wire {
             match this.look(&buf.filled()[before..]) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(text) => {
-                    tracing::debug!(reason = text, "told a client to calm down");
+                    this.pulse.cut_off(text);
                     buf.set_filled(before);
                     this.part(text);
                 }

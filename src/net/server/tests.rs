@@ -11,11 +11,25 @@ use tokio::time::Instant;
 use super::frames::HEADERS;
 use super::*;
 
-/// Answers at once with what came; `/wait` waits for a permit, `/big` answers more than any socket buffers, `/refuse` reads
-/// nothing.
+/// Answers at once with what came; `/wait` waits for a permit, `/big` answers more than any socket buffers, `/refuse`
+/// reads nothing.
 struct Toy {
     calls: AtomicUsize,
     gate: Semaphore,
+    cut_off: Mutex<Vec<&'static str>>,
+}
+
+impl Toy {
+    /// Waits until connections were cut off for these reasons, and forgets them.
+    async fn has_cut_off(&self, expected: &[&'static str]) {
+        let until = Instant::now() + Duration::from_secs(10);
+        while self.cut_off.lock().len() < expected.len() && Instant::now() < until {
+            tokio::task::yield_now().await;
+        }
+        let mut got = std::mem::take(&mut *self.cut_off.lock());
+        got.sort_unstable();
+        assert_eq!(got, expected);
+    }
 }
 
 const BIG: usize = 32 << 20;
@@ -40,12 +54,17 @@ impl Service for Toy {
             http::Response::new(Body::from(body.unwrap_or_default()))
         })
     }
+
+    fn cut_off(&self, reason: &'static str) {
+        self.cut_off.lock().push(reason);
+    }
 }
 
 async fn serve(settings: Settings) -> (Server, Arc<Toy>) {
     let toy = Arc::new(Toy {
         calls: AtomicUsize::new(0),
         gate: Semaphore::new(0),
+        cut_off: Mutex::default(),
     });
     let server = Server::bind("127.0.0.1:0", settings, toy.clone()).await.unwrap();
     (server, toy)
@@ -163,13 +182,19 @@ async fn a_client_that_pings_too_often_is_told_so() {
     };
     // Four at once: the first is free, and three strikes are one too many.
     let check = async |settings: Settings, pings: usize, expected: Option<(u32, String)>| {
-        let (server, _) = serve(settings).await;
+        let (server, toy) = serve(settings).await;
         let mut socket = connect_h2(&server, &[]).await;
         for n in 0..pings {
             socket.write_all(&frame(PING, 0, 0, &[n as u8; 8])).await.unwrap();
         }
         socket.shutdown().await.unwrap();
         assert_eq!(goodbye(&rest(&mut socket).await), expected, "{pings}");
+        let reasons: &[_] = if expected.is_some() {
+            &["too_many_pings"]
+        } else {
+            &[]
+        };
+        toy.has_cut_off(reasons).await;
     };
     let hour = Duration::from_secs(3600);
     check(pings(hour, true), 3, None).await;
@@ -198,6 +223,7 @@ async fn frames_that_carry_nothing_end_the_connection_that_sends_them() {
     }
     ask(&mut connect(&server).await).await;
     assert_eq!(toy.calls.load(Relaxed), 1);
+    toy.has_cut_off(&["too_many_control_frames"; 4]).await;
 }
 
 #[tokio::test]
@@ -252,7 +278,6 @@ async fn a_head_that_does_not_end_in_time_ends_the_connection() {
     let check = |took: Duration| {
         assert!(took >= timeout && took < timeout * 20, "{took:?}");
     };
-    check(drip(connect(&server).await, b"").await.max(timeout));
     check(drip(connect(&server).await, b"P").await);
     let mut second = connect(&server).await;
     ask(&mut second).await;
@@ -277,11 +302,12 @@ async fn a_head_that_does_not_end_in_time_ends_the_connection() {
         check(began.elapsed());
     }
     assert_eq!(toy.calls.load(Relaxed), 2);
+    toy.has_cut_off(&["slow_head"; 4]).await;
 }
 
 #[tokio::test]
 async fn silence_before_the_first_request_ends_the_connection() {
-    let (server, _) = serve(Settings {
+    let (server, toy) = serve(Settings {
         header_timeout: ms(60),
         ..Settings::default()
     })
@@ -293,6 +319,7 @@ async fn silence_before_the_first_request_ends_the_connection() {
         assert_eq!(rest(&mut socket).await, b"");
         assert!(began.elapsed() >= ms(60));
     }
+    toy.has_cut_off(&["slow_head"; 4]).await;
 }
 
 #[tokio::test]
@@ -329,6 +356,7 @@ async fn idle_connections_are_closed_and_busy_ones_are_not() {
         socket.read_buf(&mut got).await.unwrap();
     }
     assert_eq!(goodbye(&got), Some((0, String::new())));
+    toy.has_cut_off(&[]).await;
 }
 
 #[tokio::test]
@@ -356,6 +384,7 @@ async fn answers_that_nobody_takes_end_the_connection() {
     let heads = frames(&got).iter().filter(|f| f.0 == HEADERS).count();
     let data = frames(&got).iter().filter(|f| f.0 == 0).count();
     assert_eq!((heads, data), (4, 0));
+    toy.has_cut_off(&["answer_not_taken"]).await;
     // HTTP/1.1, and nobody reads.
     let mut socket = connect(&server).await;
     socket
@@ -369,6 +398,7 @@ async fn answers_that_nobody_takes_end_the_connection() {
     let got = rest(&mut socket).await;
     assert!(got.len() < BIG, "took all of it");
     assert_eq!(toy.calls.load(Relaxed), 5);
+    toy.has_cut_off(&["answer_not_taken"]).await;
 }
 
 #[tokio::test]
@@ -413,6 +443,8 @@ async fn beyond_the_cap_idle_connections_make_room_and_busy_ones_do_not() {
     for stranger in strangers.iter_mut().take(40) {
         assert_eq!(rest(stranger).await, b"");
     }
+    assert!(toy.cut_off.lock().iter().all(|reason| *reason == "no_room"));
+    assert!(toy.cut_off.lock().len() >= 40);
     drop(strangers);
     // All busy: the next one waits.
     let wait = b"GET /wait HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
@@ -537,5 +569,6 @@ async fn headers_that_never_end_end_the_connection() {
     }
     let _ = rest(&mut socket).await;
     assert_eq!(toy.calls.load(Relaxed), 0);
+    toy.has_cut_off(&["flood"]).await;
     ask(&mut connect(&server).await).await;
 }

@@ -94,15 +94,21 @@ impl Door {
 
     /// [`Door::count`] by name.
     pub(super) fn count_reason(&self, reason: &'static str) {
+        self.count_as("weir_receiver_malformed_requests", reason);
+    }
+
+    /// Counts a connection that was ended.
+    pub(super) fn count_cut_off(&self, reason: &'static str) {
+        self.count_as("weir_receiver_cut_off_connections", reason);
+    }
+
+    fn count_as(&self, name: &'static str, reason: &'static str) {
         let labels = vec![
             ("receiver", self.receiver.clone()),
             ("transport", self.transport.to_owned()),
             ("reason", reason.to_owned()),
         ];
-        let counter: Counter = self
-            .telemetry
-            .metrics
-            .counter("weir_receiver_malformed_requests", labels);
+        let counter: Counter = self.telemetry.metrics.counter(name, labels);
         counter.add(1);
     }
 

@@ -196,6 +196,10 @@ impl Service for Grpc {
     fn call(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> BoxFuture<Response<Body>> {
         Box::pin(async move { self.answer(request, peer).await })
     }
+
+    fn cut_off(&self, reason: &'static str) {
+        self.door.count_cut_off(reason);
+    }
 }
 
 fn is_grpc_type(value: &HeaderValue) -> bool {

@@ -251,8 +251,13 @@ impl Http {
                 continue;
             }
             if rest.is_empty() {
-                rest.reserve((announced as usize).max(first.len() + data.len()));
-                rest.extend_from_slice(&std::mem::take(&mut first));
+                rest = BytesMut::from(&std::mem::take(&mut first)[..]);
+            }
+            let len = rest.len() + data.len();
+            if len > rest.capacity() {
+                // In few steps, and never far beyond what has come: who announces much and sends little gets little.
+                let goal = len.saturating_mul(4).min((announced as usize).max(len));
+                rest.reserve(goal - rest.len());
             }
             rest.extend_from_slice(&data);
         }
@@ -263,6 +268,10 @@ impl Http {
 impl Service for Http {
     fn call(self: Arc<Self>, request: Request<Incoming>, peer: Peer) -> BoxFuture<Response<Body>> {
         Box::pin(async move { self.answer(request, peer).await })
+    }
+
+    fn cut_off(&self, reason: &'static str) {
+        self.door.count_cut_off(reason);
     }
 }
 

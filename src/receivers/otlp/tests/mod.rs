@@ -108,15 +108,16 @@ impl Running {
     }
 
     fn counted(&self, transport: &str, reason: &str) -> u64 {
+        self.counted_as("weir_receiver_malformed_requests", transport, reason)
+    }
+
+    fn counted_as(&self, name: &'static str, transport: &str, reason: &str) -> u64 {
         let labels = vec![
             ("receiver", "otlp/test".to_owned()),
             ("transport", transport.to_owned()),
             ("reason", reason.to_owned()),
         ];
-        self.telemetry
-            .metrics
-            .counter("weir_receiver_malformed_requests", labels)
-            .get()
+        self.telemetry.metrics.counter(name, labels).get()
     }
 }
 
@@ -893,6 +894,35 @@ async fn connections_that_say_nothing_are_closed() {
         stream.write_all(silent).await.unwrap();
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_that_are_cut_off_are_counted() {
+    let yaml = "{protocols: {grpc: {endpoint: '127.0.0.1:0'}, \
+                http: {endpoint: '127.0.0.1:0', read_header_timeout: 50ms}}}";
+    let running = start_with(yaml, Pipeline::default(), 1 << 30).await;
+    let counted =
+        |transport, reason| running.counted_as("weir_receiver_cut_off_connections", transport, reason);
+    for silent in [&b""[..], b"PRI * HTTP", b"POST /v1/logs HTTP/1.1\r\nhost: x\r\n"] {
+        let mut stream = TcpStream::connect(running.http).await.unwrap();
+        stream.write_all(silent).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    }
+    while counted("http", "slow_head") < 3 {
+        tokio::task::yield_now().await;
+    }
+    // A client of gRPC that pings as it likes; the policy is grpc-go's where nothing is said.
+    let mut stream = TcpStream::connect(running.grpc).await.unwrap();
+    let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let ping = b"\0\0\x08\x06\0\0\0\0\0--------".repeat(4);
+    stream.write_all(&[&hello[..], &ping].concat()).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+    assert!(rest.ends_with(b"\0\0\0\x0btoo_many_pings"));
+    while counted("grpc", "too_many_pings") < 1 {
+        tokio::task::yield_now().await;
     }
 }
 
