@@ -189,6 +189,13 @@ fn defaults_and_faults_are_otelcols() {
         "unsupported compression type \"lz4\"",
     );
     check(
+        "{endpoint: 'x:1', authority: a, tls: {server_name_override: b}}",
+        "authority and tls.server_name_override must not differ",
+    );
+    check("{endpoint: 'x:1', authority: 'a b'}", "invalid authority");
+    check("{endpoint: 'xds:///x:1'}", "the scheme \"xds\" is not supported");
+    check("{endpoint: 'x:1', middlewares: [{id: 'a b'}]}", "a b");
+    check(
         "{endpoint: 'x:1', balancer_name: best}",
         "invalid balancer_name: best",
     );

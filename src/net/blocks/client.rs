@@ -136,13 +136,25 @@ pub struct ClientKeepalive {
 }
 
 impl GrpcClientConfig {
+    /// Whether connections are encrypted; an endpoint with `https://` says so, too.
+    pub fn is_tls(&self) -> bool {
+        self.endpoint.starts_with("https://") || self.tls.is_on()
+    }
+
     /// Every fault that shows without I/O.
     pub fn faults(&self) -> Vec<KeyFault> {
         let mut faults = Vec::new();
         if self.endpoint.is_empty() {
             fault(&mut faults, "endpoint", "requires a non-empty \"endpoint\"");
-        } else if let Err(text) = crate::resolve::Target::parse(&self.endpoint) {
-            fault(&mut faults, "endpoint", text);
+        } else {
+            match crate::resolve::Target::parse(&self.endpoint) {
+                Err(text) => fault(&mut faults, "endpoint", text),
+                Ok(target) => {
+                    if let Err(text) = crate::client::authority(self, &target) {
+                        fault(&mut faults, "authority", text);
+                    }
+                }
+            }
         }
         if let Some(Err(text)) = self.compression.map(Compression::grpc) {
             fault(&mut faults, "compression", text);

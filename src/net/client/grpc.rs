@@ -51,8 +51,8 @@ impl GrpcClient {
     /// The same with names and proxies from elsewhere than this process's surroundings.
     pub fn with(config: &GrpcClientConfig, agent: &str, means: Means) -> Result<GrpcClient, String> {
         let target = Target::parse(&config.endpoint)?;
-        let is_tls = config.endpoint.starts_with("https://") || config.tls.is_on();
-        let authority = authority(config, &target, is_tls)?;
+        let is_tls = config.is_tls();
+        let authority = authority(config, &target)?;
         let tls = if is_tls {
             let loaded = config.tls.reloading(&[b"h2"]).map_err(|e| e.to_string())?;
             let name = match config.tls.server_name_override.as_str() {
@@ -233,9 +233,9 @@ impl GrpcClient {
 
 /// What stands in `:authority`, and whose certificate is asked for unless it is overridden: as in grpc-go the
 /// configured authority, else the overriding name, else the endpoint.
-fn authority(config: &GrpcClientConfig, target: &Target, is_tls: bool) -> Result<Authority, String> {
+pub(crate) fn authority(config: &GrpcClientConfig, target: &Target) -> Result<Authority, String> {
     let overriding = match config.tls.server_name_override.as_str() {
-        name if is_tls => name,
+        name if config.is_tls() => name,
         _ => "",
     };
     let text = match (config.authority.as_str(), overriding) {

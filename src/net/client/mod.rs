@@ -11,6 +11,7 @@ mod heard;
 mod http;
 mod pool;
 
+pub(crate) use grpc::authority;
 pub use grpc::{GrpcClient, GrpcReply};
 pub use http::{HttpClient, HttpReply, retry_after};
 
