@@ -9,6 +9,7 @@
     clippy::unwrap_used
 )]
 
+mod acceptance;
 mod auth;
 mod bad_clients;
 mod configs;

@@ -16,7 +16,7 @@ pub struct Target {
 }
 
 /// All targets that must hold.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target {
         name: "validate",
         run: targets::validate,
@@ -36,6 +36,10 @@ pub const TARGETS: [Target; 5] = [
     Target {
         name: "json",
         run: targets::json,
+    },
+    Target {
+        name: "exposition",
+        run: targets::exposition,
     },
 ];
 

@@ -189,6 +189,46 @@ pub fn json(input: &[u8]) {
     assert!(written == rewritten, "{}", String::from_utf8_lossy(&written));
 }
 
+/// What is read of a page to scrape is the same when written down and read again; no line gives two.
+pub fn exposition(input: &[u8]) {
+    use codec::exposition::{Format, Label, Line, Reader};
+    let [choice, bytes @ ..] = input else {
+        return;
+    };
+    let format = [Format::Text, Format::OpenMetrics][*choice as usize % 2];
+    let text = String::from_utf8_lossy(bytes);
+    let mut reader = Reader::new(&text, format);
+    let quoted = |text: &str| {
+        let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        format!("\"{escaped}\"")
+    };
+    let mut lines = 0;
+    while let Ok(Some(line)) = reader.read() {
+        lines += 1;
+        let Line::Sample(sample) = line else { continue };
+        let mut again = format!("{{{}", quoted(&sample.name));
+        for (name, value) in &reader.labels {
+            again += &format!(",{}={}", quoted(name), quoted(value));
+        }
+        again += &format!("}} {:?}", sample.value);
+        if let Some(ms) = sample.timestamp_ms {
+            again += &format!(" {ms}");
+        }
+        let mut second = Reader::new(&again, Format::Text);
+        let Ok(Some(Line::Sample(read))) = second.read() else {
+            panic!("not read again: {again}");
+        };
+        assert_eq!(read.name, sample.name);
+        assert!(read.value == sample.value || (read.value.is_nan() && sample.value.is_nan()));
+        assert_eq!(read.timestamp_ms, sample.timestamp_ms);
+        let owned = |labels: &[Label<'_>]| -> Vec<(String, String)> {
+            labels.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect()
+        };
+        assert_eq!(owned(&second.labels), owned(&reader.labels));
+    }
+    assert!(lines <= text.lines().count());
+}
+
 /// Panics if a valid request has a log record with an attribute `canary` that is not the one of the seed.
 pub fn canary(input: &[u8]) {
     let Some((_, _, bytes)) = open(input) else {
