@@ -199,7 +199,10 @@ pub fn exposition(input: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut reader = Reader::new(&text, format);
     let quoted = |text: &str| {
-        let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let escaped = text
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
         format!("\"{escaped}\"")
     };
     let mut lines = 0;
@@ -222,7 +225,10 @@ pub fn exposition(input: &[u8]) {
         assert!(read.value == sample.value || (read.value.is_nan() && sample.value.is_nan()));
         assert_eq!(read.timestamp_ms, sample.timestamp_ms);
         let owned = |labels: &[Label<'_>]| -> Vec<(String, String)> {
-            labels.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect()
+            labels
+                .iter()
+                .map(|(n, v)| (n.to_string(), v.to_string()))
+                .collect()
         };
         assert_eq!(owned(&second.labels), owned(&reader.labels));
     }

@@ -121,7 +121,10 @@ impl Peer {
     }
 
     /// A new script, in the place of the old one.
-    #[allow(dead_code, reason = "the exchanges with a recorded collector use it, in tier 2")]
+    #[allow(
+        dead_code,
+        reason = "the exchanges with a recorded collector use it, in tier 2"
+    )]
     pub fn script(&self, script: impl IntoIterator<Item = Answer>) {
         self.state.lock().unwrap().script = script.into_iter().collect();
     }
