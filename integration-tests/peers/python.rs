@@ -42,7 +42,10 @@ fn sending(python: &Path, protocol: Protocol, compression: &str, url: &str) -> C
                 "http"
             },
         ])
-        .args(["--compression", compression]);
+        .args(["--compression", compression])
+        // what a machine trusts would come before what the SDK is told to trust
+        .env_remove("REQUESTS_CA_BUNDLE")
+        .env_remove("CURL_CA_BUNDLE");
     command
 }
 
@@ -230,4 +233,9 @@ async fn arrives_with_credentials(protocol: Protocol) {
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_with_credentials() {
     arrives_with_credentials(Protocol::Grpc).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_with_credentials() {
+    arrives_with_credentials(Protocol::Http).await;
 }
