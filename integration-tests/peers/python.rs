@@ -239,3 +239,91 @@ async fn grpc_with_credentials() {
 async fn http_with_credentials() {
     arrives_with_credentials(Protocol::Http).await;
 }
+
+/// Tokens that PyJWT signed: the good one lets everything through as it was sent, and its subject goes along; one for
+/// somebody else, one that is over and one of another key let nothing through.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_tokens_of_oidc() {
+    let Some(python) = installed("venv/bin/python") else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys.json");
+    let mut command = Command::new(&python);
+    command.arg(beside("sign_tokens.py")).arg(&keys);
+    let tokens = run(command).await;
+    let tokens: Vec<&str> = tokens.lines().collect();
+    assert_eq!(tokens.len(), 4);
+
+    let behind = Peer::start().await;
+    let config = format!(
+        "receivers:
+  otlp:
+    protocols:
+      grpc: {{endpoint: '127.0.0.1:{{grpc}}', auth: {{authenticator: oidc}}}}
+      http: {{endpoint: '127.0.0.1:{{http}}', auth: {{authenticator: oidc}}}}
+exporters:
+  otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}, auth: {{authenticator: headers_setter}}, \
+         sending_queue: {{enabled: false}}}}
+extensions:
+  health_check: {{endpoint: '127.0.0.1:{{health}}'}}
+  oidc: {{providers: [{{issuer_url: 'https://issuer.example.com', audience: weir, public_keys_file: '{}'}}]}}
+  headers_setter: {{headers: [{{key: x-who, from_attribute: subject}}]}}
+service:
+  extensions: [health_check, oidc, headers_setter]
+  telemetry: {{metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {{metrics}}}}}}}}}}]}}}}
+  pipelines:
+    traces: &all {{receivers: [otlp], exporters: [otlp_grpc]}}
+    logs: *all
+    metrics: *all
+",
+        behind.addr,
+        keys.display(),
+    );
+    let mut gateway = Gateway::run(&super::gateway::weir(), &config).await;
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let direct = Peer::start().await;
+        send(&python, protocol, "none", direct.addr.port()).await;
+        let sent = messages(&direct.received());
+        let port = if matches!(protocol, Protocol::Grpc) {
+            gateway.grpc
+        } else {
+            gateway.http
+        };
+        let url = format!("http://127.0.0.1:{port}");
+        let with = |token: &str| {
+            let mut command = sending(&python, protocol, "none", &url);
+            command
+                .env(
+                    "OTEL_EXPORTER_OTLP_HEADERS",
+                    format!("authorization=Bearer%20{token}"),
+                )
+                .env("OTEL_EXPORTER_OTLP_TIMEOUT", "10");
+            command
+        };
+        let before = behind.received().len();
+        run(with(tokens[0])).await;
+        let received = behind.received();
+        assert!(
+            messages(&received[before..]) == sent,
+            "{protocol:?}: something was changed"
+        );
+        for request in &received[before..] {
+            assert_eq!(request.headers["x-who"], "ada");
+        }
+        for token in &tokens[1..] {
+            let mut command = with(token);
+            command.arg("--traces-only");
+            let (code, said, _) = output(command).await;
+            assert_eq!(code, 1, "{protocol:?}: {said}");
+        }
+        assert_eq!(
+            behind.received().len(),
+            received.len(),
+            "nothing of that was sent on"
+        );
+    }
+    let log = gateway.log();
+    assert!(!tokens.iter().any(|token| log.contains(token)), "{log}");
+    gateway.stop().await;
+}
