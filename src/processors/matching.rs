@@ -98,7 +98,7 @@ struct Properties {
     resources: Vec<(Vec<u8>, Wanted)>,
     libraries: Vec<(Text, Option<Text>)>,
     /// Metrics are told by their names: without any, none matches.
-    needs_names: bool,
+    of_metrics: bool,
 }
 
 #[derive(Debug)]
@@ -137,6 +137,7 @@ impl Filter {
             result
                 .map_err(|(key, what)| faults.push((format!("{name}.{key}"), what)))
                 .ok()
+                .flatten()
         };
         let filter = Filter {
             include: compile("include", include),
@@ -162,7 +163,9 @@ impl Filter {
 }
 
 impl Properties {
-    fn new(config: &Config, signal: Signal) -> Result<Properties, Wrong> {
+    /// `None` if nothing is asked for: of a metric the collector looks at the name alone, though it lets `resources` be
+    /// set.
+    fn new(config: &Config, signal: Signal) -> Result<Option<Properties>, Wrong> {
         let is_regexp = match config.match_type.as_str() {
             "strict" => false,
             "regexp" => true,
@@ -205,6 +208,9 @@ impl Properties {
             each.collect::<Result<Vec<_>, Wrong>>()
         };
         config.check(signal)?;
+        if signal == Signal::Metrics && config.metric_names.is_empty() {
+            return Ok(None);
+        }
         let names = match signal {
             Signal::Traces => texts("span_names", &config.span_names)?,
             _ => texts("metric_names", &config.metric_names)?,
@@ -217,21 +223,22 @@ impl Properties {
             });
             Ok((text("libraries", &library.name)?, version.transpose()?))
         });
-        Ok(Properties {
+        let of_metrics = signal == Signal::Metrics;
+        Ok(Some(Properties {
             services: texts("services", &config.services)?,
             names,
             kinds: texts("span_kinds", &config.span_kinds)?,
             bodies: texts("log_bodies", &config.log_bodies)?,
             severity_texts: texts("log_severity_texts", &config.log_severity_texts)?,
             severity: config.log_severity_number.clone(),
-            attributes: match signal {
-                Signal::Metrics => Vec::new(),
-                _ => attributes("attributes", &config.attributes)?,
+            attributes: attributes("attributes", &config.attributes)?,
+            resources: match of_metrics {
+                true => Vec::new(),
+                false => attributes("resources", &config.resources)?,
             },
-            resources: attributes("resources", &config.resources)?,
             libraries: libraries.collect::<Result<_, Wrong>>()?,
-            needs_names: signal == Signal::Metrics,
-        })
+            of_metrics,
+        }))
     }
 
     fn matches(&self, view: &View<'_>, n: NodeId, s: &mut Scratch) -> bool {
@@ -242,11 +249,8 @@ impl Properties {
             }
             Some(node)
         };
-        if self.needs_names && self.names.is_empty() {
-            return false;
-        }
         if !self.names.is_empty() {
-            let field = if self.needs_names { METRIC_NAME } else { SPAN_NAME };
+            let field = if self.of_metrics { METRIC_NAME } else { SPAN_NAME };
             if !any(&self.names, view.text(n, field), &mut s.caches) {
                 return false;
             }
@@ -346,8 +350,7 @@ impl Config {
                 "log records",
                 &["services", "span_names", "span_kinds", "metric_names"],
             ),
-            // One `attributes` processor may serve several signals; what does not concern metrics is passed over.
-            _ => return Ok(()),
+            _ => return self.check_for_metrics(&set),
         };
         if let Some((key, _)) = set
             .iter()
@@ -386,6 +389,23 @@ impl Config {
             return Err(("span_kinds".to_owned(), message));
         }
         Ok(())
+    }
+
+    fn check_for_metrics(&self, set: &[(&str, bool)]) -> Result<(), Wrong> {
+        let allowed = ["metric_names", "resources"];
+        match set.iter().find(|(key, is_set)| *is_set && !allowed.contains(key)) {
+            Some((key, _)) => Err((
+                (*key).to_owned(),
+                "\"span_names\", \"span_kinds\", \"log_bodies\", \"log_severity_texts\", \"log_severity_number\", \
+                 \"services\", \"attributes\" and \"libraries\" are not valid for metrics"
+                    .to_owned(),
+            )),
+            None if set.iter().any(|(_, is_set)| *is_set) => Ok(()),
+            None => Err((
+                String::new(),
+                "at least one of \"metric_names\" or \"resources\" field must be specified".to_owned(),
+            )),
+        }
     }
 }
 

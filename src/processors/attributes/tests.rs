@@ -203,7 +203,15 @@ fn metrics_are_told_by_name_and_their_points_changed() {
             [true, false],
         ),
         ("exclude: {match_type: regexp, metric_names: [ne]}", [false, true]),
-        ("include: {match_type: strict, services: [x]}", [false, false]),
+        // Allowed and without effect, as in the collector.
+        (
+            "include: {match_type: strict, resources: [{key: a, value: b}]}",
+            [true, true],
+        ),
+        (
+            "exclude: {match_type: strict, resources: [{key: a, value: b}]}",
+            [true, true],
+        ),
     ] {
         let out = run(&with_filter(filter, Signal::Metrics), Signal::Metrics, &request);
         let out = ExportMetricsServiceRequest::decode(&out[..]).unwrap();
@@ -248,6 +256,19 @@ fn faults_are_told_all_at_once() {
             "{actions: [{key: a, action: delete}], include: {match_type: strict, span_kinds: [SERVER]}}",
             Signal::Traces,
             &["SPAN_KIND_INTERNAL"],
+        ),
+        (
+            "{actions: [{key: a, action: delete}], include: {match_type: strict, attributes: [{key: a}]}}",
+            Signal::Metrics,
+            &[
+                "include::attributes",
+                "and \"libraries\" are not valid for metrics",
+            ],
+        ),
+        (
+            "{actions: [{key: a, action: delete}], exclude: {match_type: strict}}",
+            Signal::Metrics,
+            &["at least one of \"metric_names\" or \"resources\" field must be specified"],
         ),
         ("{action: []}", Signal::Logs, &["actions"]),
     ] {
