@@ -4,6 +4,9 @@
 use std::path::Path;
 
 use config::{Diag, Gates};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
 
 use crate::support::gateway::{Gateway, free_port};
 
@@ -106,6 +109,8 @@ fn what_is_old_in_it_is_said() {
 #[tokio::test]
 async fn it_runs() {
     let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    certificates(dir.path());
     let mut text = text();
     for (from, to) in [
         (
@@ -113,10 +118,17 @@ async fn it_runs() {
             dir.path().to_str().unwrap().to_owned(),
         ),
         ("${env:GATEWAY_USER}:${env:GATEWAY_PASSWORD}", "u:p".to_owned()),
-        // certificates are another test's
         (
-            "        tls: {cert_file: server.crt, key_file: server.key, client_ca_file: ca.crt, reload_interval: 1h}\n",
-            String::new(),
+            "cert_file: server.crt",
+            format!("cert_file: {}", file("server.crt")),
+        ),
+        (
+            "key_file: server.key",
+            format!("key_file: {}", file("server.key")),
+        ),
+        (
+            "client_ca_file: ca.crt",
+            format!("client_ca_file: {}", file("ca.crt")),
         ),
         ("0.0.0.0:13133", format!("127.0.0.1:{}", free_port())),
         ("0.0.0.0:4317", "127.0.0.1:{grpc}".to_owned()),
@@ -138,5 +150,44 @@ async fn it_runs() {
         answer(&[PROTOBUF, ("authorization", "Basic dTpw")]).await.status,
         200
     );
+    // gRPC wants a certificate of that authority.
+    let call = async |tls: serde_json::Value| {
+        let config =
+            serde_json::json!({"endpoint": format!("localhost:{}", gateway.grpc.port()), "tls": tls});
+        let config = serde_json::from_value(config).unwrap();
+        let client = net::client::GrpcClient::new(&config, "test").unwrap();
+        let path = http::uri::PathAndQuery::from_static(wire::otlp::export_path(wire::Signal::Logs));
+        client.unary(&path, None, &[], &wire::Context::default()).await
+    };
+    let shown = serde_json::json!({
+        "ca_file": file("ca.crt"), "cert_file": file("client.crt"), "key_file": file("client.key"),
+    });
+    assert!(call(shown).await.is_ok());
+    assert!(
+        call(serde_json::json!({"ca_file": file("ca.crt")}))
+            .await
+            .is_err()
+    );
     gateway.stop().await;
+}
+
+/// An authority (`ca.crt`), a server at `localhost` and a client (`.crt` and `.key` each).
+fn certificates(dir: &Path) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "authority");
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(dir.join("ca.crt"), ca.pem()).unwrap();
+    for (name, usage) in [
+        ("server", ExtendedKeyUsagePurpose::ServerAuth),
+        ("client", ExtendedKeyUsagePurpose::ClientAuth),
+    ] {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.extended_key_usages = vec![usage];
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &ca).unwrap();
+        std::fs::write(dir.join(format!("{name}.crt")), certificate.pem()).unwrap();
+        std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
 }

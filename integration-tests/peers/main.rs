@@ -1,9 +1,9 @@
 //! Tier 2: the `weir` binary between software that we did not write and a peer that records.
 //!
 //! Exchanges recorded with the real collector are played again (`compat/`). Clients are the OpenTelemetry SDKs for Python
-//! and JavaScript, curl and a real Envoy, installed by `provision.sh`. What arrives behind the
-//! gateway is compared with what the same client sent to the recording peer directly. A client that is not installed
-//! fails the test when `CI=true`, else the test says so and passes.
+//! and JavaScript, curl and a real Envoy, installed by `provision.sh`. What arrives behind the gateway is compared with
+//! what the same client sent to the recording peer directly. A client that is not installed fails the test when
+//! `CI=true`, else the test says so and passes.
 #![allow(
     missing_docs,
     unreachable_pub,
