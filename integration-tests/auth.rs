@@ -554,6 +554,8 @@ async fn the_log_hears_of_refusals_once_and_never_a_credential() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || sink.clone())
         .finish();
+    // With one subscriber alone, a place that another thread meets first is switched off for all.
+    let _other = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let _guard = tracing::subscriber::set_default(subscriber);
     let peer = Peer::start().await;
     peer.always(Answer::Http {

@@ -495,6 +495,8 @@ mod tests {
             ..Default::default()
         };
         let metrics = telemetry::Metrics::default();
+        // With one subscriber alone, a place that another thread meets first is switched off for all.
+        let _other = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
         let (dispatch, guard) = telemetry::logs::start(settings, Box::new(sink.clone()), &metrics).unwrap();
         tracing::dispatcher::with_default(&dispatch, events);
         drop(guard);
