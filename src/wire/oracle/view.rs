@@ -392,3 +392,9 @@ fn an_odd_entry_that_gets_its_own_value_back_is_whole() {
     };
     assert!(out.ends_with(&entry));
 }
+
+/// A metric whose data ends where it ends itself: a number appended to the one, an attribute to the other.
+#[test]
+fn what_is_appended_to_a_frame_stays_in_it() {
+    run(8_964_440_080_506_872_448);
+}

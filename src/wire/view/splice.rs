@@ -140,33 +140,35 @@ impl Splice<'_> {
         let new_frame = self.s.arena.len();
 
         // What goes into a frame that does not exist yet is gathered in the arena, then framed.
-        if edit.map != NONE {
-            if attrs_framed && !has_frame {
-                let inner = inner_message(message);
+        if edit.map != NONE && attrs_framed {
+            let inner = inner_message(message);
+            if has_frame {
+                let end = self.s.frames[node.frame as usize].end;
+                frame_delta += self.map(n, inner.attributes_tag(), end);
+            } else {
                 for i in 0..edit.map_len {
                     let attr = self.s.edited[(edit.map + i) as usize];
                     self.encode(inner.attributes_tag(), &attr);
                 }
-            } else if attrs_framed {
-                let end = self.s.frames[node.frame as usize].end;
-                frame_delta += self.map(n, inner_message(message).attributes_tag(), end);
-            } else {
-                delta += self.map(n, message.attributes_tag(), node.end);
             }
         }
-        if edit.body != NONE {
-            let body = message.with_role(Role::Body).map_or(0, |f| f.number);
-            let change = FieldEdit {
-                number: body,
-                wire: LEN,
-                off: edit.body,
-                len: edit.body_len,
-                next: NONE,
-            };
-            delta += self.field(n, change, node.start, node.end, true);
-        }
-        // Twice: first what stands in the node itself, so that an absent frame's content stays together.
+        // Twice: first what stands in the frame, so that an absent frame's content stays together, and what is appended
+        // to a frame comes before what is appended to the node, which may end where its frame does.
         for framed in [true, false] {
+            if !framed && edit.map != NONE && !attrs_framed {
+                delta += self.map(n, message.attributes_tag(), node.end);
+            }
+            if !framed && edit.body != NONE {
+                let body = message.with_role(Role::Body).map_or(0, |f| f.number);
+                let change = FieldEdit {
+                    number: body,
+                    wire: LEN,
+                    off: edit.body,
+                    len: edit.body_len,
+                    next: NONE,
+                };
+                delta += self.field(n, change, node.start, node.end, true);
+            }
             let mut next = edit.fields;
             while next != NONE {
                 let change = self.s.fields[next as usize];
