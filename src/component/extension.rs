@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use config::{ComponentId, Section, Shape};
 use net::auth::{ClientAuth, Middleware, ServerAuth};
+use storage::Journal;
 
 use crate::{BoxFuture, BuildContext, Fault, Host, Stability};
 
@@ -43,6 +44,11 @@ pub trait Extension: Send + Sync {
 
     /// Itself as a middleware of servers; `None` = it is none.
     fn middleware(&self) -> Option<Arc<dyn Middleware>> {
+        None
+    }
+
+    /// Itself as a storage: the journal that durable queues write to, once it has started; `None` = it is none.
+    fn journal(&self) -> Option<Journal> {
         None
     }
 

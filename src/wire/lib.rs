@@ -22,7 +22,7 @@ pub use field::{Malformed, Reason};
 pub use join::join;
 pub use normal::normalize;
 pub use payload::{Chunk, Context, Encoding, Origin, Payload, Shape, Signal, Twin};
-pub use split::{Cut, count_items, split, split_chunk};
+pub use split::{Cut, count_items, slice, split, split_chunk};
 pub use validate::{Limits, validate};
 
 #[cfg(test)]

@@ -264,6 +264,9 @@ pub struct Origin {
     pub tenant: Option<Arc<str>>,
     /// Number of the caller's receipt within its batch. Whoever merges keeps the table.
     pub slot: u32,
+    /// Place of the chunk's first item among all items that its slot stands for. Whoever queues sets it, and
+    /// splitting keeps it right.
+    pub first: u32,
 }
 
 /// A compressed body as it came from the wire: exactly one member or frame, nothing behind it.

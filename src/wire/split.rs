@@ -152,6 +152,28 @@ pub fn split_chunk(signal: Signal, chunk: &Chunk, limit: Cut) -> Vec<Chunk> {
     cut(signal, chunk, limit, limit, false)
 }
 
+/// The items `from..to` of a chunk as a chunk of their own; `None` if it has no such items. Profiles have no parts: it is
+/// all of it then.
+pub fn slice(signal: Signal, chunk: &Chunk, from: u32, to: u32) -> Option<Chunk> {
+    let to = to.min(chunk.shape.items);
+    if from >= to {
+        return None;
+    }
+    if signal == Signal::Profiles || (from == 0 && to == chunk.shape.items) {
+        return Some(chunk.clone());
+    }
+    let items = |n: u32| Cut {
+        items_max: Some(n as usize),
+        bytes_max: None,
+    };
+    let room = if from > 0 { from } else { to };
+    let mut pieces = cut(signal, chunk, items(room), items(to - from), false).into_iter();
+    if from > 0 {
+        pieces.next();
+    }
+    pieces.next().filter(|piece| piece.shape.items == to - from)
+}
+
 fn fits(limit: Cut, items: usize, bytes: usize) -> bool {
     limit.items_max.is_none_or(|max| items <= max) && limit.bytes_max.is_none_or(|max| bytes <= max)
 }
@@ -194,13 +216,16 @@ fn cut(signal: Signal, chunk: &Chunk, room: Cut, limit: Cut, may_skip: bool) -> 
     } = cutter;
     let made = Bytes::from(made);
     let mut first = 0;
+    let mut origin = chunk.origin.clone();
     let chunks = pieces.into_iter().map(|(last, items)| {
         let parts = parts[first..last].iter().map(|part| match *part {
             Part::Made(start, end) => made.slice(start..end),
             Part::Slice(start, end) => bytes.slice(start..end),
         });
         first = last;
-        Chunk::in_parts(parts, Shape { items, ..shape }, chunk.origin.clone())
+        let piece = Chunk::in_parts(parts, Shape { items, ..shape }, origin.clone());
+        origin.first = origin.first.saturating_add(items);
+        piece
     });
     chunks.collect()
 }

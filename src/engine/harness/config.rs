@@ -40,8 +40,23 @@ pub struct QueueSettings {
     pub block: bool,
     /// Callers wait for the result of the export.
     pub wait_for_result: bool,
+    /// The extension in whose journal it is kept; `None` = in memory.
+    pub storage: Option<ComponentId>,
+    /// What happens to data that finds no room.
+    pub overflow: Overflow,
     /// `None` = sent as they came, unless a pipeline's `batch` says otherwise.
     pub batch: Option<FlushPolicy>,
+}
+
+/// What a full queue does. Ours; the collector's refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overflow {
+    /// Callers are told to come again.
+    #[default]
+    Refuse,
+    /// The oldest that is not being sent makes room, booked as dropped. Only with `storage`.
+    DropOldest,
 }
 
 #[derive(Clone, Deserialize, Default, Serialize, JsonSchema)]
@@ -111,6 +126,8 @@ struct Queue {
     wait_for_result: bool,
     /// Id of an extension that keeps the queue on disk.
     storage: Option<ComponentId>,
+    /// With `storage`: what happens when it is full, `refuse` or `drop_oldest`.
+    overflow: Overflow,
     /// How requests are joined and cut before they are sent.
     batch: Optional<Batch>,
 }
@@ -183,6 +200,7 @@ impl Default for Queue {
             block_on_overflow: false,
             wait_for_result: false,
             storage: None,
+            overflow: Overflow::Refuse,
             batch: Optional::Default(Batch::default()),
         }
     }
@@ -354,6 +372,8 @@ fn check_queue(queue: &Queue, section: &Section, faults: &mut Vec<config::Diag>)
         sizer,
         block: queue.block_on_overflow,
         wait_for_result: queue.wait_for_result,
+        storage: queue.storage.clone(),
+        overflow: queue.overflow,
         batch,
     })
 }
@@ -489,6 +509,8 @@ mod tests {
                 sizer: Sizer::Requests,
                 block: false,
                 wait_for_result: false,
+                storage: None,
+                overflow: Overflow::Refuse,
                 batch: None,
             }),
             bytes_max: None,

@@ -36,7 +36,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use wire::{Payload, Signal};
 
-pub use config::{QueueSettings, Settings};
+pub use config::{Overflow, QueueSettings, Settings};
 pub use retry::RetrySettings;
 pub use room::Sizer;
 

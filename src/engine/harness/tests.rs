@@ -28,6 +28,8 @@ fn queue(size: usize) -> QueueSettings {
         sizer: Sizer::Requests,
         block: false,
         wait_for_result: false,
+        storage: None,
+        overflow: Overflow::Refuse,
         batch: None,
     }
 }
@@ -822,6 +824,8 @@ mod any_outcome {
                         sizer: Sizer::Requests,
                         block,
                         wait_for_result,
+                        storage: None,
+                        overflow: Overflow::Refuse,
                         batch: None,
                     }),
                     ..direct()

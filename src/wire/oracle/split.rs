@@ -9,7 +9,8 @@ use proptest::prelude::*;
 
 use crate::test_kit::{Request, Rng, disguise};
 use crate::{
-    Chunk, Context, Cut, Limits, Payload, Shape, Signal, count_items, join, split, split_chunk, validate,
+    Chunk, Context, Cut, Limits, Payload, Shape, Signal, count_items, join, slice, split, split_chunk,
+    validate,
 };
 
 /// Every item with all that stands above it, as text.
@@ -119,10 +120,38 @@ proptest! {
             got.extend(flat(signal, &piece.to_bytes()));
         }
         prop_assert_eq!(&got, &expected);
+        let mut next = [0u32; 4];
+        for chunk in pieces.iter().flat_map(|p| &p.chunks) {
+            let next = &mut next[chunk.origin.slot as usize];
+            prop_assert_eq!(chunk.origin.first, *next, "a piece knows its place");
+            *next += chunk.shape.items;
+        }
         let slots: Vec<u32> = pieces.iter().flat_map(|p| &p.chunks).map(|c| c.origin.slot).collect();
         prop_assert!(slots.is_sorted());
         if limit.items_max.is_none_or(|max| items <= max) && limit.bytes_max.is_none_or(|max| len <= max) {
             prop_assert_eq!(pieces.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_slice_is_the_items_asked_for(seed: u64) {
+        let rng = &mut Rng(seed);
+        let signal = Signal::ALL[rng.below(3)];
+        let mut bytes = Request::random(signal, rng).encode();
+        if rng.chance(50) {
+            bytes = disguise(signal, &bytes, true, rng);
+        }
+        let chunk = chunk(signal, bytes, 0);
+        let all = flat(signal, &chunk.bytes());
+        let (from, to) = (rng.below(all.len() + 2) as u32, rng.below(all.len() + 3) as u32);
+        match slice(signal, &chunk, from, to) {
+            Some(piece) => {
+                let to = to.min(all.len() as u32);
+                prop_assert_eq!(piece.shape.items, to - from);
+                prop_assert_eq!(piece.origin.first, from);
+                prop_assert_eq!(&flat(signal, &piece.bytes())[..], &all[from as usize..to as usize]);
+            }
+            None => prop_assert!(from >= to.min(all.len() as u32)),
         }
     }
 
@@ -136,6 +165,9 @@ proptest! {
         let chunk = Chunk::new(bytes.into(), shape);
         for bytes_max in [None, Some(0), Some(100)] {
             split_chunk(signal, &chunk, Cut { items_max: Some(1 + rng.below(3)), bytes_max });
+        }
+        for from in 0..10 {
+            slice(signal, &chunk, from, from + rng.below(5) as u32);
         }
     }
 }
