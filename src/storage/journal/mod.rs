@@ -13,6 +13,7 @@ pub mod disk;
 pub mod sim;
 
 mod append;
+mod claim;
 mod completion;
 mod format;
 mod recover;
@@ -30,6 +31,8 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use append::Job;
+pub use claim::Claim;
+use claim::Claims;
 use disk::Disk;
 pub use format::{DestId, Head, Seq};
 pub use recover::Found;
@@ -197,6 +200,7 @@ struct Shared {
     state: Mutex<State>,
     /// Told when there is something to do.
     work: Condvar,
+    claims: Claims,
 }
 
 impl Drop for Handle {
@@ -240,6 +244,7 @@ impl Journal {
             options,
             state: Mutex::new(state),
             work: Condvar::new(),
+            claims: Claims::default(),
         });
         let writer = append::Writer::new(shared.clone());
         let committer = std::thread::Builder::new()
@@ -277,6 +282,26 @@ impl Journal {
     /// What a destination is owed, in order.
     pub fn owed(&self, destination: DestId) -> Vec<Owed> {
         self.shared().state.lock().owed(destination)
+    }
+
+    /// Which items of a record are owed to a destination; none if it is done with it.
+    pub fn remaining(&self, seq: Seq, destination: DestId) -> Vec<Range<u32>> {
+        self.shared().state.lock().remaining(seq, destination)
+    }
+
+    /// The last record that somebody is owed. Records that are appended later have higher numbers.
+    pub fn last(&self) -> Option<Seq> {
+        self.shared().state.lock().last()
+    }
+
+    /// Waits for the right to read for a destination: there is one reader at a time.
+    pub async fn claim(&self, destination: DestId) -> Claim {
+        self.shared().claims.claim(destination).await
+    }
+
+    /// The most that all files may take.
+    pub fn bytes_max(&self) -> Option<u64> {
+        self.shared().options.bytes_max
     }
 
     /// Bytes of all files.

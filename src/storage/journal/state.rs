@@ -143,6 +143,16 @@ impl State {
             .collect()
     }
 
+    pub(super) fn remaining(&self, seq: Seq, destination: DestId) -> Vec<Range<u32>> {
+        let owed = self.records.get(&seq).map_or(&[][..], |r| &r.owed);
+        let mine = owed.iter().find(|(id, _)| *id == destination);
+        mine.map_or_else(Vec::new, |(_, remaining)| remaining.ranges().to_vec())
+    }
+
+    pub(super) fn last(&self) -> Option<Seq> {
+        self.records.last_key_value().map(|(seq, _)| *seq)
+    }
+
     /// Bytes of all segments.
     pub(super) fn bytes(&self) -> u64 {
         self.segments.values().map(|s| s.size + s.done_len).sum()

@@ -508,3 +508,25 @@ fn a_flipped_bit_costs_one_record_at_most() {
         }
     }
 }
+
+#[test]
+fn a_destination_has_one_reader_at_a_time() {
+    let (journal, _) = open(&SimDisk::default());
+    let (id, _) = two(&journal);
+    let seq = append(&journal, 4, &[id], b"data").unwrap();
+    assert_eq!(journal.last(), Some(seq));
+    journal.complete(seq, id, 1..3);
+    assert_eq!(journal.remaining(seq, id), [0..1, 3..4]);
+    block_on(async {
+        let first = journal.claim(id).await;
+        assert!(first.is_first);
+        let other = tokio::spawn({
+            let journal = journal.clone();
+            async move { journal.claim(id).await.is_first }
+        });
+        tokio::task::yield_now().await;
+        assert!(!other.is_finished());
+        drop(first);
+        assert!(!other.await.unwrap());
+    });
+}
