@@ -14,6 +14,7 @@ mod auth;
 mod bad_clients;
 mod configs;
 mod corpus;
+mod crash;
 mod delivery;
 mod docs;
 mod fanout;

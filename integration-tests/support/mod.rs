@@ -5,12 +5,16 @@
 pub mod child;
 pub mod client;
 pub mod gateway;
+#[allow(dead_code, reason = "shared with tiers 2 and 3, which use more of it")]
+pub mod kills;
 pub mod peer;
 pub mod sample;
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+
+use gateway::free_port;
 
 /// Waits until a condition holds; says what it waited for if it never does.
 pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {

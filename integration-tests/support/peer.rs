@@ -251,18 +251,18 @@ fn full(body: Bytes) -> BoxBody<Bytes, Infallible> {
     Full::new(body).boxed()
 }
 
-fn status(code: u16) -> Response<BoxBody<Bytes, Infallible>> {
+pub fn status(code: u16) -> Response<BoxBody<Bytes, Infallible>> {
     Response::builder().status(code).body(full(Bytes::new())).unwrap()
 }
 
-fn http_ok(body: Bytes) -> Response<BoxBody<Bytes, Infallible>> {
+pub fn http_ok(body: Bytes) -> Response<BoxBody<Bytes, Infallible>> {
     Response::builder()
         .header("content-type", "application/x-protobuf")
         .body(full(body))
         .unwrap()
 }
 
-fn grpc_ok(message: Bytes) -> Response<BoxBody<Bytes, Infallible>> {
+pub fn grpc_ok(message: Bytes) -> Response<BoxBody<Bytes, Infallible>> {
     let mut framed = BytesMut::new();
     framed.put_u8(0);
     framed.put_u32(message.len() as u32);
@@ -290,7 +290,7 @@ impl http_body::Body for Frames {
     }
 }
 
-fn grpc_status(code: u8, message: &str, retry_ms: Option<u32>) -> Response<BoxBody<Bytes, Infallible>> {
+pub fn grpc_status(code: u8, message: &str, retry_ms: Option<u32>) -> Response<BoxBody<Bytes, Infallible>> {
     let mut response = Response::builder()
         .header("content-type", "application/grpc")
         .header("grpc-status", code.to_string())
