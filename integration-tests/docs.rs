@@ -240,6 +240,8 @@ fn every_key_of_a_config_is_on_its_page() {
         ("shared/harness.md", "engine/harness/config", "Retry"),
         ("shared/harness.md", "engine/harness/config", "Queue"),
         ("shared/harness.md", "engine/harness/config", "Batch"),
+        ("shared/harness.md", "engine/harness/config", "AuthBlock"),
+        ("shared/harness.md", "engine/harness/config", "EndBlock"),
     ];
     let mut sources: Vec<(String, String, &str)> = Vec::new();
     for (page, source, name) in shared {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use wire::{Chunk, Context, Payload, Signal};
 
 use super::cut::Limits;
+use super::dead_letter::Letter;
 use super::retry::Backoff;
 use super::send::Sender;
 use super::tally::Tally;
@@ -204,6 +205,8 @@ pub(crate) struct Batch {
     pub(crate) backoff: Backoff,
     /// Was cut out of a rejected batch, and is not cut along chunk borders again.
     pub(crate) alone: bool,
+    /// Given up: it waits for the dead letter.
+    pub(crate) letter: Option<Box<Letter>>,
     pub(crate) sender: Arc<Sender>,
 }
 
@@ -220,6 +223,7 @@ impl Batch {
             partition,
             backoff: Backoff::default(),
             alone: false,
+            letter: None,
             sender: sender.clone(),
         }
     }
@@ -347,7 +351,7 @@ fn book_queued(books: &Books, tally: &Tally, how: &End<'_>) {
     match how {
         End::Delivered => tally.add(&books.row, Column::Out),
         End::Rejected(rejection) => tally.fail(&books.row, &verdict::rejected_reason(&rejection.rule)),
-        End::Failed(reason, _) => tally.fail(&books.row, reason),
+        End::Failed(reason, _) | End::Laid(reason, _) => tally.fail(&books.row, reason),
         End::Later(_) => tally.fail(&books.row, "shutdown"),
     }
 }

@@ -25,6 +25,35 @@ pub struct Settings {
     pub queue: Option<QueueSettings>,
     /// Largest batch in encoded bytes, unless the batch says otherwise.
     pub bytes_max: Option<usize>,
+    /// The exporter that gets what this one gives up or what is rejected for good.
+    pub dead_letter: Option<ComponentId>,
+    /// Whether callers are answered for this exporter.
+    pub delivery: Delivery,
+    /// What it means that the far side does not let us in.
+    pub on_auth_error: OnAuthError,
+}
+
+/// Whether an exporter has a say in the answer to a caller. Ours; the collector has no such key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// What it refuses is refused.
+    #[default]
+    Required,
+    /// What it refuses is booked, and nobody is told or kept waiting.
+    BestEffort,
+}
+
+/// What it means that the far side does not let us in (401, 403, `UNAUTHENTICATED`, `PERMISSION_DENIED`). Ours; the
+/// collector rejects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnAuthError {
+    /// A credential will come right: long pauses, and nothing is given up for it.
+    #[default]
+    Retry,
+    /// The data is rejected for good.
+    Reject,
 }
 
 /// `sending_queue`, checked.
@@ -95,6 +124,22 @@ struct Retry {
     max_interval: config::Duration,
     /// When to give up; 0 is never.
     max_elapsed_time: config::Duration,
+}
+
+#[derive(Clone, Deserialize, Default, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct AuthBlock {
+    /// What it means that the far side does not let us in: `retry` or `reject`.
+    on_auth_error: OnAuthError,
+}
+
+#[derive(Clone, Deserialize, Default, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct EndBlock {
+    /// Id of the exporter that gets what this one gives up.
+    dead_letter: Option<ComponentId>,
+    /// Whether callers are answered for this exporter: `required` or `best_effort`.
+    delivery: Delivery,
 }
 
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
@@ -221,7 +266,7 @@ impl Default for Batch {
 impl Settings {
     /// Takes the blocks that `offer` names out of the section, and checks them. All faults at once.
     pub fn take(section: &mut Section, offer: &Harness) -> Result<Settings, Diags> {
-        let mut faults = Vec::new();
+        let mut faults = removed(section, offer);
         let timeout = offer.timeout_ms.map(|ms| {
             if let Err(diags) = section.default_to("timeout", &format!("{ms}ms")) {
                 faults.extend(diags.0);
@@ -246,6 +291,11 @@ impl Settings {
                 .into_option(),
         };
         let queue = queue.and_then(|q| check_queue(&q, section, &mut faults));
+        let auth: AuthBlock = match offer.retry {
+            Block::Absent => AuthBlock::default(),
+            _ => keep(section.take(), &mut faults),
+        };
+        let end: EndBlock = keep(section.take(), &mut faults);
         if !faults.is_empty() {
             return Err(Diags(faults));
         }
@@ -254,8 +304,33 @@ impl Settings {
             retry,
             queue,
             bytes_max: offer.batch_bytes_max,
+            dead_letter: end.dead_letter,
+            delivery: end.delivery,
+            on_auth_error: auth.on_auth_error,
         })
     }
+}
+
+/// Spellings that the collector had once. They are refused, each with the one to write, and taken out of the section.
+fn removed(section: &mut Section, offer: &Harness) -> Vec<config::Diag> {
+    let mut faults = Vec::new();
+    if offer.queue == Block::Absent {
+        return faults;
+    }
+    if section.contains("batcher") {
+        let help = "write its keys below `sending_queue::batch`: flush_timeout, min_size, max_size, sizer";
+        let message = "`batcher` is not a key of exporters any more";
+        faults.push(section.diag("batcher", message).with_help(help));
+        section.take_raw("batcher");
+    }
+    let queue = section.clone().take_raw("sending_queue");
+    if queue.is_some_and(|queue| queue.contains("blocking")) {
+        let message = "`blocking` is not a key of `sending_queue` any more";
+        let fault = section.diag("sending_queue.blocking", message);
+        faults.push(fault.with_help("write `block_on_overflow`, which means the same"));
+        section.take_raw("sending_queue");
+    }
+    faults
 }
 
 /// The blocks that [`Settings::take`] takes.
@@ -271,7 +346,9 @@ pub fn keys(offer: &Harness) -> Vec<Shape> {
         Block::On => Some(Shape::of::<QueueOn>()),
         Block::Off => Some(Shape::of::<QueueOff>()),
     };
-    [timeout, retry, queue].into_iter().flatten().collect()
+    let auth = (offer.retry != Block::Absent).then(Shape::of::<AuthBlock>);
+    let end = Some(Shape::of::<EndBlock>());
+    [timeout, retry, queue, auth, end].into_iter().flatten().collect()
 }
 
 /// `retry_on_failure` that is off unless written keeps its switch apart, as its `enabled` is true in the collector.
@@ -514,6 +591,9 @@ mod tests {
                 batch: None,
             }),
             bytes_max: None,
+            dead_letter: None,
+            delivery: Delivery::Required,
+            on_auth_error: OnAuthError::Retry,
         };
         assert_eq!(settings, expected);
         let offered = take("{}", &Harness::QUEUE_OFFERED).expect("valid");
@@ -565,6 +645,17 @@ mod tests {
             (policy.items_min, policy.bytes_min, policy.bytes_max),
             (usize::MAX, Some(8192), Some(9000))
         );
+    }
+
+    #[test]
+    fn own_keys_are_read_on_any_exporter() {
+        for offer in [Harness::QUEUE_RETRY_TIMEOUT, Harness::QUEUE_OFFERED] {
+            let settings = take("{dead_letter: file/dead, delivery: best_effort}", &offer).expect("valid");
+            assert_eq!(settings.dead_letter, ComponentId::parse("file/dead").ok());
+            assert_eq!(settings.delivery, Delivery::BestEffort);
+        }
+        let settings = take("on_auth_error: reject", &Harness::QUEUE_RETRY_TIMEOUT).expect("valid");
+        assert_eq!(settings.on_auth_error, OnAuthError::Reject);
     }
 
     #[test]
@@ -634,7 +725,19 @@ mod tests {
             &["'max_elapsed_time' must not be less than 'max_interval'"],
         );
         check("timeout: -5s", &["non-negative"]);
-        check("sending_queue: {blocking: true}", &["blocking"]);
+        check(
+            "{sending_queue: {blocking: true, queue_size: 0}, batcher: {min_size: 1}, on_auth_error: never}",
+            &[
+                "`batcher` is not a key of exporters any more",
+                "`blocking` is not a key of `sending_queue` any more",
+                "invalid value \"never\"",
+            ],
+        );
+        check("delivery: sometimes", &["invalid value \"sometimes\""]);
+        check(
+            "sending_queue: {overflow: drop_newest}",
+            &["invalid value \"drop_newest\""],
+        );
         check(
             "{retry_on_failure: {multiplier: -1}, sending_queue: {queue_size: 0}}",
             &["multiplier", "queue_size"],

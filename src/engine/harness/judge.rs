@@ -10,9 +10,10 @@ use wire::Payload;
 
 use super::batch::Batch;
 use super::cut;
+use super::dead_letter::{self, Laid, Letter};
 use super::partition::Phase;
 use super::queue::Hub;
-use super::retry::{self, Next, Trouble};
+use super::retry::{self, Backoff, Next, Trouble};
 use super::send::{Attempt, Owed, retryable, still_owed};
 use super::tally::Tally;
 use super::wait::{End, Ticket};
@@ -21,23 +22,55 @@ use super::wait::{End, Ticket};
 pub(super) struct Judged {
     pub(super) again: Vec<Batch>,
     pub(super) parked: Option<(Duration, Batch)>,
-    /// `Some(asked)`: the far side was unwell; it may have asked for a pause.
-    pub(super) refused: Option<bool>,
+    pub(super) health: Health,
+    given_up: Option<GivenUp>,
+}
+
+/// What an attempt says about the far side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Health {
+    /// It took the batch, or judged it.
+    Well,
+    /// It did not; it may have asked for a pause.
+    Unwell { asked: bool },
+    /// Nothing: there was no attempt.
+    Unknown,
+}
+
+/// No further attempt. `later`: one that waits may come again.
+struct GivenUp {
+    batch: Batch,
+    reason: &'static str,
+    refusal: Refusal,
+    later: bool,
 }
 
 impl Judged {
-    fn done() -> Judged {
+    fn new(health: Health) -> Judged {
         Judged {
             again: Vec::new(),
             parked: None,
-            refused: None,
+            health,
+            given_up: None,
         }
     }
 
     fn again(pieces: Vec<Batch>) -> Judged {
         Judged {
             again: pieces,
-            ..Judged::done()
+            ..Judged::new(Health::Well)
+        }
+    }
+
+    fn give_up(batch: Batch, reason: &'static str, refusal: Refusal, later: bool, health: Health) -> Judged {
+        Judged {
+            given_up: Some(GivenUp {
+                batch,
+                reason,
+                refusal,
+                later,
+            }),
+            ..Judged::new(health)
         }
     }
 }
@@ -45,6 +78,11 @@ impl Judged {
 impl Hub {
     /// Sends a batch once, and settles what can be settled.
     pub(super) async fn attempt(&self, mut batch: Batch) -> Judged {
+        if batch.letter.is_some() {
+            let mut judged = Judged::new(Health::Unknown);
+            judged.parked = self.offer_letter(batch).await;
+            return judged;
+        }
         let begun: Vec<Arc<Ticket>> = if batch.is_awaited() {
             let begun: Vec<_> = batch
                 .owners
@@ -63,34 +101,49 @@ impl Hub {
             Vec::new()
         };
         if batch.payload.chunks.is_empty() {
-            return Judged::done();
+            return Judged::new(Health::Unknown);
         }
-        let result = self.sender.attempt(&batch.payload).await;
-        let judged = self.judge(batch, result);
+        let result = match self.sender.dead_letter.load().is_some() {
+            true => self.attempt_or_cut_off(&batch).await,
+            false => self.sender.attempt(&batch.payload).await,
+        };
+        let mut judged = self.judge(batch, result);
+        if let Some(given_up) = judged.given_up.take() {
+            judged.parked = self.give_up(given_up).await;
+        }
         for ticket in begun {
             ticket.finish_attempt(&self.sender.books);
         }
         judged
     }
 
+    /// At the end of a drain the attempt is cut off, so that the dead letter gets the batch.
+    async fn attempt_or_cut_off(&self, batch: &Batch) -> Attempt {
+        let mut cut_off = self.cut_off.1.clone();
+        tokio::select! {
+            biased;
+            () = cut_off.stopped() => Err(ExportError::retry("not delivered before the shutdown deadline")),
+            result = self.sender.attempt(&batch.payload) => result,
+        }
+    }
+
     fn judge(&self, mut batch: Batch, result: Attempt) -> Judged {
         let error = match result {
             Ok(outcome) => {
                 batch.end_delivered(&outcome.rejected);
-                return Judged::done();
+                return Judged::new(Health::Well);
             }
             Err(error) => error,
         };
         let refusal = Refusal::from(&error);
         let trouble = match error {
-            ExportError::Rejected { .. } => return self.rejected(batch, &refusal),
+            ExportError::Rejected { .. } => return rejected(batch, refusal),
             ExportError::TooLarge { .. } => {
                 return match cut::halves(batch.take()) {
                     Ok(pieces) => Judged::again(pieces.into_iter().map(|p| batch.piece(p)).collect()),
                     Err(whole) => {
                         batch.payload = whole;
-                        self.give_up(batch, "too_large", &refusal, false);
-                        Judged::done()
+                        Judged::give_up(batch, "too_large", refusal, false, Health::Well)
                     }
                 };
             }
@@ -100,7 +153,7 @@ impl Hub {
                     Owed::Part(owed) => batch = partly_delivered(batch, owed),
                     Owed::Nothing => {
                         batch.end(&End::Delivered);
-                        return Judged::done();
+                        return Judged::new(Health::Well);
                     }
                 }
                 Trouble::Unwell(after)
@@ -108,11 +161,11 @@ impl Hub {
             ExportError::Unauthorized { .. } => Trouble::Unauthorized,
         };
         let asked = matches!(trouble, Trouble::Unauthorized | Trouble::Unwell(Some(_)));
+        let health = Health::Unwell { asked };
         let now = Instant::now();
         let phase = self.state.lock().phase;
         if phase >= Phase::Draining || (phase == Phase::Closing && self.waiting) {
-            self.give_up(batch, "shutdown", &refusal, true);
-            return Judged::done();
+            return Judged::give_up(batch, "shutdown", refusal, true, Health::Unknown);
         }
         let next = batch
             .backoff
@@ -120,11 +173,7 @@ impl Hub {
         let delay = match next {
             Next::Wait(delay) => delay,
             Next::GiveUp(reason) => {
-                self.give_up(batch, reason, &refusal, true);
-                return Judged {
-                    refused: Some(asked),
-                    ..Judged::done()
-                };
+                return Judged::give_up(batch, reason, refusal, true, health);
             }
         };
         if batch.is_awaited() {
@@ -144,49 +193,112 @@ impl Hub {
         batch.payload.detach_pieces();
         Judged {
             parked: (!batch.payload.chunks.is_empty()).then_some((delay, batch)),
-            refused: Some(asked),
-            ..Judged::done()
+            ..Judged::new(health)
         }
     }
 
-    /// Never, as a whole: each caller's part, or each chunk, goes once more by itself.
-    fn rejected(&self, mut batch: Batch, refusal: &Refusal) -> Judged {
-        if !batch.alone {
-            let whole = batch.take();
-            let mut pieces = if batch.is_awaited() {
-                cut::by_slot(whole)
-            } else {
-                cut::by_chunk(whole)
-            };
-            if pieces.len() > 1 {
-                batch.alone = true;
-                return Judged::again(pieces.into_iter().map(|p| batch.piece(p)).collect());
-            }
-            batch.payload = pieces.pop().expect("a batch has a chunk");
+    /// To the dead letter where there is one; else callers and books are told. What comes back is offered again later.
+    async fn give_up(&self, given_up: GivenUp) -> Option<(Duration, Batch)> {
+        let GivenUp {
+            mut batch,
+            reason,
+            refusal,
+            later,
+        } = given_up;
+        if !batch.is_awaited() {
+            batch.letter = Some(Box::new(Letter {
+                reason,
+                refusal,
+                backoff: Backoff::default(),
+            }));
+            return self.offer_letter(batch).await;
         }
-        self.give_up(batch, "rejected", refusal, false);
-        Judged::done()
+        if later {
+            self.log_rejecting(&batch, &refusal);
+            batch.end(&End::Later(&retryable(refusal)));
+            return None;
+        }
+        match self.sender.lay_down(&batch.payload, reason, &refusal).await {
+            Laid::Taken => batch.end(&End::Laid(reason, &refusal)),
+            Laid::Later(refusal) => batch.end(&End::Later(&retryable(refusal))),
+            Laid::Nowhere | Laid::Never => {
+                self.log_rejecting(&batch, &refusal);
+                batch.end(&End::Failed(reason, &refusal));
+            }
+        }
+        None
     }
 
-    /// No further attempt. `later`: one that waits may come again.
-    fn give_up(&self, batch: Batch, reason: &'static str, refusal: &Refusal, later: bool) {
-        let awaited = batch.is_awaited();
-        let (id, signal, items) = (&self.sender.id, self.sender.signal.as_str(), batch.payload.items);
-        let error = refusal.message();
-        match (awaited, later) {
-            (true, true) => {
-                tracing::warn!(component = %id, signal, rejected_items = items, error, "Exporting failed. Rejecting data.");
-                return batch.end(&End::Later(&retryable(refusal.clone())));
+    /// Offers a batch for which nobody waits to the dead letter, if there is one.
+    async fn offer_letter(&self, mut batch: Batch) -> Option<(Duration, Batch)> {
+        let mut letter = batch.letter.take().expect("the caller has looked");
+        let laid = self
+            .sender
+            .lay_down(&batch.payload, letter.reason, &letter.refusal)
+            .await;
+        let reason = match laid {
+            Laid::Taken => {
+                batch.end(&End::Failed(letter.reason, &letter.refusal));
+                return None;
             }
-            (true, false) => {
-                tracing::warn!(component = %id, signal, rejected_items = items, error, "Exporting failed. Rejecting data.");
+            Laid::Later(refusal) => {
+                let now = Instant::now();
+                let draining = self.state.lock().phase >= Phase::Draining;
+                let trouble = Trouble::Unwell(refusal.retry_after());
+                let next = letter
+                    .backoff
+                    .next(Some(&dead_letter::RETRY), trouble, now, retry::chance());
+                match next {
+                    Next::Wait(delay) if !draining => {
+                        batch.payload.detach_pieces();
+                        batch.letter = Some(letter);
+                        return Some((delay, batch));
+                    }
+                    _ => dead_letter::FAILED,
+                }
             }
-            (false, _) => {
-                tracing::error!(component = %id, signal, dropped_items = items, reason, error, "Exporting failed. Dropping data.");
-            }
-        }
-        batch.end(&End::Failed(reason, refusal));
+            Laid::Never => dead_letter::FAILED,
+            Laid::Nowhere => letter.reason,
+        };
+        tracing::error!(
+            component = %self.sender.id,
+            signal = self.sender.signal.as_str(),
+            dropped_items = batch.payload.items,
+            reason,
+            error = %letter.refusal.message(),
+            "Exporting failed. Dropping data."
+        );
+        batch.end(&End::Failed(reason, &letter.refusal));
+        None
     }
+
+    fn log_rejecting(&self, batch: &Batch, refusal: &Refusal) {
+        tracing::warn!(
+            component = %self.sender.id,
+            signal = self.sender.signal.as_str(),
+            rejected_items = batch.payload.items,
+            error = %refusal.message(),
+            "Exporting failed. Rejecting data."
+        );
+    }
+}
+
+/// Never, as a whole: each caller's part, or each chunk, goes once more by itself.
+fn rejected(mut batch: Batch, refusal: Refusal) -> Judged {
+    if !batch.alone {
+        let whole = batch.take();
+        let mut pieces = if batch.is_awaited() {
+            cut::by_slot(whole)
+        } else {
+            cut::by_chunk(whole)
+        };
+        if pieces.len() > 1 {
+            batch.alone = true;
+            return Judged::again(pieces.into_iter().map(|p| batch.piece(p)).collect());
+        }
+        batch.payload = pieces.pop().expect("a batch has a chunk");
+    }
+    Judged::give_up(batch, "rejected", refusal, false, Health::Well)
 }
 
 /// Delivers what of a batch is not in `owed`, which stays.

@@ -9,6 +9,7 @@ pub mod config;
 
 mod batch;
 mod cut;
+mod dead_letter;
 mod judge;
 mod partition;
 mod queue;
@@ -26,6 +27,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use ::config::ComponentId;
+use arc_swap::ArcSwapOption;
 use component::host::StopSwitch;
 use component::{
     BoxFuture, Class, Code, Consumer, ExportError, FlushPolicy, Host, Memory, Outcome, Push, Refusal, Stop,
@@ -36,12 +38,13 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use wire::{Payload, Signal};
 
-pub use config::{Overflow, QueueSettings, Settings};
+pub use config::{Delivery, OnAuthError, Overflow, QueueSettings, Settings};
 pub use retry::RetrySettings;
 pub use room::Sizer;
 
 use batch::{Policy, ProcessorMetrics};
 use cut::Limits;
+use dead_letter::DeadLetter;
 use queue::{Hub, HubSettings};
 use room::{Capacity, Room};
 use send::Sender;
@@ -154,6 +157,8 @@ impl Harness {
             host: OnceLock::new(),
             unauthorized: AtomicBool::new(false),
             stop,
+            on_auth_error: settings.on_auth_error,
+            dead_letter: ArcSwapOption::empty(),
         };
         Arc::new(Harness {
             sender: Arc::new(sender),
@@ -164,6 +169,24 @@ impl Harness {
             plain: Mutex::new(None),
             switch,
         })
+    }
+
+    /// What it was configured to do.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The exporter that its configuration names for what this one gives up.
+    pub(crate) fn dead_letter(&self) -> Option<&ComponentId> {
+        self.settings.dead_letter.as_ref()
+    }
+
+    /// Connects the exporter that gets what this one gives up; for a reload, another one in its place.
+    pub(crate) fn set_dead_letter(&self, id: &ComponentId, next: Arc<dyn Consumer>) {
+        let id = id.to_string();
+        self.sender
+            .dead_letter
+            .store(Some(Arc::new(DeadLetter { id, next })));
     }
 
     /// A way in for one edge. Built before the start.

@@ -16,7 +16,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use component::{Outcome, Refusal};
+use component::host::StopSwitch;
+use component::{Outcome, Refusal, Stop};
 use parking_lot::Mutex;
 use telemetry::{Column, Histogram};
 use tokio::sync::Notify;
@@ -26,7 +27,8 @@ use wire::Payload;
 
 use super::batch::{self, Batch, Pending, Policy};
 use super::cut;
-use super::judge::Judged;
+use super::dead_letter;
+use super::judge::{Health, Judged};
 use super::partition::{Parked, Partition, Phase, State};
 use super::room::{Capacity, Room};
 use super::send::Sender;
@@ -44,6 +46,8 @@ pub(crate) struct Hub {
     pub(super) state: Mutex<State>,
     driver: Arc<Notify>,
     idle: Notify,
+    /// Ends attempts, once a drain is over and there is a dead letter.
+    pub(super) cut_off: (StopSwitch, Stop),
 }
 
 /// How a hub is made.
@@ -85,6 +89,7 @@ impl Hub {
             }),
             driver: Arc::new(Notify::new()),
             idle: Notify::new(),
+            cut_off: Stop::new(),
         })
     }
 
@@ -307,10 +312,12 @@ impl Hub {
             .expect("a partition with a running batch is kept");
         partition.running -= 1;
         partition.used = now;
-        match (judged.refused, &judged.parked) {
-            (Some(asked), Some((delay, _))) => partition.breaker.refused(now + *delay, asked),
-            (Some(_), None) => {}
-            (None, _) => partition.breaker.answered(),
+        match (judged.health, &judged.parked) {
+            (Health::Well, _) => partition.breaker.answered(),
+            (Health::Unwell { asked }, Some((delay, batch))) if batch.letter.is_none() => {
+                partition.breaker.refused(now + *delay, asked);
+            }
+            _ => {}
         }
         for batch in judged.again.into_iter().rev() {
             partition.ready.push_front(batch);
@@ -448,18 +455,12 @@ impl Hub {
     /// as failed.
     pub(crate) async fn drain(self: &Arc<Hub>, deadline: Instant) {
         self.advance(Phase::Draining);
-        let rest = async {
-            loop {
-                let idle = self.idle.notified();
-                tokio::pin!(idle);
-                idle.as_mut().enable();
-                if self.state.lock().running == 0 {
-                    return;
-                }
-                idle.await;
-            }
-        };
-        let in_time = tokio::time::timeout_at(deadline, rest).await.is_ok();
+        let mut in_time = tokio::time::timeout_at(deadline, self.at_rest()).await.is_ok();
+        if !in_time && self.sender.dead_letter.load().is_some() {
+            self.cut_off.0.stop();
+            let last = deadline + dead_letter::LAST;
+            in_time = tokio::time::timeout_at(last, self.at_rest()).await.is_ok();
+        }
         let (mut tasks, left) = {
             let mut st = self.state.lock();
             st.phase = Phase::Closed;
@@ -485,6 +486,19 @@ impl Hub {
         }
         drop(left);
         tasks.shutdown().await;
+    }
+
+    /// Nothing is being sent.
+    async fn at_rest(&self) {
+        loop {
+            let idle = self.idle.notified();
+            tokio::pin!(idle);
+            idle.as_mut().enable();
+            if self.state.lock().running == 0 {
+                return;
+            }
+            idle.await;
+        }
     }
 }
 

@@ -12,12 +12,15 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use component::{Code, ExportError, Host, Outcome, Push, Refusal, Status, Stop};
 use telemetry::{Counter, Gauge};
 use tokio::time::Instant;
 use wire::{Payload, Signal};
 
+use super::config::OnAuthError;
 use super::cut::{self, Limits};
+use super::dead_letter::{DeadLetter, Laid};
 use super::retry::{self, Backoff, Next, RetrySettings, Trouble};
 use super::tally::Tally;
 use super::verdict::{Books, Refused, Verdict};
@@ -37,6 +40,8 @@ pub(crate) struct Sender {
     pub(crate) host: OnceLock<Arc<dyn Host>>,
     pub(crate) unauthorized: AtomicBool,
     pub(crate) stop: Stop,
+    pub(crate) on_auth_error: OnAuthError,
+    pub(crate) dead_letter: ArcSwapOption<DeadLetter>,
 }
 
 /// What an export answered.
@@ -68,7 +73,16 @@ impl Sender {
             })
         });
         self.report(&result);
-        result
+        match result {
+            Err(ExportError::Unauthorized { source }) if self.on_auth_error == OnAuthError::Reject => {
+                // The far side's code would tell our clients that it is they who may not send.
+                Err(ExportError::Rejected {
+                    code: Code::INVALID_ARGUMENT,
+                    source,
+                })
+            }
+            result => result,
+        }
     }
 
     /// Sends in the caller's task: the path without queue and batch.
@@ -112,7 +126,7 @@ impl Sender {
             let refusal = Refusal::from(&error);
             let trouble = match error {
                 ExportError::Rejected { .. } => {
-                    verdict.fail(Tally::of(&part), "rejected", &refusal);
+                    self.end(&mut verdict, &part, "rejected", &refusal).await;
                     continue;
                 }
                 ExportError::TooLarge { .. } => {
@@ -121,7 +135,7 @@ impl Sender {
                             .into_iter()
                             .rev()
                             .for_each(|p| work.push_front((p, backoff.clone()))),
-                        Err(whole) => verdict.fail(Tally::of(&whole), "too_large", &refusal),
+                        Err(whole) => self.end(&mut verdict, &whole, "too_large", &refusal).await,
                     }
                     continue;
                 }
@@ -157,6 +171,15 @@ impl Sender {
             }
         }
         verdict.finish(&self.books, whole)
+    }
+
+    /// This part never: to the dead letter, else the caller is told.
+    async fn end(&self, verdict: &mut Verdict, part: &Payload, reason: &'static str, refusal: &Refusal) {
+        match self.lay_down(part, reason, refusal).await {
+            Laid::Taken => verdict.lay(Tally::of(part), reason, refusal),
+            Laid::Later(refusal) => verdict.postpone(retryable(refusal)),
+            Laid::Nowhere | Laid::Never => verdict.fail(Tally::of(part), reason, refusal),
+        }
     }
 
     fn log_refused(&self, part: &Payload, rest: &VecDeque<(Payload, Backoff)>, refusal: &Refusal) {

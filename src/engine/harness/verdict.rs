@@ -84,7 +84,8 @@ pub(crate) fn rejected_reason(rule: &str) -> String {
 pub(crate) struct Verdict {
     delivered: Tally,
     rejected: Vec<(Tally, Rejection)>,
-    failed: Vec<(Tally, &'static str, Refusal)>,
+    failed: Ends,
+    laid: Ends,
     later: Option<Refusal>,
 }
 
@@ -114,12 +115,12 @@ impl Verdict {
 
     /// These can never be delivered.
     pub(crate) fn fail(&mut self, tally: Tally, reason: &'static str, refusal: &Refusal) {
-        let same = |r: &'static str, known: &Refusal| r == reason && known == refusal;
-        if let Some((sum, ..)) = self.failed.iter_mut().find(|(_, r, known)| same(r, known)) {
-            sum.merge(&tally);
-            return;
-        }
-        self.failed.push((tally, reason, refusal.clone()));
+        gather(&mut self.failed, tally, reason, refusal);
+    }
+
+    /// These can never be delivered, and the dead letter has them.
+    pub(crate) fn lay(&mut self, tally: Tally, reason: &'static str, refusal: &Refusal) {
+        gather(&mut self.laid, tally, reason, refusal);
     }
 
     /// Some were not delivered now, and may be later.
@@ -132,15 +133,20 @@ impl Verdict {
 
     /// Books what is final, and says the answer. `whole` is everything that the caller gave.
     pub(crate) fn finish(&mut self, books: &Books, mut whole: Tally) -> Result<Outcome, Refused> {
-        let this = std::mem::take(self);
+        let mut this = std::mem::take(self);
         let mut moved = this.delivered.clone();
-        for (tally, _) in &this.rejected {
+        for tally in this
+            .rejected
+            .iter()
+            .map(|(t, _)| t)
+            .chain(this.laid.iter().map(|(t, ..)| t))
+        {
             moved.merge(tally);
         }
         let mut outcome = Outcome::all();
-        match this.later {
+        match this.later.take() {
             Some(refusal) => {
-                book(books, &this.delivered, &this.rejected);
+                this.book(books);
                 whole.minus(&moved);
                 books.refused(&whole);
                 return Err(Refused { refusal, moved });
@@ -151,11 +157,13 @@ impl Verdict {
                 let refusal = refusals.reduce(join).expect("checked not to be empty");
                 return Err(refusal.into());
             }
-            None => book(books, &this.delivered, &this.rejected),
+            None => this.book(books),
         }
         outcome.rejected.extend(this.rejected.into_iter().map(|(_, r)| r));
-        for (tally, reason, refusal) in this.failed {
-            books.failed(reason, &tally);
+        for (tally, reason, _) in &this.failed {
+            books.failed(reason, tally);
+        }
+        for (tally, reason, refusal) in this.laid.into_iter().chain(this.failed) {
             outcome.rejected.push(Rejection {
                 rule: reason.to_owned(),
                 items: tally.items(),
@@ -164,11 +172,27 @@ impl Verdict {
         }
         Ok(outcome)
     }
+
+    /// Books what has left this gateway's hands, or those of this exporter.
+    fn book(&self, books: &Books) {
+        books.delivered(&self.delivered);
+        for (tally, rejection) in &self.rejected {
+            books.failed(&rejected_reason(&rejection.rule), tally);
+        }
+        for (tally, reason, _) in &self.laid {
+            books.failed(reason, tally);
+        }
+    }
 }
 
-fn book(books: &Books, delivered: &Tally, rejected: &[(Tally, Rejection)]) {
-    books.delivered(delivered);
-    for (tally, rejection) in rejected {
-        books.failed(&rejected_reason(&rejection.rule), tally);
+type Ends = Vec<(Tally, &'static str, Refusal)>;
+
+fn gather(ends: &mut Ends, tally: Tally, reason: &'static str, refusal: &Refusal) {
+    let known = ends
+        .iter_mut()
+        .find(|(_, r, known)| *r == reason && known == refusal);
+    match known {
+        Some((sum, ..)) => sum.merge(&tally),
+        None => ends.push((tally, reason, refusal.clone())),
     }
 }

@@ -33,6 +33,8 @@ pub(crate) enum End<'a> {
     Rejected(&'a Rejection),
     /// Never.
     Failed(&'static str, &'a Refusal),
+    /// Never, and the dead letter has it.
+    Laid(&'static str, &'a Refusal),
     /// Not now.
     Later(&'a Refusal),
 }
@@ -127,6 +129,7 @@ impl Ticket {
             End::Delivered => state.verdict.deliver(&tally),
             End::Rejected(rejection) => state.verdict.reject(tally, rejection),
             End::Failed(reason, refusal) => state.verdict.fail(tally, reason, refusal),
+            End::Laid(reason, refusal) => state.verdict.lay(tally, reason, refusal),
             End::Later(refusal) => state.verdict.postpone((*refusal).clone()),
         }
         if state.owed == 0 {

@@ -3,14 +3,17 @@
 //! Each step has a part of the deadline: receivers half of it, what holds data in pipelines half of the rest, queues
 //! what is left. Exporters get a moment beyond it to close their files and connections.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use component::Stop;
+use config::ComponentId;
 use tokio::time::{Instant, timeout_at};
 
 use super::Graph;
 use super::fanout::all;
 use super::graph::Holder;
+use crate::harness::Harness;
 
 /// For the drain after a receiver did not start: there is next to nothing to drain.
 pub(crate) const AFTER_FAULT: Duration = Duration::from_secs(1);
@@ -34,12 +37,7 @@ impl Graph {
             tracing::warn!("receivers still answer requests, stopping without them");
         }
         self.stop_holders(end).await;
-        let draining = self
-            .built
-            .harnesses
-            .values()
-            .map(|h| -> component::BoxFuture<'_, ()> { Box::pin(h.drain(end)) });
-        all(draining.collect()).await;
+        self.drain_exporters(end).await;
         let closing = self
             .built
             .exporters
@@ -51,6 +49,31 @@ impl Graph {
             .is_err()
         {
             tracing::warn!("exporters do not close, stopping without them");
+        }
+    }
+
+    /// Those that send to dead letters before the dead letters; each wave has half of what is left.
+    async fn drain_exporters(&self, end: Instant) {
+        let mut left: Vec<(&ComponentId, &Arc<Harness>)> =
+            self.built.harnesses.iter().map(|((id, _), h)| (id, h)).collect();
+        while !left.is_empty() {
+            let awaited: Vec<&ComponentId> = left.iter().filter_map(|(_, h)| h.dead_letter()).collect();
+            let (later, mut wave): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|(id, _)| awaited.contains(id));
+            left = later;
+            if wave.is_empty() {
+                // There are no cycles; were there one, it would be drained all the same.
+                wave = std::mem::take(&mut left);
+            }
+            let now = Instant::now();
+            let until = match left.is_empty() {
+                true => end,
+                false => now + end.saturating_duration_since(now) / 2,
+            };
+            let draining = wave
+                .iter()
+                .map(|(_, h)| -> component::BoxFuture<'_, ()> { Box::pin(h.drain(until)) });
+            all(draining.collect()).await;
         }
     }
 

@@ -109,31 +109,52 @@ impl Parts {
     }
 
     fn build_exporters(&mut self, spec: &GraphSpec, cx: &GraphContext) {
+        let mut all = BTreeMap::new();
         for (id, (factory, section)) in &spec.exporters {
-            let used = users(&spec.pipelines, id, |p| &p.exporters);
             let mut section = section.clone();
             let settings = self.keep(Settings::take(&mut section, &factory.harness).map_err(Fault::from));
-            let made = self.keep((factory.build)(section.clone(), &cx.of(id, !used.is_empty())));
+            all.insert(id, (factory, section, settings));
+        }
+        let letters = all
+            .iter()
+            .filter_map(|(id, (_, _, settings))| Some((*id, settings.as_ref()?.dead_letter.as_ref()?)));
+        let letters: BTreeMap<&ComponentId, &ComponentId> = letters.collect();
+        let mut faults = Vec::new();
+        for (id, (factory, section, settings)) in &all {
+            let used = users(&spec.pipelines, id, |p| &p.exporters);
+            let carried = carried(spec, &letters, id);
+            let made = self.keep((factory.build)(section.clone(), &cx.of(id, !carried.is_empty())));
             for pipeline in &used {
                 if !factory.signals.iter().any(|(s, _)| *s == pipeline.signal) {
                     let help = takes(factory.signals, &pipeline.id);
-                    self.refuse(&section, unsupported(id, "exporter", pipeline.signal), &help);
+                    self.refuse(section, unsupported(id, "exporter", pipeline.signal), &help);
                 }
             }
+            let fault = letters
+                .get(id)
+                .and_then(|_| dead_letter_fault(spec, &letters, id, &carried));
+            faults.extend(fault.map(|(message, help)| {
+                let fault = section
+                    .diag("dead_letter", message)
+                    .at(Stage::Build)
+                    .with_help(help);
+                Fault::from(Diags::from(fault))
+            }));
             match (made, settings) {
                 (Some(Exporter::Collect(_)), _) => {
                     self.refuse(
-                        &section,
+                        section,
                         format!("exporter \"{id}\" collects objects, which comes with the journal"),
                         "take it out",
                     );
                 }
-                (Some(Exporter::Push(push)), Some(settings)) if !used.is_empty() => {
-                    self.exporters.insert(id.clone(), (push, settings));
+                (Some(Exporter::Push(push)), Some(settings)) if !carried.is_empty() => {
+                    self.exporters.insert((*id).clone(), (push, settings.clone()));
                 }
                 _ => {}
             }
         }
+        self.faults.extend(faults);
     }
 
     fn build_processors(&mut self, spec: &GraphSpec, cx: &GraphContext) {
@@ -329,6 +350,75 @@ fn users<'a>(
     pipelines.iter().filter(|p| of(p).contains(id)).collect()
 }
 
+/// The signals that reach an exporter: from pipelines, and from exporters whose dead letter it is.
+fn carried(
+    spec: &GraphSpec,
+    letters: &BTreeMap<&ComponentId, &ComponentId>,
+    id: &ComponentId,
+) -> BTreeSet<Signal> {
+    let mut carried = BTreeSet::new();
+    let (mut found, mut next) = (BTreeSet::from([id]), vec![id]);
+    while let Some(id) = next.pop() {
+        carried.extend(
+            users(&spec.pipelines, id, |p| &p.exporters)
+                .iter()
+                .map(|p| p.signal),
+        );
+        let senders = letters.iter().filter(|(_, to)| **to == id).map(|(from, _)| *from);
+        next.extend(senders.filter(|from| found.insert(from)));
+    }
+    carried
+}
+
+/// What is wrong with the dead letter of an exporter, and what to do about it.
+fn dead_letter_fault(
+    spec: &GraphSpec,
+    letters: &BTreeMap<&ComponentId, &ComponentId>,
+    id: &ComponentId,
+    carried: &BTreeSet<Signal>,
+) -> Option<(String, String)> {
+    let to = *letters.get(id)?;
+    let Some((factory, _)) = spec.exporters.get(to) else {
+        let message = format!("failed to build pipelines: the dead letter \"{to}\" is not an exporter");
+        return Some((message, "name an id that stands below `exporters`".into()));
+    };
+    let mut way = vec![id];
+    while let Some(next) = letters.get(way[way.len() - 1]) {
+        if *next == id {
+            let names: Vec<String> = way
+                .iter()
+                .chain([&id])
+                .map(|id| format!("exporter \"{id}\""))
+                .collect();
+            let message = format!(
+                "failed to build pipelines: cycle detected: {}",
+                names.join(" -> ")
+            );
+            return Some((
+                message,
+                "a dead letter must not lead back to where it comes from".into(),
+            ));
+        }
+        if way.contains(next) {
+            break; // a cycle further on, told where it is
+        }
+        way.push(next);
+    }
+    let missing = carried
+        .iter()
+        .find(|s| !factory.signals.iter().any(|(known, _)| known == *s))?;
+    let known: Vec<&str> = factory
+        .signals
+        .iter()
+        .map(|(signal, _)| signal.as_str())
+        .collect();
+    let message = format!(
+        "failed to build pipelines: the dead letter \"{to}\" does not take {}",
+        missing.as_str()
+    );
+    Some((message, format!("it knows {}", known.join(", "))))
+}
+
 /// Stands behind a connector that is built for its faults only.
 struct Nowhere;
 
@@ -393,6 +483,7 @@ impl<'a> Construction<'a> {
         for at in 0..self.spec.pipelines.len() {
             self.line(at);
         }
+        let letters = self.dead_letters();
         let mut receivers = Vec::new();
         for (id, receiver) in std::mem::take(&mut self.receivers) {
             let mut outputs = Outputs::default();
@@ -410,7 +501,7 @@ impl<'a> Construction<'a> {
         // They were added from the exporters upward.
         self.holders.reverse();
         Ok(Built {
-            plan: Plan::new(self.plans.into_iter().flatten().collect()),
+            plan: Plan::new(self.plans.into_iter().flatten().collect(), letters),
             receivers,
             holders: self.holders,
             exporters: self
@@ -606,23 +697,10 @@ impl<'a> Construction<'a> {
                 }
                 continue;
             }
-            let Some((push, settings)) = self.exporters.get(id) else {
+            let Some(harness) = self.harness(id, spec.signal) else {
                 continue;
             };
-            let harness = self
-                .harnesses
-                .entry((id.clone(), spec.signal))
-                .or_insert_with(|| {
-                    Harness::new(
-                        id,
-                        spec.signal,
-                        push.clone(),
-                        settings.clone(),
-                        &self.cx.telemetry,
-                        &self.cx.memory,
-                    )
-                });
-            plan.ends.push(plan::End::exporter(id, settings, batch));
+            plan.ends.push(plan::End::exporter(id, harness.settings(), batch));
             let to = Node::Exporter(id.to_string());
             let target = Target::Entry(harness.entry(batch));
             edges.push(Edge::new(
@@ -634,6 +712,44 @@ impl<'a> Construction<'a> {
             ));
         }
         Fanout::new(edges)
+    }
+
+    /// The harness of an exporter for a signal, made at first use.
+    fn harness(&mut self, id: &ComponentId, signal: Signal) -> Option<Arc<Harness>> {
+        let (push, settings) = self.exporters.get(id)?;
+        let make = || {
+            let (telemetry, memory) = (&self.cx.telemetry, &self.cx.memory);
+            Harness::new(id, signal, push.clone(), settings.clone(), telemetry, memory)
+        };
+        let harness = self.harnesses.entry((id.clone(), signal)).or_insert_with(make);
+        Some(harness.clone())
+    }
+
+    /// Connects exporters with their dead letters, which may have dead letters of their own. For the plan: those that
+    /// there are.
+    fn dead_letters(&mut self) -> Vec<plan::End> {
+        let mut left: Vec<((ComponentId, Signal), Arc<Harness>)> = self
+            .harnesses
+            .iter()
+            .map(|(key, harness)| (key.clone(), harness.clone()))
+            .collect();
+        let (mut done, mut ends) = (BTreeSet::new(), BTreeMap::new());
+        while let Some(((from, signal), harness)) = left.pop() {
+            if !done.insert((from.clone(), signal)) {
+                continue;
+            }
+            let Some(id) = harness.dead_letter() else { continue };
+            let Some(letter) = self.harness(id, signal) else {
+                continue;
+            };
+            let (from, to) = (Node::Exporter(from.to_string()), Node::Exporter(id.to_string()));
+            let target = Target::Entry(letter.entry(None));
+            let edge = Edge::new(&self.cx.telemetry.ledger, from, to, signal, target);
+            harness.set_dead_letter(id, Arc::new(Fanout::new(vec![edge])));
+            ends.insert(id.clone(), plan::End::exporter(id, letter.settings(), None));
+            left.push(((id.clone(), signal), letter));
+        }
+        ends.into_values().collect()
     }
 
     fn connector(

@@ -13,6 +13,8 @@ mod segment;
 mod timed;
 
 #[cfg(test)]
+mod branch_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

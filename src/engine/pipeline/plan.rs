@@ -19,16 +19,22 @@ const INDENT: usize = 12;
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     pipelines: Vec<Pipeline>,
+    /// Exporters that get what others give up.
+    dead_letters: Vec<End>,
 }
 
 impl Plan {
-    pub(crate) fn new(pipelines: Vec<Pipeline>) -> Plan {
-        Plan { pipelines }
+    pub(crate) fn new(pipelines: Vec<Pipeline>, dead_letters: Vec<End>) -> Plan {
+        Plan {
+            pipelines,
+            dead_letters,
+        }
     }
 
     /// Exporters that are acknowledged from a queue in memory, with what a crash loses: `otlp_grpc`, `1000 requests`.
     pub fn volatile(&self) -> Vec<(String, String)> {
         let ends = self.pipelines.iter().flat_map(|p| &p.ends);
+        let ends = ends.chain(&self.dead_letters);
         let mut out: Vec<_> = ends
             .filter_map(|e| Some((e.id.clone(), e.volatile.clone()?)))
             .collect();
@@ -133,6 +139,11 @@ impl End {
             lines.push(format!("cut at {}", bytes(max)));
         }
         lines.push(retry_words(settings));
+        if let Some(dead) = &settings.dead_letter {
+            lines.push(format!(
+                "what is given up or rejected for good goes to exporter {dead}"
+            ));
+        }
         let awaited = settings.queue.as_ref().is_none_or(|q| q.wait_for_result);
         let volatile = settings
             .queue
@@ -177,7 +188,17 @@ impl fmt::Display for Plan {
             }
             pipeline.fmt(f)?;
         }
-        Ok(())
+        if !self.dead_letters.is_empty() {
+            writeln!(f, "\ndead letters")?;
+        }
+        self.dead_letters.iter().try_for_each(|end| end.fmt(f))
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        row(f, "to", &format!("{} {}", self.what, self.id))?;
+        self.lines.iter().try_for_each(|line| row(f, "", line))
     }
 }
 
@@ -202,13 +223,7 @@ impl fmt::Display for Pipeline {
             }
         }
         row(f, "copies", &self.copies())?;
-        for end in &self.ends {
-            row(f, "to", &format!("{} {}", end.what, end.id))?;
-            for line in &end.lines {
-                row(f, "", line)?;
-            }
-        }
-        Ok(())
+        self.ends.iter().try_for_each(|end| end.fmt(f))
     }
 }
 

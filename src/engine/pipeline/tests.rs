@@ -286,7 +286,7 @@ static FORWARD: ConnectorFactory = ConnectorFactory {
 // --- rig ---
 
 /// `id = config` lines for components, `signal: receivers | processors | exporters` lines for pipelines.
-fn spec(text: &str) -> GraphSpec {
+pub(super) fn spec(text: &str) -> GraphSpec {
     let mut spec = GraphSpec::default();
     let id = |text: &str| ComponentId::parse(text.trim()).expect("an id");
     let list = |text: &str| text.split_whitespace().map(id).collect::<Vec<_>>();
@@ -321,13 +321,13 @@ fn spec(text: &str) -> GraphSpec {
     spec
 }
 
-struct World {
-    cx: GraphContext,
-    graph: Arc<Graph>,
+pub(super) struct World {
+    pub(super) cx: GraphContext,
+    pub(super) graph: Arc<Graph>,
 }
 
 impl World {
-    async fn start(text: &str, scripts: &[(&str, Arc<Script>)]) -> World {
+    pub(super) async fn start(text: &str, scripts: &[(&str, Arc<Script>)]) -> World {
         BENCH.with_borrow_mut(|b| {
             *b = Bench::default();
             b.scripts
@@ -346,15 +346,15 @@ impl World {
         BENCH.with_borrow(|b| b.outputs["in"].get(signal).expect("connected").clone())
     }
 
-    async fn send(&self, payload: Payload) -> Result<Outcome, Refusal> {
+    pub(super) async fn send(&self, payload: Payload) -> Result<Outcome, Refusal> {
         self.output(payload.signal).consume(payload).await
     }
 
-    fn script(&self, id: &str) -> Arc<Script> {
+    pub(super) fn script(&self, id: &str) -> Arc<Script> {
         BENCH.with_borrow(|b| b.scripts[id].clone())
     }
 
-    fn row(&self, node: Node) -> Totals {
+    pub(super) fn row(&self, node: Node) -> Totals {
         self.cx
             .telemetry
             .ledger
@@ -362,13 +362,13 @@ impl World {
             .total()
     }
 
-    async fn finish(&self) {
+    pub(super) async fn finish(&self) {
         self.graph.drain(Duration::from_secs(10)).await;
         assert_books_balance(&self.cx);
     }
 }
 
-fn pipeline(id: &str) -> Node {
+pub(super) fn pipeline(id: &str) -> Node {
     Node::Pipeline(id.into())
 }
 
@@ -379,7 +379,7 @@ fn processor(id: &str) -> Node {
     }
 }
 
-fn exporter(id: &str) -> Node {
+pub(super) fn exporter(id: &str) -> Node {
     Node::Exporter(id.into())
 }
 
@@ -802,7 +802,8 @@ fn the_plan_says_what_was_built() {
              otlp = {}
              otlp/batched = {sending_queue: {sizer: bytes, queue_size: 1073741824, block_on_overflow: true, batch: {max_size: 1048576}}, retry_on_failure: {max_elapsed_time: 0}}
              out = {timeout: 0}
-             out/result = {sending_queue: {wait_for_result: true}, retry_on_failure: {enabled: false}}
+             out/result = {sending_queue: {wait_for_result: true}, retry_on_failure: {enabled: false}, dead_letter: out/dead}
+             out/dead = {}
              logs: in in/2 | gate stage/redact stage/attributes batch | otlp otlp/batched out forward
              logs/kept: forward | stage/redact keeper | out/result
              traces: in | | out",
