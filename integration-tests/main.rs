@@ -10,6 +10,7 @@
 )]
 
 mod acceptance;
+mod admin;
 mod auth;
 mod bad_clients;
 mod configs;

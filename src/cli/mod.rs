@@ -1,7 +1,9 @@
 //! Arguments to exit code: 0 on a clean stop and on success, 1 for every error.
 
+mod admin;
 mod components;
 mod gates;
+mod ledger;
 mod plan;
 mod quickstart;
 mod run;
@@ -48,6 +50,8 @@ enum Command {
         /// One of them; all without it
         id: Option<String>,
     },
+    /// Show a running gateway's books: what came, where it went, and whether they balance
+    Ledger(ledger::Options),
     /// Serve OTLP on 4317 and 4318 with a built-in configuration, and show it at work
     Quickstart(quickstart::Options),
 }
@@ -112,6 +116,7 @@ pub fn main() -> ExitCode {
         Some(Command::Schema) => schema::show(),
         Some(Command::Components) => components::list(),
         Some(Command::FeatureGate { id }) => gates::show(id.as_deref()),
+        Some(Command::Ledger(options)) => ledger::ledger(&arguments.sources, options),
         Some(Command::Quickstart(options)) => quickstart::quickstart(options),
     };
     match done {

@@ -4,6 +4,7 @@ use component::{ConnectorFactory, ExporterFactory, ExtensionFactory, ProcessorFa
 use config::Shape;
 use config::shape::{ComponentShape, document};
 
+use crate::service::admin;
 use crate::service::registry::Factory;
 use crate::service::self_telemetry::Keys;
 
@@ -20,7 +21,11 @@ fn text() -> String {
     shapes::<ExporterFactory>(&mut components);
     shapes::<ConnectorFactory>(&mut components);
     shapes::<ExtensionFactory>(&mut components);
-    document(&components, Shape::of::<Keys>())
+    let service = [
+        ("telemetry", Shape::of::<Keys>()),
+        ("admin", Shape::of::<admin::Keys>()),
+    ];
+    document(&components, &service)
 }
 
 fn shapes<F: Factory>(components: &mut Vec<ComponentShape>) {

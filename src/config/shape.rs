@@ -62,13 +62,13 @@ pub struct ComponentShape {
 
 /// The schema of a whole configuration, as JSON text without a final newline.
 ///
-/// `telemetry` is the shape of `service::telemetry`.
-pub fn document(components: &[ComponentShape], telemetry: Shape) -> String {
+/// `service` holds the shapes of the blocks below `service` (`telemetry`, `admin`, ...).
+pub fn document(components: &[ComponentShape], service: &[(&str, Shape)]) -> String {
     // Defaults are the program's own, so that a secret's default is no secret.
-    with_secrets(|| whole(components, telemetry))
+    with_secrets(|| whole(components, service))
 }
 
-fn whole(components: &[ComponentShape], telemetry: Shape) -> String {
+fn whole(components: &[ComponentShape], blocks: &[(&str, Shape)]) -> String {
     let mut generator = SchemaGenerator::default();
     let mut properties = Map::new();
     for section in ["receivers", "processors", "exporters", "connectors", "extensions"] {
@@ -97,15 +97,15 @@ fn whole(components: &[ComponentShape], telemetry: Shape) -> String {
         "additionalProperties": false,
     });
     let pipelines = Map::from_iter([(format!("^\\s*({})\\s*(/.+)?$", SIGNALS.join("|")), pipeline)]);
-    let service = json!({
-        "type": "object",
-        "properties": {
-            "extensions": ids,
-            "pipelines": {"type": "object", "patternProperties": pipelines, "additionalProperties": false},
-            "telemetry": (telemetry.0)(&mut generator).to_value(),
-        },
-        "additionalProperties": false,
-    });
+    let pipelines = json!({"type": "object", "patternProperties": pipelines, "additionalProperties": false});
+    let mut keys = Map::from_iter([
+        ("extensions".to_owned(), ids),
+        ("pipelines".to_owned(), pipelines),
+    ]);
+    for (key, block) in blocks {
+        keys.insert((*key).to_owned(), (block.0)(&mut generator).to_value());
+    }
+    let service = json!({"type": "object", "properties": keys, "additionalProperties": false});
     properties.insert("service".to_owned(), service);
     let mut root = json_schema!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -324,7 +324,7 @@ mod tests {
             kinds: vec!["new", "old"],
             blocks: BLOCKS.to_vec(),
         };
-        let text = document(&[component], Shape::of::<Part>());
+        let text = document(&[component], &[("telemetry", Shape::of::<Part>())]);
         let schema: Value = serde_json::from_str(&text).unwrap();
         let exporters = &schema["properties"]["exporters"]["anyOf"][0]["patternProperties"];
         for kind in ["new", "old"] {

@@ -14,6 +14,8 @@ pub(super) struct Parts {
     pipelines: Vec<PipelineSpec>,
     extensions: Vec<ComponentId>,
     telemetry: Section,
+    /// What the collector does not have, by key.
+    own: BTreeMap<&'static str, Section>,
 }
 
 impl Parts {
@@ -35,6 +37,7 @@ impl Parts {
             pipelines: spec.pipelines.clone(),
             extensions: loaded.extensions_used.clone(),
             telemetry: loaded.telemetry.clone(),
+            own: loaded.own.clone(),
         }
     }
 
@@ -76,7 +79,12 @@ impl Parts {
             ("pipelines".to_owned(), Effective::Map(pipelines.collect())),
             ("telemetry".to_owned(), self.telemetry.effective()),
         ];
-        let service = ("service".to_owned(), Effective::Map(service.into()));
+        let own = self.own.iter();
+        let own = own.map(|(key, section)| ((*key).to_owned(), section.effective()));
+        let service = (
+            "service".to_owned(),
+            Effective::Map(service.into_iter().chain(own).collect()),
+        );
         Effective::Map(components.chain([service]).collect())
     }
 }

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use component::{Consumer, Extension, Fault, Health, Host, Reported, Status};
 use config::ComponentId;
 use engine::pipeline::Graph;
 use parking_lot::Mutex;
+use telemetry::Telemetry;
 use tokio::sync::watch;
 
+use super::admin::Gateway;
 use super::effective::Parts;
 
 /// One per service.
@@ -17,6 +20,8 @@ pub(super) struct RoofHost {
     graph: Arc<Graph>,
     extensions: HashMap<ComponentId, Arc<dyn Extension>>,
     parts: Parts,
+    telemetry: Telemetry,
+    ready: AtomicBool,
     statuses: Mutex<HashMap<String, Reported>>,
     built: SystemTime,
     fatal: watch::Sender<Option<String>>,
@@ -27,15 +32,23 @@ impl RoofHost {
         graph: Arc<Graph>,
         extensions: Vec<(ComponentId, Arc<dyn Extension>)>,
         parts: Parts,
+        telemetry: Telemetry,
     ) -> Arc<RoofHost> {
         Arc::new(RoofHost {
             graph,
             parts,
+            telemetry,
+            ready: AtomicBool::new(false),
             built: SystemTime::now(),
             extensions: extensions.into_iter().collect(),
             statuses: Mutex::default(),
             fatal: watch::Sender::new(None),
         })
+    }
+
+    /// Whether everything runs.
+    pub(super) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Relaxed);
     }
 
     /// Waits for the first fatal status.
@@ -127,5 +140,27 @@ impl Host for RoofHost {
 
     fn configuration(&self) -> Option<String> {
         Some(self.parts.effective().to_json())
+    }
+}
+
+impl Gateway for RoofHost {
+    fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Relaxed)
+    }
+
+    fn plan(&self) -> String {
+        self.graph.plan().to_string()
+    }
+
+    fn health(&self) -> Health {
+        Host::health(self)
+    }
+
+    fn configuration(&self) -> String {
+        self.parts.effective().to_json()
     }
 }

@@ -4,6 +4,7 @@
 //! peer is called: this is all that `weir validate` does), [`Service::start`] opens the doors, [`Service::stop`] closes
 //! them and waits until what was taken is delivered.
 
+pub mod admin;
 mod effective;
 mod host;
 pub mod known;
@@ -52,6 +53,10 @@ pub struct Loaded {
     extensions: BTreeMap<ComponentId, (&'static component::ExtensionFactory, Section)>,
     extensions_used: Vec<ComponentId>,
     telemetry: Section,
+    /// `service::admin`; `None` = off.
+    admin: Option<admin::Settings>,
+    /// Blocks of `service` that the collector does not have.
+    own: BTreeMap<&'static str, Section>,
 }
 
 /// Reads configuration texts (name, text), left to right, later ones over earlier ones.
@@ -92,9 +97,19 @@ pub fn load(sources: &[(String, String)], gates: &Gates) -> Result<Loaded, Diags
             Settings::default()
         }
     };
+    let own = document.service.own;
+    let admin = own
+        .get("admin")
+        .map(|section| admin::Settings::read(section.clone()));
+    let admin = admin.transpose().unwrap_or_else(|Diags(more)| {
+        faults.extend(more);
+        None
+    });
     Ok(Loaded {
         warnings,
         settings,
+        admin,
+        own,
         faults,
         spec,
         extensions,
@@ -186,6 +201,8 @@ pub struct Service {
     outboxes: parking_lot::Mutex<Vec<mpsc::Receiver<Record>>>,
     memory: Arc<Memory>,
     limits: parking_lot::Mutex<Option<Limits>>,
+    admin: Option<admin::Settings>,
+    administration: tokio::sync::Mutex<Option<admin::Listener>>,
 }
 
 impl Service {
@@ -228,7 +245,7 @@ impl Service {
         match graph {
             Ok(graph) => {
                 let graph = Arc::new(graph);
-                let host = RoofHost::new(graph.clone(), extensions.clone(), parts);
+                let host = RoofHost::new(graph.clone(), extensions.clone(), parts, telemetry.clone());
                 Ok(Service {
                     graph,
                     extensions,
@@ -239,6 +256,8 @@ impl Service {
                     outboxes: parking_lot::Mutex::default(),
                     memory,
                     limits: parking_lot::Mutex::default(),
+                    admin: loaded.admin,
+                    administration: tokio::sync::Mutex::default(),
                 })
             }
             Err(more) => {
@@ -261,6 +280,7 @@ impl Service {
         if started.is_err() {
             self.stop(Duration::ZERO).await;
         } else {
+            self.host.set_ready(true);
             for (_, extension) in &self.extensions {
                 extension.notify(Event::Ready);
             }
@@ -273,6 +293,10 @@ impl Service {
         let outboxes = std::mem::take(&mut *self.outboxes.lock());
         let running = Running::start(&self.settings, &self.telemetry, outboxes).await?;
         *self.running.lock().await = Some(running);
+        if let Some(settings) = &self.admin {
+            let listener = admin::Listener::start(settings, self.host.clone()).await?;
+            *self.administration.lock().await = Some(listener);
+        }
         for (id, extension) in &self.extensions {
             extension
                 .start(self.host.clone())
@@ -287,6 +311,7 @@ impl Service {
     /// Closes the doors, delivers what was taken (at most `drain_max`), closes the rest. Safe twice.
     pub async fn stop(&self, drain_max: Duration) {
         info!("Starting shutdown...");
+        self.host.set_ready(false);
         for (_, extension) in &self.extensions {
             extension.notify(Event::NotReady);
         }
@@ -294,6 +319,9 @@ impl Service {
         self.graph.drain(drain_max).await;
         for (_, extension) in self.extensions.iter().rev() {
             extension.stop().await;
+        }
+        if let Some(listener) = self.administration.lock().await.take() {
+            listener.stop().await;
         }
         info!("Shutdown complete.");
         // The last to go, so that what was said and counted until here is told.

@@ -275,6 +275,9 @@ pub static TABLE: &[Def] = &[
     row("otelcol_process_memory_rss", "By", Gauge, "Resident memory of the process."),
     row("otelcol_process_runtime_heap_alloc_bytes", "By", Gauge, "Resident anonymous memory: heap and stacks."),
     row("otelcol_process_runtime_total_sys_memory_bytes", "By", Gauge, "Private writable memory mapped from the system."),
+    // the admin listener
+    row("weir_admin_orders", "{call}", Counter, "Calls that were to change something, by call and status."),
+    row("weir_admin_refused", "{call}", Counter, "Calls to the admin listener that were turned away, by reason."),
     // the books, the logs
     row(LEDGER_ITEMS, "{item}", Counter, "The books: items by place, signal, column and rule."),
     row(LEDGER_HELD, "{item}", Gauge, "The books: items owed right now, by place and signal."),

@@ -4,7 +4,7 @@
 //! What the components' types are and whether their keys are right is judged above. Faults of one stage are
 //! reported together; a later stage does not run over the ruins of an earlier one.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::de::suggest;
@@ -45,7 +45,12 @@ pub struct Service {
     pub pipelines: Vec<Pipeline>,
     /// `logs`, `metrics`, `traces`, `resource`.
     pub telemetry: Section,
+    /// Blocks that the collector does not have, by key: those of [`OWN_BLOCKS`] that were written.
+    pub own: BTreeMap<&'static str, Section>,
 }
+
+/// Keys of `service:` that the collector does not have; each is a block of keys.
+pub const OWN_BLOCKS: [&str; 1] = ["admin"];
 
 /// One of `service.pipelines`.
 #[derive(Clone, Debug)]
@@ -242,19 +247,27 @@ impl Reader {
 
     fn service(&mut self, node: &Node) -> Service {
         let mut service = Service::default();
-        for Entry { key, mark, value } in
-            self.map(node, "service", Some(&["extensions", "pipelines", "telemetry"]))
-        {
+        let known: Vec<&str> = ["extensions", "pipelines", "telemetry"]
+            .into_iter()
+            .chain(OWN_BLOCKS)
+            .collect();
+        for Entry { key, mark, value } in self.map(node, "service", Some(&known)) {
             match &**key {
                 "extensions" => service.extensions = self.ids(value, "service::extensions"),
                 "pipelines" => service.pipelines = self.pipelines(value),
-                "telemetry" => {
-                    let path = "service::telemetry";
-                    self.map(value, path, None);
-                    service.telemetry =
-                        Section::new(Arc::new(value.clone()), path.into(), Some(mark.clone()));
+                key => {
+                    let path = format!("service::{key}");
+                    let own = OWN_BLOCKS.into_iter().find(|own| *own == key);
+                    if own.is_none() && key != "telemetry" {
+                        continue;
+                    }
+                    self.map(value, &path, None);
+                    let section = Section::new(Arc::new(value.clone()), path.into(), Some(mark.clone()));
+                    match own {
+                        Some(own) => _ = service.own.insert(own, section),
+                        None => service.telemetry = section,
+                    }
                 }
-                _ => {}
             }
         }
         service

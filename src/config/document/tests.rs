@@ -92,7 +92,7 @@ fn later_sources_lie_over_earlier_ones() {
     let (document, _) = load(&sources, &environment, &Gates::default()).unwrap();
     assert_eq!(names(&document.service.pipelines[1].exporters), ["debug/2"]);
     assert_eq!(names(&document.service.pipelines[1].receivers), ["forward"]);
-    let batch: std::collections::BTreeMap<String, String> = document.processors[0].1.clone().parse().unwrap();
+    let batch: BTreeMap<String, String> = document.processors[0].1.clone().parse().unwrap();
     assert_eq!(batch["timeout"], "5s");
 }
 
@@ -279,7 +279,7 @@ fn expanded_secrets_stay_out_of_messages() {
     let text = BASE.replace("timeout: 1s", "timeout: \"${env:PASSWORD}\"");
     let (document, _) = load_all(&[("gw.yaml", &text)]).unwrap();
     let fault = document.processors[0].1.clone();
-    let parsed = fault.parse::<std::collections::BTreeMap<String, crate::Duration>>();
+    let parsed = fault.parse::<BTreeMap<String, crate::Duration>>();
     let shown = parsed.unwrap_err().to_string();
     assert_eq!(
         shown,
@@ -303,7 +303,7 @@ fn expanded_values_take_the_type_of_their_field() {
         list: Vec<String>,
         id: ComponentId,
         secret: crate::Secret<String>,
-        block: std::collections::BTreeMap<String, u8>,
+        block: BTreeMap<String, u8>,
     }
     impl Default for Config {
         fn default() -> Self {

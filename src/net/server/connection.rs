@@ -70,6 +70,10 @@ async fn open(
     settings: &Settings,
     pulse: &Arc<Pulse>,
 ) -> Option<(Wire, Version, Peer)> {
+    let uid = match &stream {
+        Stream::Unix(stream) => stream.peer_cred().ok().map(|cred| cred.uid()),
+        Stream::Tcp(_) => None,
+    };
     let io = match &settings.tls {
         None => Io::Plain(stream),
         Some(tls) => {
@@ -98,6 +102,7 @@ async fn open(
         addr,
         tls: settings.tls.is_some(),
         certificate: certificate.map(|c| Arc::new(c.clone())),
+        uid,
     };
     let mut wire = Wire::new(io, pulse.clone(), settings.header_timeout, settings.write_timeout);
     match wire.version(settings.ping_policy).await {

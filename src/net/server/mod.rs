@@ -14,6 +14,8 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +60,8 @@ pub struct Peer {
     pub tls: bool,
     /// The certificate that it showed and that was verified.
     pub certificate: Option<Arc<rustls::pki_types::CertificateDer<'static>>>,
+    /// On a unix socket: the user that it runs as.
+    pub uid: Option<u32>,
 }
 
 /// How a server listens.
@@ -65,6 +69,8 @@ pub struct Peer {
 pub struct Settings {
     /// TCP or a unix socket.
     pub transport: Transport,
+    /// Permissions of a unix socket, from its first moment on; `None` = as the process's umask has it.
+    pub unix_mode: Option<u32>,
     /// Encrypts; its ALPN list must hold `h2` for gRPC.
     pub tls: Option<Arc<tls::Acceptor>>,
     /// HTTP/2 streams open at once on a connection.
@@ -107,6 +113,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             transport: Transport::Tcp,
+            unix_mode: None,
             tls: None,
             streams_max: 1024,
             connections_max: connections_max(),
@@ -153,7 +160,7 @@ impl Server {
         let connections_max = settings
             .connections_max
             .clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        let (listener, addr) = listen(endpoint, settings.transport).await?;
+        let (listener, addr) = listen(endpoint, settings.transport, settings.unix_mode).await?;
         let (phase, watched) = watch::channel(Phase::Serving);
         let connections = Arc::new(Semaphore::new(connections_max));
         let shared = Arc::new(Shared {
@@ -278,14 +285,18 @@ impl Drop for Listener {
     }
 }
 
-async fn listen(endpoint: &str, transport: Transport) -> io::Result<(Listener, SocketAddr)> {
+async fn listen(
+    endpoint: &str,
+    transport: Transport,
+    mode: Option<u32>,
+) -> io::Result<(Listener, SocketAddr)> {
     if transport == Transport::Unix {
         let path = std::path::PathBuf::from(endpoint);
-        // A socket that nobody answers on is left over from a process that died.
-        if path.exists() && UnixStream::connect(&path).await.is_err() {
-            std::fs::remove_file(&path)?;
-        }
-        let listener = UnixListener::bind(&path)?;
+        remove_left_over(&path).await?;
+        let listener = match mode {
+            Some(mode) => bind_with_mode(&path, mode)?,
+            None => UnixListener::bind(&path)?,
+        };
         return Ok((
             Listener::Unix(listener, path),
             SocketAddr::from(([0, 0, 0, 0], 0)),
@@ -302,6 +313,30 @@ async fn listen(endpoint: &str, transport: Transport) -> io::Result<(Listener, S
         }
     }
     Err(failure)
+}
+
+/// Removes a socket that nobody answers on: of a process that died. Anything else stays, and binding says so.
+async fn remove_left_over(path: &Path) -> io::Result<()> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    match is_socket && UnixStream::connect(path).await.is_err() {
+        true => std::fs::remove_file(path),
+        false => Ok(()),
+    }
+}
+
+/// Binds beside the path and moves there, so that nobody finds the socket before it has its permissions.
+fn bind_with_mode(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    if std::fs::symlink_metadata(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    let beside = std::path::PathBuf::from(beside);
+    let listener = UnixListener::bind(&beside)?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode))
+        .and_then(|()| std::fs::rename(&beside, path))
+        .inspect_err(|_| _ = std::fs::remove_file(&beside))?;
+    Ok(listener)
 }
 
 async fn accept(

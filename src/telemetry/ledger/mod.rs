@@ -14,13 +14,19 @@
 //! Every row is booked once the answer is known, whole payloads at a time; so the laws hold at any moment at which
 //! nothing is between two bookings, and always once the gateway is at rest.
 
+mod report;
+mod table;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
 use wire::{Payload, Signal};
+
+pub use report::{Kind, Line, Report};
 
 /// Tenants that get columns of their own in a row; the rest share `other`.
 pub const TENANTS_MAX: usize = 1000;
@@ -112,9 +118,12 @@ pub enum Column {
     Merged,
     /// Owed right now. The one column that also shrinks.
     Held,
+    /// Of what was carried in: its sending may have begun before the stop, so the far side may see it twice. No part of
+    /// any law.
+    PossibleDuplicates,
 }
 
-const COLUMNS: usize = 10;
+const COLUMNS: usize = 11;
 
 impl Column {
     /// Every column, in the order in which tables show them.
@@ -129,6 +138,7 @@ impl Column {
         Column::Out,
         Column::Merged,
         Column::Held,
+        Column::PossibleDuplicates,
     ];
 
     /// `offered`, `carried_in`, ...
@@ -144,6 +154,7 @@ impl Column {
             Column::Out => "out",
             Column::Merged => "merged",
             Column::Held => "held",
+            Column::PossibleDuplicates => "possible_duplicates",
         }
     }
 }
@@ -176,7 +187,19 @@ impl Ledger {
 
     /// Checks every law and every link; the answer lists each breach. Meaningful at rest only.
     pub fn check(&self) -> Result<(), Vec<String>> {
-        let mut faults = Vec::new();
+        let faults: Vec<String> = self.breaches().into_iter().map(|breach| breach.told).collect();
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    /// Every law and every link that does not hold at this moment.
+    fn breaches(&self) -> Vec<Breach> {
+        let mut breaches = Vec::new();
+        let mut breach = |law: String, how: String| {
+            breaches.push(Breach {
+                told: format!("{law}: {how}"),
+                law,
+            });
+        };
         let rows = self.rows();
         for row in &rows {
             let t = row.total();
@@ -186,47 +209,54 @@ impl Ledger {
                 Place::Node(_) => (t.sources(), t.sinks()),
             };
             if left != right {
-                faults.push(format!(
-                    "{} {}: {left} came, {right} accounted for: {t}",
-                    row.place,
-                    row.signal.as_str()
-                ));
+                breach(
+                    format!("{} {}", row.place, row.signal.as_str()),
+                    format!("{left} came, {right} accounted for: {t}"),
+                );
             }
             let Place::Node(node) = &row.place else { continue };
             let incoming: Vec<_> = edges(&rows, row.signal, |_, to| to == node).collect();
-            let came: u64 = incoming.iter().map(|e| e.accepted() + e.duplicates()).sum();
+            let came: u64 = incoming.iter().map(|(_, e)| e.accepted() + e.duplicates()).sum();
             if !incoming.is_empty() && came != t.get(Column::In) {
-                faults.push(format!(
-                    "{node} {}: edges brought {came}, it booked {}",
-                    row.signal.as_str(),
-                    t.get(Column::In)
-                ));
+                breach(
+                    format!("{node} {}, what came", row.signal.as_str()),
+                    format!("edges brought {came}, it booked {}", t.get(Column::In)),
+                );
             }
             if matches!(node, Node::Exporter(_)) {
                 continue;
             }
-            for edge in edges(&rows, row.signal, |from, _| from == node) {
+            for (to, edge) in edges(&rows, row.signal, |from, _| from == node) {
                 if edge.accepted() != t.get(Column::Out) {
-                    faults.push(format!(
-                        "{node} {}: sent out {}, an edge took {}",
-                        row.signal.as_str(),
-                        t.get(Column::Out),
-                        edge.accepted()
-                    ));
+                    breach(
+                        format!("{node} {}, what {to} took", row.signal.as_str()),
+                        format!(
+                            "sent out {}, an edge took {}",
+                            t.get(Column::Out),
+                            edge.accepted()
+                        ),
+                    );
                 }
             }
         }
-        if faults.is_empty() { Ok(()) } else { Err(faults) }
+        breaches
     }
+}
+
+/// A law that does not hold.
+struct Breach {
+    /// Of what; the same at each reading.
+    law: String,
+    told: String,
 }
 
 fn edges<'a>(
     rows: &'a [Arc<Row>],
     signal: Signal,
     pick: impl Fn(&Node, &Node) -> bool + 'a,
-) -> impl Iterator<Item = Totals> + 'a {
+) -> impl Iterator<Item = (&'a Node, Totals)> + 'a {
     rows.iter().filter_map(move |row| match &row.place {
-        Place::Edge { from, to } if row.signal == signal && pick(from, to) => Some(row.total()),
+        Place::Edge { from, to } if row.signal == signal && pick(from, to) => Some((to, row.total())),
         _ => None,
     })
 }
@@ -384,7 +414,8 @@ impl Account {
 }
 
 /// A reading of one row or account.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "report::Told", into = "report::Told")]
 pub struct Totals {
     columns: [u64; COLUMNS],
     /// Items ended on purpose, by rule.
