@@ -5,6 +5,7 @@
 
 #![allow(clippy::single_range_in_vec_init, reason = "ranges of items are values here")]
 
+pub mod crash;
 pub mod journal;
 
 pub use journal::{Journal, Options};

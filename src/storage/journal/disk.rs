@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
+use crate::crash;
+
 /// A directory of files.
 pub trait Disk: Send + Sync {
     /// Names of all files, in no order.
@@ -190,6 +192,41 @@ impl File for RealFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
+}
+
+/// All bytes of a file.
+pub(super) fn read_all(file: &dyn File) -> io::Result<Vec<u8>> {
+    let mut buf = vec![0; file.len()? as usize];
+    let n = file.read_at(&mut buf, 0)?;
+    buf.truncate(n);
+    Ok(buf)
+}
+
+/// Puts a file of this content in place of another: after a crash there is the old one or the new one. Passes the crash
+/// points before and after the new one has its name.
+pub(super) fn replace(
+    disk: &dyn Disk,
+    name: &str,
+    content: &[IoSlice<'_>],
+    [before, after]: [&'static str; 2],
+) -> io::Result<()> {
+    let new = format!("{name}.new");
+    match disk.remove(&new) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let file = disk.create(&new, 0)?;
+    let written = file.write_at(content, 0).and_then(|()| file.sync());
+    if let Err(error) = written {
+        // It takes room and is of no use; the next attempt would remove it too.
+        let _ = disk.remove(&new);
+        return Err(error);
+    }
+    crash::point(before);
+    disk.rename(&new, name)?;
+    disk.sync_names()?;
+    crash::point(after);
+    Ok(())
 }
 
 /// The kernel's IOV_MAX.

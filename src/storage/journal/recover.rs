@@ -5,13 +5,13 @@
 //! costs itself and no other. Completions count wherever they stand: they name the record, not the file.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, IoSlice};
+use std::sync::Arc;
 
-use super::Error;
-use super::Quota;
-use super::disk::{Disk, File};
+use super::crypt::{Cipher, Key};
+use super::disk::{Disk, File, read_all};
 use super::format::{self, DONE, Done, Entry, HeaderIs, RECORD_HEADER, SEGMENT_HEADER, Seq, TRAILER};
 use super::state::{Segment, State};
+use super::{Error, Quota, mark, table};
 
 /// What was found on opening.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,11 +22,9 @@ pub struct Found {
     pub scanned: u64,
     /// Places where something cannot be read, with what it is.
     pub damage: Vec<String>,
+    /// Files that are of no use and can go.
+    pub(super) strays: Vec<String>,
 }
-
-const TABLE: &str = "destinations";
-const TABLE_NEW: &str = "destinations.new";
-const TABLE_HEADER: &str = "weir journal destinations 1";
 
 pub(super) fn segment_name(number: u64) -> String {
     format!("{number:010}.segment")
@@ -40,87 +38,14 @@ fn number_of(name: &str, suffix: &str) -> Option<u64> {
     name.strip_suffix(suffix)?.parse().ok()
 }
 
-/// Writes all names, in order of their numbers: a new file in place of the old one.
-pub(super) fn write_table(disk: &dyn Disk, names: &[String]) -> Result<(), Error> {
-    let mut text = format!("{TABLE_HEADER}\n");
-    for name in names {
-        // One name a line, whatever is in it.
-        text.push_str(&name.escape_default().to_string());
-        text.push('\n');
-    }
-    let written = match disk.remove(TABLE_NEW) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
-        _ => disk.create(TABLE_NEW, 0),
-    }
-    .and_then(|file| {
-        file.write_at(&[IoSlice::new(text.as_bytes())], 0)?;
-        file.sync()
-    })
-    .and_then(|()| disk.rename(TABLE_NEW, TABLE))
-    .and_then(|()| disk.sync_names());
-    written.map_err(|e| Error::io("write the journal's table of destinations", e))
-}
-
-fn unescape(line: &str) -> Option<String> {
-    let mut out = String::new();
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        out.push(match chars.next()? {
-            't' => '\t',
-            'r' => '\r',
-            'n' => '\n',
-            'u' => {
-                let hex: String = chars.by_ref().skip(1).take_while(|c| *c != '}').collect();
-                char::from_u32(u32::from_str_radix(&hex, 16).ok()?)?
-            }
-            other => other,
-        });
-    }
-    Some(out)
-}
-
-fn read_table(disk: &dyn Disk, found: &mut Found) -> Result<Vec<String>, Error> {
-    let bytes = match disk.open(TABLE) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        file => file.and_then(|f| read_all(&*f)),
-    }
-    .map_err(|e| Error::io("read the journal's table of destinations", e))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let mut lines = text.lines();
-    if lines.next() != Some(TABLE_HEADER) {
-        found.damage.push(format!("{TABLE}: not a table of destinations"));
-        return Ok(Vec::new());
-    }
-    let names = lines
-        .enumerate()
-        .map(|(i, line)| unescape(line).unwrap_or_else(|| unnamed(i)));
-    Ok(names.collect())
-}
-
-/// What a destination is called whose name is lost.
-fn unnamed(id: usize) -> String {
-    format!("?{id}")
-}
-
-fn read_all(file: &dyn File) -> std::io::Result<Vec<u8>> {
-    let mut buf = vec![0; file.len()? as usize];
-    let n = file.read_at(&mut buf, 0)?;
-    buf.truncate(n);
-    Ok(buf)
-}
-
-/// Reads a directory.
-pub(super) fn recover(disk: &dyn Disk) -> Result<(State, Found), Error> {
+/// Reads a directory, and changes nothing in it.
+pub(super) fn recover(disk: &dyn Disk, key: Option<&Key>) -> Result<(State, Found), Error> {
     let mut found = Found::default();
     let names = disk
         .list()
         .map_err(|e| Error::io("list the journal's directory", e))?;
     let mut state = State::default();
-    for name in read_table(disk, &mut found)? {
+    for name in table::read(disk, &mut found)? {
         state.add(name, Quota::default());
     }
     let mut numbers: Vec<u64> = names.iter().filter_map(|n| number_of(n, ".segment")).collect();
@@ -138,8 +63,9 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<(State, Found), Error> {
             .open(&name)
             .map_err(|e| Error::io("open a segment of the journal", e))?;
         let size = file.len().map_err(|e| Error::io("read the journal", e))?;
-        let (entries, suspect) = read_segment(&*file, number, size, &mut found)?;
-        for entry in entries {
+        let read = read_segment(&*file, number, size, key, &mut found)?;
+        let suspect = read.suspect;
+        for entry in read.entries {
             match records.get(&entry.seq) {
                 Some((.., false)) => {}
                 Some(_) if suspect => {}
@@ -148,6 +74,7 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<(State, Found), Error> {
         }
         let segment = Segment {
             file,
+            cipher: read.cipher,
             done: None,
             done_len: 0,
             size,
@@ -155,17 +82,16 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<(State, Found), Error> {
             seqs: Vec::new(),
             sealed: true,
             suspect,
-            damaged: false,
+            damaged: None,
         };
         state.segments.insert(number, segment);
     }
     for (number, entry, _) in records.into_values() {
         while let Some(id) = entry.head.destinations.iter().find(|id| !state.knows(**id)) {
-            let name = unnamed(state.destinations().len());
-            found
-                .damage
-                .push(format!("{TABLE}: destination {} has no name", id.0));
-            state.add(name, Quota::default());
+            let next = state.next_destination();
+            debug_assert!(next <= id.0 as usize);
+            found.damage.push(table::missing(next));
+            state.add(table::unnamed(next), Quota::default());
         }
         state.insert(number, entry);
     }
@@ -182,29 +108,37 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<(State, Found), Error> {
                 segment.done_len = bytes.len().next_multiple_of(DONE) as u64;
                 segment.done = Some(file);
             }
-            None => {
-                let _ = disk.remove(&done_name(number));
-            }
+            None => found.strays.push(done_name(number)),
         }
     }
+    state.marked_before(mark::read(disk)?);
     // They are in the logs already.
     state.dones.clear();
     found.records = state.owed_records();
     Ok((state, found))
 }
 
-/// Entries of one segment: from its index, else (and then it is suspect) from its records.
+/// What one segment holds.
+struct Read {
+    entries: Vec<Entry>,
+    /// It has no index: these are the records that could be read.
+    suspect: bool,
+    cipher: Option<Arc<Cipher>>,
+}
+
+/// Entries of one segment: from its index, else from its records.
 fn read_segment(
     file: &dyn File,
     number: u64,
     size: u64,
+    key: Option<&Key>,
     found: &mut Found,
-) -> Result<(Vec<Entry>, bool), Error> {
+) -> Result<Read, Error> {
     let io = |e| Error::io("read the journal", e);
     let mut header = [0; SEGMENT_HEADER];
     let n = file.read_at(&mut header, 0).map_err(io)?;
-    match format::check_segment_header(&header[..n], number) {
-        HeaderIs::Good => {}
+    let lock = match format::check_segment_header(&header[..n], number) {
+        HeaderIs::Good(lock) => lock,
         HeaderIs::Version(version) => {
             return Err(Error::Version {
                 file: segment_name(number),
@@ -218,17 +152,30 @@ fn read_segment(
                 (n > 0 && header.iter().any(|b| *b != 0))
                     .then(|| format!("{}: the header is damaged", segment_name(number))),
             );
+            None
         }
-    }
-    if let Some(entries) = read_index(file, size).map_err(io)? {
-        return Ok((entries, false));
+    };
+    let cipher = match lock {
+        Some(lock) => Some(Arc::new(lock.open(&segment_name(number), key)?)),
+        None => None,
+    };
+    if let Some(entries) = read_index(file, size, cipher.as_deref()).map_err(io)? {
+        return Ok(Read {
+            entries,
+            suspect: false,
+            cipher,
+        });
     }
     found.scanned += 1;
-    let bytes = read_all(file).map_err(io)?;
-    Ok((scan(&bytes, number, found), true))
+    let mut bytes = read_all(file).map_err(io)?;
+    Ok(Read {
+        entries: scan(&mut bytes, number, cipher.as_deref(), found),
+        suspect: true,
+        cipher,
+    })
 }
 
-fn read_index(file: &dyn File, size: u64) -> std::io::Result<Option<Vec<Entry>>> {
+fn read_index(file: &dyn File, size: u64, cipher: Option<&Cipher>) -> std::io::Result<Option<Vec<Entry>>> {
     let Some(at) = size.checked_sub(TRAILER as u64) else {
         return Ok(None);
     };
@@ -239,15 +186,15 @@ fn read_index(file: &dyn File, size: u64) -> std::io::Result<Option<Vec<Entry>>>
     };
     let mut index = vec![0; len as usize];
     file.read_at(&mut index, at - len)?;
-    Ok(format::index_decode(&index, &trailer))
+    Ok(format::index_decode(&mut index, &trailer, (cipher, at - len)))
 }
 
 /// All records that are whole. Records begin at multiples of eight; behind a damaged one the next is looked for.
-fn scan(bytes: &[u8], number: u64, found: &mut Found) -> Vec<Entry> {
+fn scan(bytes: &mut [u8], number: u64, cipher: Option<&Cipher>, found: &mut Found) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     let (mut at, mut gap) = (SEGMENT_HEADER, None);
     while at + RECORD_HEADER <= bytes.len() {
-        match format::record_decode(&bytes[at..], at as u64) {
+        match format::record_decode(&mut bytes[at..], at as u64, cipher) {
             Some((entry, _)) => {
                 if let Some(start) = gap.take() {
                     let damage = format!("{}: bytes {start} to {at} cannot be read", segment_name(number));

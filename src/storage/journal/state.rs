@@ -1,13 +1,18 @@
 //! What the journal knows in memory: destinations, segments, and where each record that is owed lies.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::{Bound, Range};
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::append::Job;
 use super::completion::Remaining;
+use super::crypt::Cipher;
 use super::disk::File;
-use super::format::{DestId, Done, Entry, Head, Seq};
+use super::format::{self, DestId, Done, Entry, Head, Seq};
+use super::health::Condition;
+use super::mark::Asked;
 use super::{Destination, Owed, Quota, Shortage};
 
 /// An amount of what is held.
@@ -23,11 +28,19 @@ struct Target {
     quota: Quota,
     held: Held,
     reserved: Held,
+    /// What is owed to it.
+    owed: BTreeSet<Seq>,
+    /// Records up to this one may have been sent, says the file of marks.
+    mark: Option<Seq>,
+    /// What it said when the journal was opened.
+    sent_before: Option<Seq>,
 }
 
 /// A file of records, and the log of what of them is done.
 pub(super) struct Segment {
     pub(super) file: Arc<dyn File>,
+    /// Its key; `None` if it lies in clear.
+    pub(super) cipher: Option<Arc<Cipher>>,
     pub(super) done: Option<Arc<dyn File>>,
     pub(super) done_len: u64,
     /// Length of the file.
@@ -41,14 +54,8 @@ pub(super) struct Segment {
     /// It was not closed in order: some of what can be read of it may never have reached the disk, and no later sync
     /// would say so. What is owed of it is written once more.
     pub(super) suspect: bool,
-    /// Something in it cannot be read: it stays until nobody is owed anything.
-    pub(super) damaged: bool,
-}
-
-impl Segment {
-    fn must_be_copied(&self) -> bool {
-        self.sealed && self.suspect && !self.damaged && self.live > 0
-    }
+    /// What of it cannot be read: as long as that is owed to somebody, it stays.
+    pub(super) damaged: Option<Seq>,
 }
 
 struct Record {
@@ -67,12 +74,18 @@ pub(super) struct State {
     pub(super) jobs: VecDeque<Job>,
     /// Completions that are not in a log yet, with the segment whose log they go to.
     pub(super) dones: Vec<(u64, Done)>,
+    pub(super) marks: Vec<Asked>,
     pub(super) closing: bool,
+    pub(super) condition: Condition,
     reserved: u64,
+    live: u64,
 }
 
-/// A segment with less than this share of live bytes is copied forward.
-const LIVE_SHARE_MIN: u64 = 4;
+/// A segment with less than this share of live bytes, in percent, is copied forward.
+const LIVE_PERCENT_MIN: u64 = 25;
+
+/// The same when there is no room for another segment otherwise.
+const LIVE_PERCENT_MIN_PRESSED: u64 = 75;
 
 impl State {
     pub(super) fn find(&self, name: &str) -> Option<DestId> {
@@ -98,8 +111,33 @@ impl State {
             quota,
             held: Held::default(),
             reserved: Held::default(),
+            owed: BTreeSet::new(),
+            mark: None,
+            sent_before: None,
         });
         id
+    }
+
+    /// What the file of marks says, on opening.
+    pub(super) fn marked_before(&mut self, marks: Vec<Option<Seq>>) {
+        // Nothing that was written later can have been sent: its segment has a number of its own.
+        let last = Seq(Seq::new(self.next_segment, 0).0 - 1);
+        for (target, mark) in self.targets.iter_mut().zip(marks) {
+            target.mark = mark.map(|mark| mark.min(last));
+            target.sent_before = target.mark;
+        }
+    }
+
+    pub(super) fn mark(&self, id: DestId) -> Option<Seq> {
+        self.targets[id.0 as usize].mark
+    }
+
+    pub(super) fn set_mark(&mut self, id: DestId, mark: Seq) {
+        self.targets[id.0 as usize].mark = Some(mark);
+    }
+
+    pub(super) fn next_destination(&self) -> usize {
+        self.targets.len()
     }
 
     pub(super) fn knows(&self, id: DestId) -> bool {
@@ -111,6 +149,7 @@ impl State {
     }
 
     pub(super) fn destinations(&self) -> Vec<Destination> {
+        let written = |seq: Option<&Seq>| Some(self.records.get(seq?)?.entry.written_ms);
         let all = self.targets.iter().enumerate();
         all.map(|(i, t)| Destination {
             id: DestId(i as u16),
@@ -118,29 +157,38 @@ impl State {
             records: t.held.records,
             items: t.held.items,
             bytes: t.held.bytes,
+            oldest_ms: written(t.owed.first()),
+            newest_ms: written(t.owed.last()),
         })
         .collect()
     }
 
-    pub(super) fn owed(&self, destination: DestId) -> Vec<Owed> {
-        let mine = |owed: &[(DestId, Remaining)]| {
-            owed.iter()
-                .find(|(id, _)| *id == destination)
-                .map(|(_, remaining)| remaining.ranges().to_vec())
+    pub(super) fn owed_after(&self, destination: DestId, after: Option<Seq>, max: usize) -> Vec<Owed> {
+        let Some(target) = self.targets.get(destination.0 as usize) else {
+            return Vec::new();
         };
-        let records = self.records.values();
-        records
-            .filter_map(|record| {
-                Some(Owed {
-                    seq: record.entry.seq,
-                    kind: record.entry.head.kind,
-                    items: record.entry.head.items,
-                    tenant: record.entry.head.tenant.clone(),
-                    bytes: record.entry.room(),
-                    remaining: mine(&record.owed)?,
-                })
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let seqs = target.owed.range((from, Bound::Unbounded)).take(max);
+        seqs.filter_map(|seq| {
+            let record = self.records.get(seq)?;
+            let (_, remaining) = record.owed.iter().find(|(id, _)| *id == destination)?;
+            let entry = &record.entry;
+            Some(Owed {
+                seq: entry.seq,
+                kind: entry.head.kind,
+                items: entry.head.items,
+                tenant: entry.head.tenant.clone(),
+                bytes: entry.room(),
+                written_ms: entry.written_ms,
+                maybe_sent: target.sent_before >= Some(entry.seq),
+                remaining: remaining.ranges().to_vec(),
             })
-            .collect()
+        })
+        .collect()
+    }
+
+    pub(super) fn last_owed(&self, destination: DestId) -> Option<Seq> {
+        self.targets[destination.0 as usize].owed.last().copied()
     }
 
     pub(super) fn remaining(&self, seq: Seq, destination: DestId) -> Vec<Range<u32>> {
@@ -158,9 +206,13 @@ impl State {
         self.segments.values().map(|s| s.size + s.done_len).sum()
     }
 
+    /// Bytes of records that somebody is owed.
+    pub(super) fn live(&self) -> u64 {
+        self.live
+    }
+
     pub(super) fn reserve(&mut self, to: &[DestId], new: Held, max: Option<u64>) -> Result<(), Shortage> {
-        let live: u64 = self.segments.values().map(|s| s.live).sum();
-        if max.is_some_and(|max| live + self.reserved + new.bytes > max) {
+        if max.is_some_and(|max| self.live + self.reserved + new.bytes > max) {
             return Err(Shortage::Journal);
         }
         let full = |t: &Target| {
@@ -206,12 +258,15 @@ impl State {
                 items: remaining.items(),
                 bytes: entry.room(),
             };
-            self.targets[id.0 as usize].held.add(held);
+            let target = &mut self.targets[id.0 as usize];
+            target.held.add(held);
+            target.owed.insert(entry.seq);
         }
         if let Some(segment) = self.segments.get_mut(&segment) {
             segment.seqs.push(entry.seq);
             if !owed.is_empty() {
                 segment.live += entry.room();
+                self.live += entry.room();
             }
         }
         if !owed.is_empty() {
@@ -219,50 +274,52 @@ impl State {
         }
     }
 
-    pub(super) fn locate(&self, seq: Seq) -> Option<(Arc<dyn File>, u64, usize)> {
+    pub(super) fn locate(&self, seq: Seq) -> Option<Place> {
         let record = self.records.get(&seq)?;
         let segment = self.segments.get(&record.segment)?;
-        Some((
-            segment.file.clone(),
-            record.entry.offset,
-            record.entry.len as usize,
-        ))
+        Some(Place {
+            file: segment.file.clone(),
+            cipher: segment.cipher.clone(),
+            offset: record.entry.offset,
+            len: record.entry.len as usize,
+        })
     }
 
-    /// Books a completion, and says whether the writer has to be woken for it.
-    pub(super) fn complete(&mut self, seq: Seq, destination: DestId, items: Range<u32>) -> bool {
+    /// Books a completion, and says how many items of it were owed until now.
+    pub(super) fn complete(&mut self, seq: Seq, destination: DestId, items: Range<u32>) -> u64 {
         let Some(record) = self.records.get_mut(&seq) else {
-            return false;
+            return 0;
         };
         let Some(at) = record.owed.iter().position(|(id, _)| *id == destination) else {
-            return false;
+            return 0;
         };
         let done = record.owed[at].1.complete(items.clone());
         if done == 0 {
-            return false;
+            return 0;
         }
         let (segment, room) = (record.segment, record.entry.room());
-        let held = &mut self.targets[destination.0 as usize].held;
-        held.items -= done;
+        let target = &mut self.targets[destination.0 as usize];
+        target.held.items -= done;
         if record.owed[at].1.is_empty() {
             record.owed.swap_remove(at);
-            held.records -= 1;
-            held.bytes -= room;
+            target.owed.remove(&seq);
+            target.held.records -= 1;
+            target.held.bytes -= room;
         }
         if record.owed.is_empty() {
             self.records.remove(&seq);
             if let Some(segment) = self.segments.get_mut(&segment) {
                 segment.live -= room;
+                self.live -= room;
             }
         }
-        let was_idle = self.dones.is_empty();
-        let done = Done {
+        let entry = Done {
             seq,
             destination,
             items,
         };
-        self.dones.push((segment, done));
-        was_idle
+        self.dones.push((segment, entry));
+        done
     }
 
     /// The records of a segment that somebody is owed.
@@ -298,7 +355,7 @@ impl State {
         .collect()
     }
 
-    /// A record lies elsewhere now; completions that are not in a log yet follow it.
+    /// A record lies elsewhere now, perhaps with another length; completions that are not in a log yet follow it.
     pub(super) fn moved(&mut self, entry: Entry, to: u64) {
         let (seq, room) = (entry.seq, entry.room());
         for (segment, _) in self.dones.iter_mut().filter(|(_, done)| done.seq == seq) {
@@ -311,9 +368,14 @@ impl State {
             return;
         };
         let from = std::mem::replace(&mut record.segment, to);
-        record.entry = entry;
+        let before = std::mem::replace(&mut record.entry, entry).room();
+        for (id, _) in &record.owed {
+            let held = &mut self.targets[id.0 as usize].held.bytes;
+            *held = *held - before + room;
+        }
+        self.live = self.live - before + room;
         if let Some(segment) = self.segments.get_mut(&from) {
-            segment.live -= room;
+            segment.live -= before;
         }
         if let Some(segment) = self.segments.get_mut(&to) {
             segment.live += room;
@@ -323,24 +385,57 @@ impl State {
     /// Sealed segments that nobody is owed anything of. Never the last one: from its name the next start knows which
     /// numbers were used. Nor a suspect one beside another that is still needed, for it may hold the better copy.
     pub(super) fn dead(&self) -> Vec<u64> {
-        let in_doubt = self.segments.values().any(Segment::must_be_copied);
+        let in_doubt = self.segments.values().any(|s| self.must_be_copied(s));
         let older = self.segments.iter().rev().skip(1);
         let dead = older.filter(|(_, s)| s.sealed && s.live == 0 && !(s.suspect && in_doubt));
         dead.map(|(number, _)| *number).collect()
     }
 
-    /// A sealed segment that is to be copied forward: a suspect one, else the emptiest if it is worth it.
-    pub(super) fn to_copy(&self) -> Option<u64> {
-        let suspect = self.segments.iter().find(|(_, s)| s.must_be_copied());
-        let sparse = |s: &Segment| s.sealed && !s.damaged && s.live > 0 && s.live * LIVE_SHARE_MIN < s.size;
+    /// A sealed segment that is to be copied forward: a suspect one, else the emptiest if it is worth it, which it is
+    /// sooner when the journal is `pressed` for room.
+    pub(super) fn to_copy(&self, pressed: bool) -> Option<u64> {
+        let suspect = self.segments.iter().find(|(_, s)| self.must_be_copied(s));
+        let percent = if pressed {
+            LIVE_PERCENT_MIN_PRESSED
+        } else {
+            LIVE_PERCENT_MIN
+        };
+        let sparse = |s: &Segment| s.live > 0 && s.live * 100 < s.size * percent && self.may_be_copied(s);
         let older = self.segments.iter().rev().skip(1).filter(|(_, s)| sparse(s));
         suspect
             .or_else(|| older.min_by_key(|(_, s)| s.live))
             .map(|(number, _)| *number)
     }
 
+    fn must_be_copied(&self, segment: &Segment) -> bool {
+        segment.suspect && segment.live > 0 && self.may_be_copied(segment)
+    }
+
+    fn may_be_copied(&self, segment: &Segment) -> bool {
+        segment.sealed && !segment.damaged.is_some_and(|seq| self.records.contains_key(&seq))
+    }
+
     pub(super) fn has_work(&self) -> bool {
-        !self.jobs.is_empty() || !self.dones.is_empty() || self.closing
+        !(self.jobs.is_empty() && self.dones.is_empty() && self.marks.is_empty()) || self.closing
+    }
+}
+
+/// Where a record lies.
+pub(super) struct Place {
+    pub(super) file: Arc<dyn File>,
+    pub(super) cipher: Option<Arc<Cipher>>,
+    pub(super) offset: u64,
+    pub(super) len: usize,
+}
+
+impl Place {
+    /// The record and its data; `None` if it is damaged. Blocks on the disk.
+    pub(super) fn read(&self) -> std::io::Result<Option<(Entry, Bytes)>> {
+        let mut buf = vec![0; self.len];
+        let read = self.file.read_at(&mut buf, self.offset)?;
+        buf.truncate(read);
+        let decoded = format::record_decode(&mut buf, self.offset, self.cipher.as_deref());
+        Ok(decoded.map(|(entry, range)| (entry, Bytes::from(buf).slice(range))))
     }
 }
 

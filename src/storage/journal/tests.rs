@@ -1,6 +1,7 @@
 //! The journal against disks that fail, and against a model that remembers what was promised.
 
 use std::collections::BTreeMap;
+use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ fn head(items: u32, destinations: &[DestId]) -> Head {
         kind: 1,
         items,
         tenant: None,
-        destinations: destinations.to_vec(),
+        destinations: destinations.into(),
     }
 }
 
@@ -306,11 +307,12 @@ fn a_journal_of_another_version_is_refused() {
     header[8] = 2;
     let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &header[..60]) as u32;
     header[60..].copy_from_slice(&sum.to_le_bytes());
-    file.write_at(&[io::IoSlice::new(&header)], 0).unwrap();
+    let twice = [IoSlice::new(&header), IoSlice::new(&header)];
+    file.write_at(&twice, 0).unwrap();
     let error = Journal::open(Arc::new(disk), options()).err().unwrap();
     assert_eq!(
         error.to_string(),
-        "0000000001.segment has format version 2, and this is made for 1"
+        "0000000001.segment has format version 2, and this knows those up to 1"
     );
 }
 

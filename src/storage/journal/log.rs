@@ -1,0 +1,155 @@
+//! The logs of completions beside the segments. One that is lost costs a duplicate after a restart, never a record.
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Error;
+use super::append::Writer;
+use super::format::Done;
+use super::health::Task;
+use super::recover::done_name;
+use crate::crash;
+
+/// How often the logs are made safe against a power failure.
+pub(super) const DONE_SYNC: Duration = Duration::from_secs(1);
+
+/// After the disk took no completions, the next attempt.
+const LOG_PAUSE: Duration = Duration::from_secs(1);
+
+/// Completions that are kept while the disk takes none; beyond them the oldest are forgotten, which costs duplicates
+/// after a restart.
+const UNLOGGED_MAX: usize = 1 << 20;
+
+/// What is to be written and synced.
+pub(super) struct Logs {
+    /// Completions that are in no log, with the segment whose log they belong to.
+    unlogged: Vec<(u64, Done)>,
+    /// Not before.
+    log_after: Option<Instant>,
+    /// Written since they were synced.
+    unsynced: std::collections::BTreeSet<u64>,
+    synced_at: Instant,
+}
+
+impl Logs {
+    pub(super) fn new() -> Logs {
+        Logs {
+            unlogged: Vec::new(),
+            log_after: None,
+            unsynced: std::collections::BTreeSet::new(),
+            synced_at: Instant::now(),
+        }
+    }
+}
+
+impl Writer {
+    /// There is something to do even if nobody asks for anything.
+    pub(super) fn has_unfinished(&self) -> bool {
+        !self.logs.unsynced.is_empty() || !self.logs.unlogged.is_empty() || self.marks.is_unsynced
+    }
+
+    /// Writes completions, and those that could not be written before. What cannot be written is known in memory all
+    /// the same: only a restart would see these records again.
+    pub(super) fn log(&mut self, dones: Vec<(u64, Done)>) -> Result<(), Error> {
+        self.logs.unlogged.extend(dones);
+        if self.logs.unlogged.is_empty() || self.logs.log_after.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        self.logs.log_after = None;
+        let mut by_segment: BTreeMap<u64, Vec<Done>> = BTreeMap::new();
+        for (number, done) in self.logs.unlogged.drain(..) {
+            by_segment.entry(number).or_default().push(done);
+        }
+        let mut result = Ok(());
+        for (number, dones) in by_segment {
+            let mut out = Vec::with_capacity(dones.len() * super::format::DONE);
+            dones.iter().for_each(|done| done.encode(&mut out));
+            if let Err(error) = self.log_to(number, &out) {
+                let dones = dones.into_iter().map(|done| (number, done));
+                self.logs.unlogged.extend(dones);
+                result = Err(Error::io("write the journal", error));
+            }
+        }
+        let forgotten = self.logs.unlogged.len().saturating_sub(UNLOGGED_MAX);
+        self.logs.unlogged.drain(..forgotten);
+        match &result {
+            Ok(()) => self.works(Task::Note),
+            Err(error) => {
+                self.logs.log_after = Some(Instant::now() + LOG_PAUSE);
+                self.fails(Task::Note, error);
+            }
+        }
+        result
+    }
+
+    /// Tries at once what was put off.
+    pub(super) fn log_now(&mut self, dones: Vec<(u64, Done)>) -> Result<(), Error> {
+        self.logs.log_after = None;
+        self.log(dones)
+    }
+
+    fn log_to(&mut self, number: u64, bytes: &[u8]) -> std::io::Result<()> {
+        let (file, at) = {
+            let state = self.shared.state.lock();
+            let Some(segment) = state.segments.get(&number) else {
+                return Ok(());
+            };
+            (segment.done.clone(), segment.done_len)
+        };
+        let file = match file {
+            Some(file) => file,
+            None => {
+                self.names_changed = true;
+                self.shared.disk.create(&done_name(number), 0)?
+            }
+        };
+        crash::point("journal.done.before_write");
+        let written = file.write_at(&[IoSlice::new(bytes)], at);
+        crash::point("journal.done.after_write");
+        if let Some(segment) = self.shared.state.lock().segments.get_mut(&number) {
+            segment.done = Some(file);
+            if written.is_ok() {
+                segment.done_len = at + bytes.len() as u64;
+            }
+        }
+        self.logs.unsynced.insert(number);
+        written
+    }
+
+    pub(super) fn sync_logs_in_time(&mut self) {
+        if self.logs.synced_at.elapsed() >= DONE_SYNC {
+            // What it could not do is told already.
+            let _ = self.sync_logs();
+        }
+    }
+
+    /// Makes logs and marks safe against a power failure.
+    pub(super) fn sync_logs(&mut self) -> Result<(), Error> {
+        self.logs.synced_at = Instant::now();
+        let mut result = self.sync_marks();
+        let unsynced = std::mem::take(&mut self.logs.unsynced);
+        let is_idle = unsynced.is_empty();
+        for number in unsynced {
+            let state = self.shared.state.lock();
+            let file = state.segments.get(&number).and_then(|s| s.done.clone());
+            drop(state);
+            if let Some(file) = file {
+                result = result.and(file.sync());
+            }
+        }
+        if std::mem::take(&mut self.names_changed) {
+            result = result.and(self.shared.disk.sync_names());
+        }
+        if !is_idle {
+            crash::point("journal.done.after_sync");
+        }
+        let result = result.map_err(|error| Error::io("sync the journal", error));
+        if let Err(error) = &result {
+            self.fails(Task::Note, error);
+        }
+        result
+    }
+}
