@@ -65,12 +65,21 @@ fn answered_too_early(plan: &Plan) -> Vec<Diag> {
         Diag::new(None, format!("exporters::{id}"), message)
             .with_help("sending_queue: {wait_for_result: true} or {enabled: false} answers after delivery")
     });
+    let best_effort = plan.best_effort().into_iter().map(|id| {
+        let message = "best effort: nobody is told what it does not take, and it is dropped";
+        Diag::new(None, format!("exporters::{id}::delivery"), message)
+    });
+    let unanswered = plan.unanswered().into_iter().map(|id| {
+        let message = "acknowledged whatever becomes of it: every exporter here is best effort";
+        Diag::new(None, format!("service::pipelines::{id}"), message)
+            .with_help("make one of them `delivery: required`")
+    });
     let holds = plan.holding().into_iter().map(|(pipeline, id, held_max)| {
         let message =
             format!("acknowledged before delivery: {id} holds data in memory for up to {held_max:?}");
         Diag::new(None, format!("service::pipelines::{pipeline}"), message)
     });
-    queues.chain(holds).collect()
+    queues.chain(best_effort).chain(unanswered).chain(holds).collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 pub mod config;
 
 mod batch;
+pub(crate) mod branch;
 mod cut;
 mod dead_letter;
 mod judge;
@@ -43,6 +44,7 @@ pub use retry::RetrySettings;
 pub use room::Sizer;
 
 use batch::{Policy, ProcessorMetrics};
+use branch::Branch;
 use cut::Limits;
 use dead_letter::DeadLetter;
 use queue::{Hub, HubSettings};
@@ -61,6 +63,7 @@ pub struct Harness {
     memory: Arc<Memory>,
     hub: Mutex<Option<Arc<Hub>>>,
     plain: Mutex<Option<Arc<Policy>>>,
+    branch: Option<Arc<Branch>>,
     switch: StopSwitch,
 }
 
@@ -162,6 +165,7 @@ impl Harness {
         };
         Arc::new(Harness {
             sender: Arc::new(sender),
+            branch: (settings.delivery == Delivery::BestEffort).then(|| Arc::new(Branch::new(memory))),
             settings,
             telemetry: telemetry.clone(),
             memory: memory.clone(),
@@ -199,7 +203,8 @@ impl Harness {
                 Lane::Hub(hub, policy)
             }
         };
-        Entry { lane }
+        let branch = self.branch.clone();
+        Entry { lane, branch }
     }
 
     fn hub(&self) -> Arc<Hub> {
@@ -323,6 +328,9 @@ impl Harness {
         if let Some(hub) = hub {
             hub.drain(deadline).await;
         }
+        if let Some(branch) = &self.branch {
+            branch.drain(deadline).await;
+        }
     }
 }
 
@@ -339,6 +347,7 @@ fn enqueue_failed(signal: Signal) -> &'static str {
 #[derive(Clone)]
 pub struct Entry {
     lane: Lane,
+    branch: Option<Arc<Branch>>,
 }
 
 #[derive(Clone)]
@@ -348,6 +357,16 @@ enum Lane {
 }
 
 impl Entry {
+    /// The same way for one that has no other: its answer counts, whatever the exporter's `delivery` says.
+    pub(crate) fn required(self) -> Entry {
+        Entry { branch: None, ..self }
+    }
+
+    /// Where the work of a best-effort exporter runs; `None` where its answer counts.
+    pub(crate) fn branch(&self) -> Option<&Arc<Branch>> {
+        self.branch.as_ref()
+    }
+
     /// Takes room for a payload where there is a queue, so that a fan-out can ask all its branches before it moves
     /// anything.
     pub(crate) async fn reserve(&self, payload: &Payload) -> Result<Option<Room>, Refusal> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use component::{Code, Outcome};
+use component::{Code, Outcome, Refusal};
 use telemetry::{Column, Totals};
 use tokio::time::Instant;
 
@@ -202,5 +202,134 @@ fn a_dead_letter_must_be_there_lead_away_and_take_the_signal() {
     check(
         "in = {}\nout = {dead_letter: otlp}\notlp = {}\ntraces: in | | out",
         &["the dead letter \"otlp\" does not take traces\n  help: it knows logs"],
+    );
+}
+
+// --- best effort ---
+
+fn edge_to(world: &World, id: &str) -> Totals {
+    edge_totals(&world.cx, Node::Pipeline("logs".into()), exporter(id))
+}
+
+const SPARE: &str = "in = {}\nout/a = {}\nout/b = {delivery: best_effort, retry_on_failure: {enabled: false}}\n\
+                     logs: in | | out/a out/b";
+
+#[tokio::test(start_paused = true)]
+async fn a_best_effort_branch_has_no_say() {
+    use Act::{Hang, Panic, Reject, Retry, Take, TakeAfter, TakeBut};
+    for (b, accepted, dropped) in [
+        (Take, 3, 0),
+        (TakeAfter(S(4)), 3, 0),
+        (TakeBut(1), 3, 0),
+        (Retry, 0, 3),
+        (Reject, 0, 3),
+        (Panic, 0, 3),
+        (Hang, 0, 3),
+    ] {
+        let name = format!("{b:?}");
+        let world = World::start(SPARE, &[("out/b", Script::new([b]))]).await;
+        let start = Instant::now();
+        assert_eq!(world.send(logs(3)).await, Ok(Outcome::all()), "{name}");
+        assert_eq!(start.elapsed(), Duration::ZERO, "{name}");
+        world.finish().await;
+        let edge = edge_to(&world, "out/b");
+        assert_eq!((edge.offered(), edge.accepted()), (3, accepted), "{name}");
+        assert_eq!(
+            edge.dropped.get("best_effort").copied().unwrap_or(0),
+            dropped,
+            "{name}"
+        );
+        assert_eq!(edge_to(&world, "out/a").accepted(), 3);
+        assert_eq!(world.row(exporter("out/b")).get(Column::In), accepted, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_best_effort_branch_took_of_a_refused_request_comes_twice() {
+    let scripts = [
+        ("out/a", Script::new([Act::Reject])),
+        ("out/b", Script::new([Act::TakeAfter(S(1)), Act::Retry])),
+    ];
+    let world = World::start(SPARE, &scripts).await;
+    world.send(logs(3)).await.expect_err("the required one rejects");
+    world.send(logs(4)).await.expect("taken");
+    world.finish().await;
+    let edge = edge_to(&world, "out/b");
+    assert_eq!(
+        (edge.duplicates(), edge.refused(), edge.dropped["best_effort"]),
+        (3, 0, 4)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_required_queue_is_busy_before_a_best_effort_branch_has_moved() {
+    let text = "in = {}\nout/a = {sending_queue: {queue_size: 1, num_consumers: 1}}\nout/b = {delivery: best_effort}\n\
+                logs: in | | out/a out/b";
+    let world = World::start(text, &[("out/a", Script::new([Act::TakeAfter(S(1))]))]).await;
+    world.send(logs(1)).await.expect("room");
+    assert_eq!(
+        world.send(logs(2)).await,
+        Err(Refusal::Busy { retry_after: None })
+    );
+    world.finish().await;
+    assert_eq!(world.script("out/b").sizes(), [1]);
+    let edge = edge_to(&world, "out/b");
+    assert_eq!((edge.accepted(), edge.refused()), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn alone_it_answers_when_handed_over_and_takes_so_many_at_a_time() {
+    let text = "in = {}\nout/b = {timeout: 0, delivery: best_effort}\nlogs: in | | out/b";
+    let world = World::start(text, &[("out/b", Script::by(|_| Act::TakeAfter(S(2))))]).await;
+    for _ in 0..130 {
+        assert_eq!(world.send(logs(1)).await, Ok(Outcome::all()));
+    }
+    settle().await;
+    assert_eq!(
+        world.script("out/b").sizes().len(),
+        100,
+        "the others were dropped at once"
+    );
+    tokio::time::sleep(S(3)).await;
+    world.send(logs(1)).await.expect("room again");
+    world.finish().await;
+    let edge = edge_to(&world, "out/b");
+    assert_eq!((edge.accepted(), edge.dropped["best_effort"]), (101, 30));
+    assert_eq!(world.cx.memory.used(component::Class::Waiting), 0);
+    assert_eq!(world.graph.plan().best_effort(), ["out/b"]);
+    assert_eq!(world.graph.plan().unanswered(), ["logs"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_answers_whatever_its_delivery_is_in_pipelines() {
+    let text = "in = {}\nout/a = {dead_letter: out/b}\nout/b = {delivery: best_effort, retry_on_failure: {enabled: false}}\n\
+                logs: in | | out/a out/b";
+    let scripts = [
+        ("out/a", Script::by(|_| Act::Reject)),
+        ("out/b", Script::by(|_| Act::Retry)),
+    ];
+    let world = World::start(text, &scripts).await;
+    let refusal = world.send(logs(1)).await.expect_err("safe nowhere");
+    assert!(refusal.is_retryable(), "{refusal:?}");
+    world.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_of_a_best_effort_branch_is_drained_with_what_waits_before_it() {
+    let text = "in = {}\nout/a = {}\n\
+                out/b = {delivery: best_effort, sending_queue: {queue_size: 1, num_consumers: 1, block_on_overflow: true}}\n\
+                logs: in | | out/a out/b";
+    let slow = Script::by(|_| Act::TakeAfter(Duration::from_millis(900)));
+    let world = World::start(text, &[("out/b", slow)]).await;
+    for _ in 0..3 {
+        world.send(logs(1)).await.expect("taken");
+    }
+    tokio::time::sleep(S(10)).await;
+    world.finish().await;
+    let edge = edge_to(&world, "out/b");
+    assert_eq!(
+        (edge.accepted(), edge.dropped_all()),
+        (3, 0),
+        "waited for room, for two seconds at most"
     );
 }

@@ -5,14 +5,17 @@
 //! once the answer is known; where several edges are called for one payload, once the joint answer is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use component::{Code, Consumer, Outcome, Refusal, StatusDetails};
+use parking_lot::Mutex;
 use telemetry::{Column, Ledger, Node, Place, Row};
 use wire::{Payload, Signal};
 
 use super::line::Line;
 use crate::harness::Entry;
+use crate::harness::branch::Branch;
 use crate::harness::room::Room;
 use crate::harness::send::CatchPanic;
 use crate::harness::tally::Tally;
@@ -35,6 +38,14 @@ impl Target {
             Target::Line(line) => line.admit(payload).map(|()| None),
             Target::Consumer(_) => Ok(None),
             Target::Entry(entry) => entry.reserve(payload).await,
+        }
+    }
+
+    /// Where the work for a best-effort exporter runs; `None` where its answer counts.
+    pub(crate) fn branch(&self) -> Option<&Arc<Branch>> {
+        match self {
+            Target::Entry(entry) => entry.branch(),
+            Target::Line(_) | Target::Consumer(_) => None,
         }
     }
 
@@ -92,6 +103,67 @@ impl Edge {
         refused.minus(moved);
         refused.add(&self.row, Column::Refused);
         moved.add(&self.row, Column::Duplicates);
+    }
+}
+
+/// The rule in the books for what a best-effort branch did not take.
+pub(crate) const BEST_EFFORT: &str = "best_effort";
+
+/// One payload on its way to a best-effort exporter; the fan-out and the branch's task have a share each. The last of
+/// them to go books the edge, so the books balance whatever ends either.
+pub(crate) struct Spare {
+    row: Arc<Row>,
+    tally: Tally,
+    taken: Mutex<Tally>,
+    told: AtomicBool,
+}
+
+impl Spare {
+    /// Hands the payload over. Say with [`Spare::tell`] what the caller is told.
+    pub(crate) fn hand(
+        edge: &Edge,
+        target: &Arc<Target>,
+        branch: &Branch,
+        payload: Payload,
+        tally: &Tally,
+    ) -> Arc<Spare> {
+        let spare = Arc::new(Spare {
+            row: edge.row.clone(),
+            tally: tally.clone(),
+            taken: Mutex::default(),
+            told: AtomicBool::new(false),
+        });
+        let (target, bytes, share) = (target.clone(), payload.len(), spare.clone());
+        branch.spawn(bytes, async move {
+            let result = match target.reserve(&payload).await {
+                Ok(room) => target.call(payload, room).await,
+                Err(refusal) => Err(refusal.into()),
+            };
+            *share.taken.lock() = match result {
+                Ok(_) => share.tally.clone(),
+                Err(refused) => refused.moved,
+            };
+        });
+        spare
+    }
+
+    /// The caller was told yes.
+    pub(crate) fn tell(&self) {
+        self.told.store(true, Relaxed);
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        let (taken, mut missed) = (self.taken.get_mut(), self.tally.clone());
+        missed.minus(taken);
+        if *self.told.get_mut() {
+            taken.add(&self.row, Column::Accepted);
+            missed.drop_under(&self.row, BEST_EFFORT);
+        } else {
+            taken.add(&self.row, Column::Duplicates);
+            missed.add(&self.row, Column::Refused);
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! First every branch is asked (a pipeline's gates, an exporter's queue), so that "busy" is said before anything has
 //! moved. Then all branches run at the same time in the caller's task, the first one polled first; a single branch costs nothing extra.
-//! All branches are required. The joint answer:
+//! Branches to exporters with `delivery: best_effort` run on in tasks of their own and have no say; what they do not take
+//! is booked on their edge as dropped. Where no branch is required the answer is yes as soon as all is handed over. The
+//! joint answer of the required ones:
 //!
 //! - all accept: accepted, with the rejections of the branch that rejected most;
 //! - a branch refuses for now: refused for now, with the longest wish. What other branches took comes twice (booked as
@@ -18,7 +20,7 @@ use std::task::Poll;
 use component::{BoxFuture, Consumer, Outcome, Refusal, Rejection};
 use wire::Payload;
 
-use super::edge::{Edge, Target};
+use super::edge::{Edge, Spare, Target};
 use crate::harness::room::Room;
 use crate::harness::tally::Tally;
 use crate::harness::verdict::{self, Refused};
@@ -40,7 +42,7 @@ impl Fanout {
             edge.book_offered(&tally);
         }
         let targets = match self.edges.as_slice() {
-            [edge] => {
+            [edge] if edge.target().branch().is_none() => {
                 let target = edge.target();
                 let result = match target.reserve(&payload).await {
                     Ok(room) => target.call(payload, room).await,
@@ -68,8 +70,20 @@ impl Fanout {
                 return Err(refusal);
             }
         };
-        let calls = targets
+        let mut spares = Vec::new();
+        for (edge, target) in self.edges.iter().zip(&targets) {
+            if let Some(branch) = target.branch() {
+                spares.push(Spare::hand(edge, target, branch, payload.clone(), &tally));
+            }
+        }
+        let required = self
+            .edges
             .iter()
+            .zip(&targets)
+            .filter(|(_, t)| t.branch().is_none());
+        let (edges, required): (Vec<&Edge>, Vec<&Arc<Target>>) = required.unzip();
+        let calls = required
+            .into_iter()
             .zip(rooms)
             .map(|(target, room)| -> BoxFuture<'_, _> {
                 let payload = payload.clone();
@@ -77,38 +91,42 @@ impl Fanout {
             });
         let calls = calls.collect();
         drop(payload);
-        self.join(&tally, all(calls).await)
-    }
-
-    fn join(&self, tally: &Tally, results: Vec<Result<Outcome, Refused>>) -> Result<Outcome, Refusal> {
-        let refusals = results
-            .iter()
-            .filter_map(|r| r.as_ref().err())
-            .map(|r| r.refusal.clone());
-        let Some(refusal) = refusals.reduce(verdict::join) else {
-            for edge in &self.edges {
-                edge.book_accepted(tally);
-            }
-            return Ok(merge(results.into_iter().flatten()));
-        };
-        for (edge, result) in self.edges.iter().zip(&results) {
-            match result {
-                Ok(_) => edge.book_refused(tally, tally),
-                Err(refused) => edge.book_refused(tally, &refused.moved),
-            }
+        let answer = join(&edges, &tally, all(calls).await);
+        if answer.is_ok() {
+            spares.iter().for_each(|spare| spare.tell());
         }
-        // "Busy" asks for the same again at once; after a part has moved it is not the queue's word any more.
-        let moved = results
-            .iter()
-            .any(|r| r.as_ref().map_or_else(|e| !e.moved.is_zero(), |_| true));
-        Err(match refusal {
-            Refusal::Busy { retry_after } if moved => Refusal::Unavailable {
-                retry_after,
-                message: "one of several destinations is full".into(),
-            },
-            refusal => refusal,
-        })
+        answer
     }
+}
+
+fn join(edges: &[&Edge], tally: &Tally, results: Vec<Result<Outcome, Refused>>) -> Result<Outcome, Refusal> {
+    let refusals = results
+        .iter()
+        .filter_map(|r| r.as_ref().err())
+        .map(|r| r.refusal.clone());
+    let Some(refusal) = refusals.reduce(verdict::join) else {
+        for edge in edges {
+            edge.book_accepted(tally);
+        }
+        return Ok(merge(results.into_iter().flatten()));
+    };
+    for (edge, result) in edges.iter().zip(&results) {
+        match result {
+            Ok(_) => edge.book_refused(tally, tally),
+            Err(refused) => edge.book_refused(tally, &refused.moved),
+        }
+    }
+    // "Busy" asks for the same again at once; after a part has moved it is not the queue's word any more.
+    let moved = results
+        .iter()
+        .any(|r| r.as_ref().map_or_else(|e| !e.moved.is_zero(), |_| true));
+    Err(match refusal {
+        Refusal::Busy { retry_after } if moved => Refusal::Unavailable {
+            retry_after,
+            message: "one of several destinations is full".into(),
+        },
+        refusal => refusal,
+    })
 }
 
 impl Consumer for Fanout {
@@ -117,9 +135,10 @@ impl Consumer for Fanout {
     }
 }
 
+/// Asks the required branches.
 async fn reserve(targets: &[Arc<Target>], payload: &Payload) -> Result<Vec<Option<Room>>, Refusal> {
     let mut rooms = Vec::with_capacity(targets.len());
-    for target in targets {
+    for target in targets.iter().filter(|t| t.branch().is_none()) {
         rooms.push(target.reserve(payload).await?);
     }
     Ok(rooms)

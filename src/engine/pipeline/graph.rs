@@ -743,7 +743,7 @@ impl<'a> Construction<'a> {
                 continue;
             };
             let (from, to) = (Node::Exporter(from.to_string()), Node::Exporter(id.to_string()));
-            let target = Target::Entry(letter.entry(None));
+            let target = Target::Entry(letter.entry(None).required());
             let edge = Edge::new(&self.cx.telemetry.ledger, from, to, signal, target);
             harness.set_dead_letter(id, Arc::new(Fanout::new(vec![edge])));
             ends.insert(id.clone(), plan::End::exporter(id, letter.settings(), None));

@@ -137,7 +137,7 @@ impl Graph {
         for signal in Signal::ALL {
             if let Some(harness) = self.built.harnesses.get(&(id.clone(), signal)) {
                 let (from, to) = (Node::Receiver("host".into()), Node::Exporter(id.to_string()));
-                let target = Target::Entry(harness.entry(None));
+                let target = Target::Entry(harness.entry(None).required());
                 let edge = Edge::new(&self.telemetry.ledger, from, to, signal, target);
                 ways[signal.index()] = Some(Fanout::new(vec![edge]));
             }

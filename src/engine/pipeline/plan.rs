@@ -10,7 +10,7 @@ use config::ComponentId;
 use wire::Signal;
 
 use super::PipelineSpec;
-use crate::harness::{PipelineBatch, QueueSettings, RetrySettings, Settings, Sizer};
+use crate::harness::{Delivery, PipelineBatch, QueueSettings, RetrySettings, Settings, Sizer};
 
 const COLUMNS: usize = 80;
 const INDENT: usize = 12;
@@ -41,6 +41,25 @@ impl Plan {
         out.sort();
         out.dedup();
         out
+    }
+
+    /// Exporters that have no say in the answer: what they do not take is dropped.
+    pub fn best_effort(&self) -> Vec<String> {
+        let ends = self.pipelines.iter().flat_map(|p| &p.ends);
+        let mut out: Vec<_> = ends.filter(|e| e.is_best_effort).map(|e| e.id.clone()).collect();
+        out.sort();
+        out.dedup();
+        out
+    }
+
+    /// Pipelines that answer yes whatever becomes of the data: all that they end in is best effort.
+    pub fn unanswered(&self) -> Vec<String> {
+        let is_unanswered = |p: &&Pipeline| p.ends.iter().all(|e| e.is_best_effort);
+        self.pipelines
+            .iter()
+            .filter(is_unanswered)
+            .map(|p| p.id.clone())
+            .collect()
     }
 
     /// Processors that hold data in memory after they answered, with the longest time: `logs`, `tail_sampling`.
@@ -90,6 +109,7 @@ pub(crate) struct End {
     what: &'static str,
     lines: Vec<String>,
     volatile: Option<String>,
+    is_best_effort: bool,
 }
 
 impl Pipeline {
@@ -145,12 +165,16 @@ impl End {
             ));
         }
         let awaited = settings.queue.as_ref().is_none_or(|q| q.wait_for_result);
+        let is_best_effort = settings.delivery == Delivery::BestEffort;
         let volatile = settings
             .queue
             .as_ref()
-            .filter(|_| !awaited)
+            .filter(|_| !awaited && !is_best_effort)
             .map(|q| count(q.size, q.sizer));
         lines.push(match &volatile {
+            _ if is_best_effort => {
+                "best effort: nobody waits for it, what it does not take is dropped".into()
+            }
             Some(size) => format!("acknowledged when queued in memory (a crash loses up to {size})"),
             None => "acknowledged when delivered".into(),
         });
@@ -159,6 +183,7 @@ impl End {
             what: "exporter",
             lines,
             volatile,
+            is_best_effort,
         }
     }
 
@@ -176,6 +201,7 @@ impl End {
             what: "connector",
             lines,
             volatile: None,
+            is_best_effort: false,
         }
     }
 }

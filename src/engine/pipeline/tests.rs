@@ -804,9 +804,10 @@ fn the_plan_says_what_was_built() {
              out = {timeout: 0}
              out/result = {sending_queue: {wait_for_result: true}, retry_on_failure: {enabled: false}, dead_letter: out/dead}
              out/dead = {}
+             out/spare = {delivery: best_effort, sending_queue: }
              logs: in in/2 | gate stage/redact stage/attributes batch | otlp otlp/batched out forward
              logs/kept: forward | stage/redact keeper | out/result
-             traces: in | | out",
+             traces: in | | out out/spare",
         ),
         &context(),
     );
@@ -858,11 +859,15 @@ mod any_graph {
         let ends = prop::sample::subsequence(vec!["out/a", "out/b", "out/c"], 1..=3);
         let queue = prop_oneof![
             Just("{}"),
-            Just("{sending_queue: {queue_size: 3, num_consumers: 2}}")
+            Just("{sending_queue: {queue_size: 3, num_consumers: 2}}"),
+            Just("{delivery: best_effort}"),
+            Just("{delivery: best_effort, sending_queue: {queue_size: 2, wait_for_result: true}}"),
+            Just("{sending_queue: {queue_size: 3}, dead_letter: out/dead}"),
+            Just("{dead_letter: out/dead}"),
         ];
         (prop::collection::vec((stages, ends), 1..5), prop::collection::vec(queue, 3)).prop_map(|(lines, queues)| {
             let mut text = String::from(
-                "in = {}\nstage/plain = {}\nstage/edit = {edit: true}\nstage/drop = {drop_first: true}\ngate = {}\nbatch = {}\n",
+                "in = {}\nstage/plain = {}\nstage/edit = {edit: true}\nstage/drop = {drop_first: true}\ngate = {}\nbatch = {}\nout/dead = {}\n",
             );
             for (id, queue) in ["a", "b", "c"].iter().zip(&queues) {
                 text += &format!("out/{id} = {queue}\n");
@@ -886,7 +891,7 @@ mod any_graph {
         /// Whatever is connected to what and however it answers: the books balance when it is at rest.
         #[test]
         fn books_balance(
-            text in text(), a in acts(), b in acts(), c in acts(),
+            text in text(), a in acts(), b in acts(), c in acts(), dead in acts(),
             sends in prop::collection::vec((1..8usize, 0..100u64), 1..15),
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -895,7 +900,7 @@ mod any_graph {
                 .build()
                 .expect("a runtime");
             runtime.block_on(async move {
-                let scripts = [("out/a", Script::new(a)), ("out/b", Script::new(b)), ("out/c", Script::new(c))];
+                let scripts = [("out/a", Script::new(a)), ("out/b", Script::new(b)), ("out/c", Script::new(c)), ("out/dead", Script::new(dead))];
                 let world = World::start(&text, &scripts).await;
                 let mut callers = Vec::new();
                 for (items, pause) in sends {

@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! door   offered = accepted + refused
-//! edge   offered = accepted + refused + duplicates          duplicates: taken here, though the caller was refused
+//! edge   offered = accepted + refused + duplicates + dropped    duplicates: taken here, though the caller was refused;
+//!                                                           dropped: not taken here, though the caller was told yes
 //! node   in + created + carried_in = out + dropped{rule} + merged + failed{reason} + held
 //! link   a node's in = what its incoming edges accepted and duplicated
-//! link   what a node's outgoing edge accepted = the node's out
+//! link   what a node's outgoing edge accepted and dropped = the node's out
 //! ```
 //!
 //! Every row is booked once the answer is known, whole payloads at a time; so the laws hold at any moment at which
@@ -205,7 +206,10 @@ impl Ledger {
             let t = row.total();
             let (left, right) = match row.place {
                 Place::Door { .. } => (t.offered(), t.accepted() + t.refused()),
-                Place::Edge { .. } => (t.offered(), t.accepted() + t.refused() + t.duplicates()),
+                Place::Edge { .. } => (
+                    t.offered(),
+                    t.accepted() + t.refused() + t.duplicates() + t.dropped_all(),
+                ),
                 Place::Node(_) => (t.sources(), t.sinks()),
             };
             if left != right {
@@ -227,14 +231,11 @@ impl Ledger {
                 continue;
             }
             for (to, edge) in edges(&rows, row.signal, |from, _| from == node) {
-                if edge.accepted() != t.get(Column::Out) {
+                let took = edge.accepted() + edge.dropped_all();
+                if took != t.get(Column::Out) {
                     breach(
                         format!("{node} {}, what {to} took", row.signal.as_str()),
-                        format!(
-                            "sent out {}, an edge took {}",
-                            t.get(Column::Out),
-                            edge.accepted()
-                        ),
+                        format!("sent out {}, an edge took {took}", t.get(Column::Out)),
                     );
                 }
             }
