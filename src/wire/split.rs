@@ -15,7 +15,8 @@ use crate::{Chunk, Payload, Shape, Signal, normalize};
 pub struct Cut {
     /// Items; `None` = no limit. At least one is taken always.
     pub items_max: Option<usize>,
-    /// Encoded bytes; `None` = no limit. A single item that is larger stays alone in a piece.
+    /// Encoded bytes; `None` = no limit. A single item that is larger stays alone in a piece; what belongs to no item
+    /// (groups without any, unknown fields beside them) rides along uncounted.
     pub bytes_max: Option<usize>,
 }
 
@@ -259,6 +260,8 @@ struct Frame {
     /// Its own fields, all that hold no items: a range of `Cutter::heads`, and their length.
     heads: (usize, usize),
     heads_len: usize,
+    /// By how much its own header is longer than it has to be: it stays so if the frame is handed on whole.
+    slack: usize,
     /// Where the current piece opened it.
     op: usize,
     /// Whether no piece before the current one holds a part of it.
@@ -362,6 +365,8 @@ impl Cutter<'_> {
             end: field.end,
             heads: (first_head, self.heads.len()),
             heads_len,
+            slack: (field.end - field.start)
+                .saturating_sub(field::framed_len(field.number, field.end - field.value)),
             op: self.ops.len(),
             whole: true,
             filled: false,
@@ -477,7 +482,8 @@ impl Cutter<'_> {
         let mut len = more;
         for &id in self.stack.iter().rev() {
             let frame = &self.frames[id];
-            len = field::framed_len(frame.number, frame.len + len);
+            let slack = if frame.whole { frame.slack } else { 0 };
+            len = field::framed_len(frame.number, frame.len + len) + slack;
         }
         self.base + len
     }

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 
+use crate::field::Fields;
 use crate::test_kit::{Request, Rng, disguise};
 use crate::{
     Chunk, Context, Cut, Limits, Payload, Shape, Signal, count_items, join, slice, split, split_chunk,
@@ -73,64 +75,87 @@ fn chunk(signal: Signal, bytes: Vec<u8>, slot: u32) -> Chunk {
     chunk
 }
 
+/// Cuts random requests, and compares what the pieces hold.
+fn pieces(seed: u64) -> Result<(), TestCaseError> {
+    let rng = &mut Rng(seed);
+    let signal = Signal::ALL[rng.below(3)];
+    let mut payloads = Vec::new();
+    for slot in 0..1 + rng.below(3) as u32 {
+        let mut bytes = Request::random(signal, rng).encode();
+        if rng.chance(50) {
+            bytes = disguise(signal, &bytes, true, rng);
+        }
+        let chunk = chunk(signal, bytes, slot);
+        payloads.push(Payload::new(signal, chunk, Arc::new(Context::default())));
+    }
+    let joined = join(payloads).unwrap();
+    let expected = flat(signal, &joined.to_bytes());
+    let limit = Cut {
+        items_max: rng.chance(70).then(|| 1 + rng.below(9)),
+        bytes_max: rng.chance(50).then(|| rng.below(6000)),
+    };
+    let (items, len) = (joined.items, joined.len());
+    prop_assert_eq!(items, expected.len());
+    let pieces = split(joined, limit);
+    let mut got = Vec::new();
+    for (i, piece) in pieces.iter().enumerate() {
+        prop_assert!(!piece.chunks.is_empty());
+        prop_assert_eq!(
+            piece.items,
+            piece.chunks.iter().map(|c| c.shape.items as usize).sum::<usize>()
+        );
+        for chunk in &piece.chunks {
+            let shape = validate(signal, &chunk.bytes(), &Limits::default()).unwrap();
+            prop_assert_eq!(shape.items, chunk.shape.items);
+            prop_assert_eq!(count_items(signal, &chunk.bytes()), shape.items);
+        }
+        if let Some(max) = limit.items_max {
+            prop_assert!(piece.items <= max);
+            if limit.bytes_max.is_none() && i + 1 < pieces.len() {
+                prop_assert_eq!(piece.items, max, "a piece before the last is full");
+            }
+        }
+        if let Some(max) = limit.bytes_max {
+            let bare = piece.items <= 1;
+            prop_assert!(
+                bare || piece.len() <= max + empties(signal, piece),
+                "{} > {max}",
+                piece.len()
+            );
+        }
+        got.extend(flat(signal, &piece.to_bytes()));
+    }
+    prop_assert_eq!(&got, &expected);
+    let mut next = [0u32; 4];
+    for chunk in pieces.iter().flat_map(|p| &p.chunks) {
+        let next = &mut next[chunk.origin.slot as usize];
+        prop_assert_eq!(chunk.origin.first, *next, "a piece knows its place");
+        *next += chunk.shape.items;
+    }
+    let slots: Vec<u32> = pieces
+        .iter()
+        .flat_map(|p| &p.chunks)
+        .map(|c| c.origin.slot)
+        .collect();
+    prop_assert!(slots.is_sorted());
+    if limit.items_max.is_none_or(|max| items <= max) && limit.bytes_max.is_none_or(|max| len <= max) {
+        prop_assert_eq!(pieces.len(), 1);
+    }
+    Ok(())
+}
+
+/// Found with 100,000 cases: a group that is handed on whole keeps a header that is longer than it has to be.
+#[test]
+fn long_headers_count() {
+    pieces(6_449_934_014_368_725_219).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn pieces_hold_every_item_once(seed: u64) {
-        let rng = &mut Rng(seed);
-        let signal = Signal::ALL[rng.below(3)];
-        let mut payloads = Vec::new();
-        for slot in 0..1 + rng.below(3) as u32 {
-            let mut bytes = Request::random(signal, rng).encode();
-            if rng.chance(50) {
-                bytes = disguise(signal, &bytes, true, rng);
-            }
-            let chunk = chunk(signal, bytes, slot);
-            payloads.push(Payload::new(signal, chunk, Arc::new(Context::default())));
-        }
-        let joined = join(payloads).unwrap();
-        let expected = flat(signal, &joined.to_bytes());
-        let limit = Cut {
-            items_max: rng.chance(70).then(|| 1 + rng.below(9)),
-            bytes_max: rng.chance(50).then(|| rng.below(6000)),
-        };
-        let (items, len) = (joined.items, joined.len());
-        prop_assert_eq!(items, expected.len());
-        let pieces = split(joined, limit);
-        let mut got = Vec::new();
-        for (i, piece) in pieces.iter().enumerate() {
-            prop_assert!(!piece.chunks.is_empty());
-            prop_assert_eq!(piece.items, piece.chunks.iter().map(|c| c.shape.items as usize).sum::<usize>());
-            for chunk in &piece.chunks {
-                let shape = validate(signal, &chunk.bytes(), &Limits::default()).unwrap();
-                prop_assert_eq!(shape.items, chunk.shape.items);
-                prop_assert_eq!(count_items(signal, &chunk.bytes()), shape.items);
-            }
-            if let Some(max) = limit.items_max {
-                prop_assert!(piece.items <= max);
-                if limit.bytes_max.is_none() && i + 1 < pieces.len() {
-                    prop_assert_eq!(piece.items, max, "a piece before the last is full");
-                }
-            }
-            if let Some(max) = limit.bytes_max {
-                let bare = piece.items <= 1;
-                prop_assert!(bare || piece.len() <= max + empties(signal, piece), "{} > {max}", piece.len());
-            }
-            got.extend(flat(signal, &piece.to_bytes()));
-        }
-        prop_assert_eq!(&got, &expected);
-        let mut next = [0u32; 4];
-        for chunk in pieces.iter().flat_map(|p| &p.chunks) {
-            let next = &mut next[chunk.origin.slot as usize];
-            prop_assert_eq!(chunk.origin.first, *next, "a piece knows its place");
-            *next += chunk.shape.items;
-        }
-        let slots: Vec<u32> = pieces.iter().flat_map(|p| &p.chunks).map(|c| c.origin.slot).collect();
-        prop_assert!(slots.is_sorted());
-        if limit.items_max.is_none_or(|max| items <= max) && limit.bytes_max.is_none_or(|max| len <= max) {
-            prop_assert_eq!(pieces.len(), 1);
-        }
+        pieces(seed)?;
     }
 
     #[test]
@@ -172,8 +197,15 @@ proptest! {
     }
 }
 
-/// Bytes that belong to no item: groups, scopes and metrics without any ride along.
+/// Bytes that belong to no item: groups, scopes and metrics without any ride along, as do unknown fields beside groups.
 fn empties(signal: Signal, piece: &Payload) -> usize {
+    let unknown = |bytes: &Bytes| {
+        let fields = Fields::new(bytes, 0).map(Result::unwrap);
+        fields
+            .filter(|f| f.number != 1)
+            .map(|f| f.end - f.start)
+            .sum::<usize>()
+    };
     let has_empty = |bytes: &Bytes| {
         let mut scratch = crate::view::Scratch::default();
         let view = crate::view::View::new(&mut scratch, signal, bytes, crate::view::Depth::Record).unwrap();
@@ -182,7 +214,11 @@ fn empties(signal: Signal, piece: &Payload) -> usize {
             .map(|n| view.raw(n).len() + 10)
             .sum::<usize>()
     };
-    piece.chunks.iter().map(|c| has_empty(&c.bytes())).sum()
+    piece
+        .chunks
+        .iter()
+        .map(|c| has_empty(&c.bytes()) + unknown(&c.bytes()))
+        .sum()
 }
 
 #[test]
