@@ -1,7 +1,8 @@
-//! Tier 3: a real collector, built by `provision.sh` from `builder.yaml`.
+//! Tier 3: a real collector, built by `provision.sh` from `builder.yaml`, and what takes its time.
 //!
-//! The goldens of tier 2 are held against it, and it stands in front of Weir and behind it. A collector that is not built
-//! fails the tests when `CI=true`, else they say so and pass.
+//! The goldens of tier 2 are held against the collector, and it stands in front of Weir and behind it, also while Weir is
+//! killed. A collector that is not built fails the tests when `CI=true`, else they say so and pass. Beside it: hundreds of
+//! kills, and ten minutes with backends that come and go.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -11,7 +12,10 @@
 )]
 
 mod chain;
+mod crash;
 mod goldens;
+mod outage;
+mod soak;
 
 #[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
 #[path = "../support/client.rs"]
@@ -25,6 +29,9 @@ mod doors;
 #[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
 #[path = "../peers/gateway.rs"]
 mod gateway;
+#[allow(dead_code, reason = "shared with tiers 1 and 2, which use more of it")]
+#[path = "../support/kills/mod.rs"]
+mod kills;
 #[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
 #[path = "../support/peer.rs"]
 mod peer;

@@ -26,6 +26,10 @@ mod replay;
 #[path = "../support/client.rs"]
 mod client;
 
+#[allow(dead_code, reason = "shared with the other tiers, which use more of it")]
+#[path = "../support/kills/mod.rs"]
+mod kills;
+
 #[allow(dead_code, reason = "shared with the other tier, which uses more of it")]
 #[path = "../support/peer.rs"]
 mod peer;

@@ -132,6 +132,31 @@ fn supply(tree: &Tree) -> Vec<String> {
     complaints
 }
 
+/// Lets a process be told to die: switched on by tests, offered by one crate, on by itself nowhere.
+const FOR_TESTS: &str = "crash-points";
+
+fn switches(tree: &Tree) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for file in tree.files().iter().filter(|f| f.path.ends_with("Cargo.toml")) {
+        let mut section = "";
+        for (n, line) in file.text.lines().enumerate() {
+            if line.starts_with('[') {
+                section = line;
+            }
+            let offers =
+                file.path == "src/storage/Cargo.toml" && line.starts_with(&format!("{FOR_TESTS} = "));
+            if line.contains(FOR_TESTS) && !offers && !section.starts_with("[dev-dependencies") {
+                complaints.push(format!(
+                    "{}:{}: {FOR_TESTS} is for tests: only [dev-dependencies] may switch it on",
+                    file.path,
+                    n + 1
+                ));
+            }
+        }
+    }
+    complaints
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{assert_tidy, model};
@@ -140,6 +165,30 @@ mod tests {
     #[test]
     fn no_banned_crate_is_used() {
         assert_tidy(&supply(&Tree::here()));
+    }
+
+    #[test]
+    fn a_release_cannot_be_told_to_die() {
+        assert_tidy(&switches(&Tree::here()));
+        let check = |path: &str, text: &str, expected: &[&str]| {
+            let dir = model(&[(path, text)]);
+            assert_eq!(switches(&Tree::at(dir.path())), expected);
+        };
+        let on = "storage = { workspace = true, features = [\"crash-points\"] }\n";
+        check("Cargo.toml", &format!("[dev-dependencies]\n{on}"), &[]);
+        check(
+            "Cargo.toml",
+            &format!("[dev-dependencies]\n[dependencies]\n{on}"),
+            &["Cargo.toml:3: crash-points is for tests: only [dev-dependencies] may switch it on"],
+        );
+        check("src/storage/Cargo.toml", "[features]\ncrash-points = []\n", &[]);
+        check(
+            "src/storage/Cargo.toml",
+            "[features]\ndefault = [\"crash-points\"]\n",
+            &[
+                "src/storage/Cargo.toml:2: crash-points is for tests: only [dev-dependencies] may switch it on",
+            ],
+        );
     }
 
     fn package(name: &str, version: &str, dependencies: &[&str]) -> String {

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+/// A key for those that encrypt.
+pub const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
 /// A running process; killed when dropped.
 pub struct Process {
     child: Child,
@@ -18,7 +21,7 @@ impl Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.arg("--config").arg(config).stdout(Stdio::null());
         command.stderr(std::fs::File::create(&log).unwrap());
-        command.env_remove("WEIR_CRASH_AT");
+        command.env_remove("WEIR_CRASH_AT").env("WEIR_CRASH_KEY", KEY);
         if let Some(point) = crash_at {
             command.env("WEIR_CRASH_AT", point);
         }

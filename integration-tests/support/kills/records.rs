@@ -39,6 +39,17 @@ fn attribute(key: &str, value: Value) -> KeyValue {
 }
 
 impl Batch {
+    /// The record of this number, whoever made it.
+    pub fn of_one(first: u64) -> Batch {
+        Batch {
+            first,
+            records: 1,
+            is_trace: false,
+            is_marked: false,
+            text: 0,
+        }
+    }
+
     pub fn numbers(&self) -> std::ops::Range<u64> {
         self.first..self.first + self.records
     }

@@ -1,0 +1,73 @@
+//! Hundreds of kills: at every named point of the journal at random passes, and at random times, with and without fsync,
+//! with encryption, during a start and during a reload. `WEIR_CRASH_ROUNDS` (default 4) says how often each point is met.
+
+use std::time::Duration;
+
+use storage::crash::POINTS;
+
+use super::kills::{End, Report, Setup, World};
+
+fn rounds() -> u64 {
+    let given = std::env::var("WEIR_CRASH_ROUNDS").ok();
+    given.and_then(|text| text.parse().ok()).unwrap_or(4)
+}
+
+/// Meets each point at a random pass, round by round, with a kill at a random time after every other.
+async fn besieged(setup: Setup) -> Report {
+    let mut world = World::begin(setup).await;
+    for round in 0..rounds() {
+        for (k, point) in POINTS.iter().enumerate() {
+            let pass = if round == 0 { 1 } else { 1 + world.rng.below(30) };
+            world.live(End::At(point, pass)).await;
+            if k % 2 == 0 {
+                let time = Duration::from_millis(world.rng.below(400));
+                world.live(End::After(time)).await;
+            }
+        }
+        world.live(End::Stop).await;
+    }
+    let report = world.finish().await;
+    let kills: usize = report
+        .kills
+        .iter()
+        .filter(|(at, _)| *at != "stopped")
+        .map(|(_, n)| n)
+        .sum();
+    assert!(kills as u64 >= 25 * rounds(), "{kills} kills: {report:?}");
+    report
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_kills() {
+    besieged(Setup::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_kills_without_fsync() {
+    let setup = Setup {
+        fsync: false,
+        connections: 4,
+        ..Setup::default()
+    };
+    besieged(setup).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_kills_encrypted() {
+    let setup = Setup {
+        storage: "    encryption: {key_env: WEIR_CRASH_KEY}\n",
+        ..Setup::default()
+    };
+    besieged(setup).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_in_a_reload() {
+    let mut world = World::begin(Setup::default()).await;
+    for _ in 0..10 * rounds() {
+        let time = Duration::from_millis(world.rng.below(60));
+        world.live(End::Reloading(time)).await;
+    }
+    let report = world.finish().await;
+    assert_eq!(report.kills["in a reload"] as u64, 10 * rounds());
+}
