@@ -31,6 +31,9 @@ pub struct Settings {
     pub delivery: Delivery,
     /// What it means that the far side does not let us in.
     pub on_auth_error: OnAuthError,
+    /// What the log adds where data is lost or given back: which block that is off could have helped. The collector's
+    /// words.
+    pub hint: &'static str,
 }
 
 /// Whether an exporter has a say in the answer to a caller. Ours; the collector has no such key.
@@ -299,6 +302,8 @@ impl Settings {
         if !faults.is_empty() {
             return Err(Diags(faults));
         }
+        let has_no_retry = offer.retry != Block::Absent && retry.is_none();
+        let has_no_queue = offer.queue != Block::Absent && queue.is_none();
         Ok(Settings {
             timeout: timeout.filter(|t| !t.is_zero()),
             retry,
@@ -307,6 +312,15 @@ impl Settings {
             dead_letter: end.dead_letter,
             delivery: end.delivery,
             on_auth_error: auth.on_auth_error,
+            hint: match (has_no_retry, has_no_queue) {
+                (false, false) => "",
+                (false, true) => " Try enabling sending_queue to survive temporary failures.",
+                (true, false) => " Try enabling retry_on_failure config option to retry on retryable errors.",
+                (true, true) => {
+                    " Try enabling retry_on_failure config option to retry on retryable errors. \
+                     Try enabling sending_queue to survive temporary failures."
+                }
+            },
         })
     }
 }
@@ -594,10 +608,15 @@ mod tests {
             dead_letter: None,
             delivery: Delivery::Required,
             on_auth_error: OnAuthError::Retry,
+            hint: "",
         };
         assert_eq!(settings, expected);
         let offered = take("{}", &Harness::QUEUE_OFFERED).expect("valid");
-        assert_eq!(offered, Settings::default());
+        let expected = Settings {
+            hint: " Try enabling sending_queue to survive temporary failures.",
+            ..Settings::default()
+        };
+        assert_eq!(offered, expected);
     }
 
     #[test]
@@ -725,6 +744,27 @@ mod tests {
             &["'max_elapsed_time' must not be less than 'max_interval'"],
         );
         check("timeout: -5s", &["non-negative"]);
+        check("retry_on_failure: {initial_interval: -5s}", &["non-negative"]);
+        check("retry_on_failure: {max_interval: -5s}", &["non-negative"]);
+        check(
+            "retry_on_failure: {enabled: false, initial_interval: 10m, max_elapsed_time: 5m}",
+            &["'max_elapsed_time' must not be less than 'initial_interval'"],
+        );
+        check(
+            "sending_queue: {batch: {min_size: -1, max_size: -1}}",
+            &[
+                "`min_size` must be non-negative",
+                "`max_size` must be non-negative",
+            ],
+        );
+        check(
+            "sending_queue: {sizer: bytes, queue_size: 10, batch: {min_size: 11}}",
+            &["`min_size` (11) must be less than or equal to `queue_size` (10)"],
+        );
+        check(
+            "sending_queue: {batch: {sizer: kilos}}",
+            &["invalid sizer: \"kilos\""],
+        );
         check(
             "{sending_queue: {blocking: true, queue_size: 0}, batcher: {min_size: 1}, on_auth_error: never}",
             &[

@@ -180,7 +180,14 @@ impl Hub {
             // Callers that would be gone by then are told now.
             let due = now + delay;
             let gone = batch.extract(|ticket| ticket.until().is_some_and(|until| until < due));
+            if gone.items > 0 {
+                let why = "request will be cancelled before next retry";
+                self.sender.log_rejecting(gone.items, why, &refusal);
+            }
             batch.end_part(&gone, &End::Later(&retryable(refusal.clone())));
+            if batch.payload.chunks.is_empty() {
+                return Judged::new(health);
+            }
         }
         tracing::info!(
             component = %self.sender.id,
@@ -192,7 +199,7 @@ impl Hub {
         );
         batch.payload.detach_pieces();
         Judged {
-            parked: (!batch.payload.chunks.is_empty()).then_some((delay, batch)),
+            parked: Some((delay, batch)),
             ..Judged::new(health)
         }
     }
@@ -214,7 +221,12 @@ impl Hub {
             return self.offer_letter(batch).await;
         }
         if later {
-            self.log_rejecting(&batch, &refusal);
+            let why = match reason {
+                "retries_exhausted" => "no more retries left",
+                "retry_disabled" => "not retried",
+                _ => "request is cancelled or timed out",
+            };
+            self.sender.log_rejecting(batch.payload.items, why, &refusal);
             batch.end(&End::Later(&retryable(refusal)));
             return None;
         }
@@ -222,7 +234,8 @@ impl Hub {
             Laid::Taken => batch.end(&End::Laid(reason, &refusal)),
             Laid::Later(refusal) => batch.end(&End::Later(&retryable(refusal))),
             Laid::Nowhere | Laid::Never => {
-                self.log_rejecting(&batch, &refusal);
+                let items = batch.payload.items;
+                self.sender.log_rejecting(items, "not retryable error", &refusal);
                 batch.end(&End::Failed(reason, &refusal));
             }
         }
@@ -260,26 +273,10 @@ impl Hub {
             Laid::Never => dead_letter::FAILED,
             Laid::Nowhere => letter.reason,
         };
-        tracing::error!(
-            component = %self.sender.id,
-            signal = self.sender.signal.as_str(),
-            dropped_items = batch.payload.items,
-            reason,
-            error = %letter.refusal.message(),
-            "Exporting failed. Dropping data."
-        );
+        self.sender
+            .log_dropping(batch.payload.items, reason, &letter.refusal);
         batch.end(&End::Failed(reason, &letter.refusal));
         None
-    }
-
-    fn log_rejecting(&self, batch: &Batch, refusal: &Refusal) {
-        tracing::warn!(
-            component = %self.sender.id,
-            signal = self.sender.signal.as_str(),
-            rejected_items = batch.payload.items,
-            error = %refusal.message(),
-            "Exporting failed. Rejecting data."
-        );
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) mod verdict;
 mod wait;
 
 #[cfg(test)]
+mod log_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::atomic::AtomicBool;
@@ -161,6 +163,7 @@ impl Harness {
             unauthorized: AtomicBool::new(false),
             stop,
             on_auth_error: settings.on_auth_error,
+            hint: settings.hint,
             dead_letter: ArcSwapOption::empty(),
         };
         Arc::new(Harness {

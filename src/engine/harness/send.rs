@@ -41,6 +41,7 @@ pub(crate) struct Sender {
     pub(crate) unauthorized: AtomicBool,
     pub(crate) stop: Stop,
     pub(crate) on_auth_error: OnAuthError,
+    pub(crate) hint: &'static str,
     pub(crate) dead_letter: ArcSwapOption<DeadLetter>,
 }
 
@@ -164,7 +165,12 @@ impl Sender {
                 }
                 _ => {
                     // What is left is refused unsent: its attempts would outlast the caller.
-                    self.log_refused(&part, &work, &refusal);
+                    let items = part.items + work.iter().map(|(p, _)| p.items).sum::<usize>();
+                    let why = match self.retry {
+                        Some(_) => "request will be cancelled before next retry",
+                        None => "not retried",
+                    };
+                    self.log_rejecting(items, why, &refusal);
                     verdict.postpone(retryable(refusal));
                     break;
                 }
@@ -178,19 +184,30 @@ impl Sender {
         match self.lay_down(part, reason, refusal).await {
             Laid::Taken => verdict.lay(Tally::of(part), reason, refusal),
             Laid::Later(refusal) => verdict.postpone(retryable(refusal)),
-            Laid::Nowhere | Laid::Never => verdict.fail(Tally::of(part), reason, refusal),
+            Laid::Nowhere | Laid::Never => {
+                self.log_rejecting(part.items, "not retryable error", refusal);
+                verdict.fail(Tally::of(part), reason, refusal);
+            }
         }
     }
 
-    fn log_refused(&self, part: &Payload, rest: &VecDeque<(Payload, Backoff)>, refusal: &Refusal) {
-        let items = part.items + rest.iter().map(|(p, _)| p.items).sum::<usize>();
-        tracing::warn!(
-            component = %self.id,
-            signal = self.signal.as_str(),
-            rejected_items = items,
-            error = %refusal.message(),
-            "Exporting failed. Rejecting data."
-        );
+    /// Given back to a caller, with the collector's words for why.
+    pub(crate) fn log_rejecting(&self, items: usize, why: &str, refusal: &Refusal) {
+        let (signal, error) = (self.signal.as_str(), refusal.message());
+        tracing::error!(component = %self.id, signal, rejected_items = items, error = format!("{why}: {error}"),
+            "Exporting failed. Rejecting data.{}", self.hint);
+    }
+
+    /// Lost, with the collector's words for why.
+    pub(crate) fn log_dropping(&self, items: usize, reason: &str, refusal: &Refusal) {
+        let (signal, error) = (self.signal.as_str(), refusal.message());
+        let why = match reason {
+            "retries_exhausted" => "no more retries left: ",
+            "rejected" | "too_large" => "not retryable error: ",
+            _ => "",
+        };
+        tracing::error!(component = %self.id, signal, dropped_items = items, reason, error = format!("{why}{error}"),
+            "Exporting failed. Dropping data.{}", self.hint);
     }
 
     /// False if the harness closes meanwhile.

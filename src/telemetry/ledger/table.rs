@@ -38,9 +38,6 @@ fn columns(kind: Kind) -> &'static [(&'static str, Read)] {
 
 /// What is said below a line, if it is not zero.
 fn notes(kind: Kind, totals: &Totals) -> Vec<String> {
-    if kind != Kind::Node {
-        return Vec::new();
-    }
     let by_column = [
         Column::CarriedIn,
         Column::Created,
@@ -48,7 +45,8 @@ fn notes(kind: Kind, totals: &Totals) -> Vec<String> {
         Column::PossibleDuplicates,
         Column::Refused,
     ];
-    let by_column = by_column.into_iter().filter(|c| totals.get(*c) > 0);
+    let is_shown = |c: &Column| kind == Kind::Node && totals.get(*c) > 0;
+    let by_column = by_column.into_iter().filter(is_shown);
     let mut notes: Vec<String> = by_column
         .map(|c| format!("{} {}", c.as_str(), totals.get(c)))
         .collect();
