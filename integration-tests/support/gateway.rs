@@ -7,7 +7,7 @@ use weir::service::{Service, load};
 
 /// A running gateway.
 pub struct Gateway {
-    service: Service,
+    service: std::sync::Arc<Service>,
     pub grpc: SocketAddr,
     pub http: SocketAddr,
 }

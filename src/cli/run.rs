@@ -4,7 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{Given, Sources, runtime};
-use crate::service::{self, DRAIN_MAX, Service};
+use crate::service::{self, Service};
 
 /// Runs until SIGINT or SIGTERM, or until a component cannot go on.
 pub(super) fn run(sources: &Sources) -> Result<(), String> {
@@ -27,7 +27,7 @@ pub(super) fn run(sources: &Sources) -> Result<(), String> {
             }
             why = service.failed() => Err(why),
         };
-        service.stop(DRAIN_MAX).await;
+        service.stop(service.drain_max()).await;
         ended
     })
 }

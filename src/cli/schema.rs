@@ -5,6 +5,7 @@ use config::Shape;
 use config::shape::{ComponentShape, document};
 
 use crate::service::admin;
+use crate::service::keys;
 use crate::service::registry::Factory;
 use crate::service::self_telemetry::Keys;
 
@@ -24,6 +25,8 @@ fn text() -> String {
     let service = [
         ("telemetry", Shape::of::<Keys>()),
         ("admin", Shape::of::<admin::Keys>()),
+        ("reload", Shape::of::<keys::Reload>()),
+        ("shutdown", Shape::of::<keys::Shutdown>()),
     ];
     document(&components, &service)
 }

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use config::ComponentId;
 use net::auth::{ClientAuth, Middleware, ServerAuth};
 use net::blocks::MiddlewareBlock;
+use net::server::{Listener, Transport};
 use telemetry::Telemetry;
 
-use crate::{Consumer, Extension, Fault, Memory};
+use crate::{BoxFuture, Consumer, Extension, Fault, Memory};
 
 /// What a running component may ask for.
 pub trait Host: Send + Sync {
@@ -20,6 +21,20 @@ pub trait Host: Send + Sync {
 
     /// Says how a component is. A fatal status stops the service with exit code 1.
     fn report(&self, component: &str, status: Status);
+
+    /// A socket to listen on. During a reload it is the one that a component which is about to stop has at this
+    /// address: its successor takes over without a moment in which nobody listens.
+    ///
+    /// `owner` is who asks, as in `receiver:otlp/2`. Errors: as [`Listener::bind`].
+    fn listen<'a>(
+        &'a self,
+        owner: &'a str,
+        endpoint: &'a str,
+        transport: Transport,
+    ) -> BoxFuture<'a, std::io::Result<Listener>> {
+        let _ = owner;
+        Box::pin(Listener::bind(endpoint, transport, None))
+    }
 
     /// How everything is.
     fn health(&self) -> Health {

@@ -135,7 +135,7 @@ pub async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// Addresses that a listener may try in order; an empty host means every interface.
-pub(crate) async fn listen_addresses(endpoint: &str, transport: Transport) -> io::Result<Vec<SocketAddr>> {
+pub async fn listen_addresses(endpoint: &str, transport: Transport) -> io::Result<Vec<SocketAddr>> {
     let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
     let (host, port) = split_port(endpoint).map_err(invalid)?;
     let mut found = if host.is_empty() {

@@ -57,6 +57,19 @@ impl Parts {
         &self.extensions
     }
 
+    /// Keys of `service` that differ from what runs, and that only a start of the process reads.
+    pub(super) fn at_restart(&self, running: &Parts) -> Vec<String> {
+        let shown = |section: Option<&Section>| config::with_secrets(|| section.map(Section::effective));
+        let mut keys = Vec::new();
+        if shown(Some(&self.telemetry)) != shown(Some(&running.telemetry)) {
+            keys.push("service::telemetry".to_owned());
+        }
+        if shown(self.own.get("admin")) != shown(running.own.get("admin")) {
+            keys.push("service::admin".to_owned());
+        }
+        keys
+    }
+
     /// As a configuration file has it.
     pub(super) fn effective(&self) -> Effective {
         let components = self.components.iter().map(|(kind, components)| {

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 
-use component::{Consumer, Extension, Fault, Health, Host, Reported, Status};
+use component::{BoxFuture, Consumer, Extension, Fault, Health, Host, Reported, Status};
 use config::ComponentId;
 use engine::pipeline::Graph;
+use net::server::{Listener, Transport};
 use parking_lot::Mutex;
 use telemetry::Telemetry;
 use tokio::sync::watch;
 
 use super::admin::Gateway;
 use super::effective::Parts;
+use super::leases::Leases;
 
 /// One per service.
 pub(super) struct RoofHost {
@@ -23,6 +25,7 @@ pub(super) struct RoofHost {
     telemetry: Telemetry,
     ready: AtomicBool,
     statuses: Mutex<HashMap<String, Reported>>,
+    leases: Leases,
     built: SystemTime,
     fatal: watch::Sender<Option<String>>,
 }
@@ -42,6 +45,7 @@ impl RoofHost {
             built: SystemTime::now(),
             extensions: extensions.into_iter().collect(),
             statuses: Mutex::default(),
+            leases: Leases::default(),
             fatal: watch::Sender::new(None),
         })
     }
@@ -49,6 +53,11 @@ impl RoofHost {
     /// Whether everything runs.
     pub(super) fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Relaxed);
+    }
+
+    /// What runs.
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     /// Waits for the first fatal status.
@@ -98,6 +107,15 @@ impl Host for RoofHost {
                 first
             });
         }
+    }
+
+    fn listen<'a>(
+        &'a self,
+        owner: &'a str,
+        endpoint: &'a str,
+        transport: Transport,
+    ) -> BoxFuture<'a, std::io::Result<Listener>> {
+        Box::pin(self.leases.listen(owner, endpoint, transport))
     }
 
     fn health(&self) -> Health {

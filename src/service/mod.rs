@@ -7,15 +7,18 @@
 pub mod admin;
 mod effective;
 mod host;
+pub mod keys;
 pub mod known;
+mod leases;
 mod limits;
 mod lints;
 pub mod providers;
 pub mod registry;
+pub mod reload;
 pub mod self_telemetry;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use component::{BuildContext, BuildInfo, Event, Extension, Fault, Host, Memory, Status};
@@ -29,6 +32,7 @@ use tracing::{error, info, warn};
 use wire::Signal;
 
 use host::RoofHost;
+use keys::Life;
 use limits::Limits;
 use self_telemetry::{Running, Settings};
 
@@ -37,9 +41,6 @@ pub const INFO: BuildInfo = BuildInfo {
     command: "weir",
     version: env!("CARGO_PKG_VERSION"),
 };
-
-/// How long a stop waits for queues to drain.
-pub const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// A configuration that was read. What is wrong with its components is found by building them.
 pub struct Loaded {
@@ -55,6 +56,8 @@ pub struct Loaded {
     telemetry: Section,
     /// `service::admin`; `None` = off.
     admin: Option<admin::Settings>,
+    /// `service::reload` and `service::shutdown`.
+    life: Life,
     /// Blocks of `service` that the collector does not have.
     own: BTreeMap<&'static str, Section>,
 }
@@ -105,10 +108,15 @@ pub fn load(sources: &[(String, String)], gates: &Gates) -> Result<Loaded, Diags
         faults.extend(more);
         None
     });
+    let life = Life::read(&own).unwrap_or_else(|Diags(more)| {
+        faults.extend(more);
+        Life::default()
+    });
     Ok(Loaded {
         warnings,
         settings,
         admin,
+        life,
         own,
         faults,
         spec,
@@ -201,13 +209,18 @@ pub struct Service {
     outboxes: parking_lot::Mutex<Vec<mpsc::Receiver<Record>>>,
     memory: Arc<Memory>,
     limits: parking_lot::Mutex<Option<Limits>>,
+    life: parking_lot::Mutex<Life>,
+    /// Itself, for those that ask for a reload.
+    me: Weak<Service>,
+    source: OnceLock<reload::Source>,
+    reloading: tokio::sync::Mutex<()>,
     admin: Option<admin::Settings>,
     administration: tokio::sync::Mutex<Option<admin::Listener>>,
 }
 
 impl Service {
     /// Makes every component and connects them. Nothing is opened; all faults come at once.
-    pub fn build(loaded: Loaded) -> Result<Service, Diags> {
+    pub fn build(loaded: Loaded) -> Result<Arc<Service>, Diags> {
         let telemetry = Telemetry {
             level: loaded.settings.level(),
             ..Telemetry::default()
@@ -246,7 +259,7 @@ impl Service {
             Ok(graph) => {
                 let graph = Arc::new(graph);
                 let host = RoofHost::new(graph.clone(), extensions.clone(), parts, telemetry.clone());
-                Ok(Service {
+                Ok(Arc::new_cyclic(|me| Service {
                     graph,
                     extensions,
                     host,
@@ -256,9 +269,13 @@ impl Service {
                     outboxes: parking_lot::Mutex::default(),
                     memory,
                     limits: parking_lot::Mutex::default(),
+                    life: parking_lot::Mutex::new(loaded.life),
+                    me: me.clone(),
+                    source: OnceLock::new(),
+                    reloading: tokio::sync::Mutex::default(),
                     admin: loaded.admin,
                     administration: tokio::sync::Mutex::default(),
-                })
+                }))
             }
             Err(more) => {
                 faults.extend(
@@ -328,6 +345,11 @@ impl Service {
         if let Some(running) = self.running.lock().await.take() {
             running.stop().await;
         }
+    }
+
+    /// How long [`Service::stop`] should wait: `service::shutdown::deadline`.
+    pub fn drain_max(&self) -> Duration {
+        self.life.lock().shutdown.deadline.0
     }
 
     /// Waits until a component says that the service cannot go on.

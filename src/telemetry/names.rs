@@ -120,6 +120,12 @@ pub const EXPORTER_SEND_FAILED: &str = "otelcol_exporter_send_failed_";
 pub const LEDGER_ITEMS: &str = "weir_ledger_items";
 /// All books, the column that shrinks.
 pub const LEDGER_HELD: &str = "weir_ledger_held_items";
+/// Configurations that were to take the place of the one that runs.
+pub const RELOAD_ATTEMPTS: &str = "weir_reload_attempts";
+/// Those that did not.
+pub const RELOAD_FAILURES: &str = "weir_reload_failures";
+/// When the last one did.
+pub const RELOAD_LAST_SUCCESS: &str = "weir_reload_last_success_timestamp_seconds";
 /// Lines that never reached the log.
 pub const LOG_LINES_DROPPED: &str = "weir_log_lines_dropped";
 
@@ -282,6 +288,9 @@ pub static TABLE: &[Def] = &[
     row(LEDGER_ITEMS, "{item}", Counter, "The books: items by place, signal, column and rule."),
     row(LEDGER_HELD, "{item}", Gauge, "The books: items owed right now, by place and signal."),
     row(PUSH_FAILURES, "{request}", Counter, "Requests with own telemetry that were not taken, by signal."),
+    row(RELOAD_ATTEMPTS, "{reload}", Counter, "Times that the configuration was read again."),
+    row(RELOAD_FAILURES, "{reload}", Counter, "Times that the new configuration was not taken; everything went on as before."),
+    row(RELOAD_LAST_SUCCESS, "s", Gauge, "When a new configuration was last taken, in seconds since 1970."),
     row(LOG_LINES_DROPPED, "{line}", Counter, "Log lines not written: limited (reason sampled), the sink or an outbox too slow (backlog, outbox), or not taken by the far side (unsent)."),
 ];
 

@@ -22,7 +22,7 @@ use super::run::{start_logs, stop_signal};
 use super::{runtime, say};
 use config::Gates;
 
-use crate::service::{self, DRAIN_MAX, Service};
+use crate::service::{self, Service};
 use sample::{Request, Sample, Shown};
 
 /// The configuration, word for word.
@@ -74,7 +74,7 @@ pub(super) fn quickstart(options: &Options) -> Result<(), String> {
             say(&serving(options.port_offset));
             stop_signal().await;
         }
-        service.stop(DRAIN_MAX).await;
+        service.stop(service.drain_max()).await;
         shown
     })
 }

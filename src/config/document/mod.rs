@@ -50,7 +50,7 @@ pub struct Service {
 }
 
 /// Keys of `service:` that the collector does not have; each is a block of keys.
-pub const OWN_BLOCKS: [&str; 1] = ["admin"];
+pub const OWN_BLOCKS: [&str; 3] = ["admin", "reload", "shutdown"];
 
 /// One of `service.pipelines`.
 #[derive(Clone, Debug)]

@@ -32,7 +32,7 @@ use wire::{Payload, Signal};
 use self::edge::{Edge, Target};
 use self::fanout::Fanout;
 use self::graph::{Built, Holder};
-pub use self::plan::Plan;
+pub use self::plan::{Plan, row as plan_row};
 use crate::harness::Harness;
 
 /// What to build.

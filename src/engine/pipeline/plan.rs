@@ -388,7 +388,7 @@ fn duration(d: Duration) -> String {
 }
 
 /// A label and its text, broken between words at 80 columns.
-fn row(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
+pub fn row(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
     let mut line = format!("  {label:<width$}", width = INDENT - 2);
     let mut is_first = true;
     for word in text.split_whitespace() {

@@ -128,8 +128,11 @@ impl Extension for HealthCheck {
             let _ = self.probe.guard.set(guard);
             let endpoint = &self.net.endpoint;
             let settings = self.net.settings().map_err(|e| Fault::World(e.to_string()))?;
-            let server = Server::bind(endpoint, settings, self.net.fronted(self.probe.clone()))
+            let owner = format!("extension:{}", self.cx.id);
+            let server = host
+                .listen(&owner, endpoint, settings.transport)
                 .await
+                .and_then(|l| Server::serve(&l, settings, self.net.fronted(self.probe.clone())))
                 .map_err(|e| Fault::World(format!("failed to bind to address {endpoint}: {e}")))?;
             info!(component = %self.cx.id, endpoint = %server.local_addr(), "Starting health_check extension");
             *self.server.lock().await = Some(server);

@@ -140,7 +140,10 @@ impl HealthCheck {
                 config: pages.config.path(false, "/config"),
             });
             let settings = net.settings().map_err(|e| e.to_string())?;
-            servers.push(bind(&net.endpoint, settings, net.fronted(service)).await?);
+            servers.push(
+                self.serve(&*host, &net.endpoint, settings, net.fronted(service))
+                    .await?,
+            );
         }
         if let Some(net) = &self.grpc {
             let guard = Guard::new(&self.cx, &*host, "grpc", &net.auth, &net.middlewares);
@@ -149,20 +152,24 @@ impl HealthCheck {
                 guard: guard.map_err(|e| e.to_string())?,
             });
             let settings = net.settings().map_err(|e| e.to_string())?;
-            servers.push(bind(&net.endpoint, settings, service).await?);
+            servers.push(self.serve(&*host, &net.endpoint, settings, service).await?);
         }
         *self.board.host.lock() = Some(host);
         Ok(servers)
     }
-}
 
-async fn bind(
-    endpoint: &str,
-    settings: net::server::Settings,
-    service: Arc<dyn Service>,
-) -> Result<Server, String> {
-    let server = Server::bind(endpoint, settings, service).await;
-    server.map_err(|e| format!("failed to bind to address {endpoint}: {e}"))
+    async fn serve(
+        &self,
+        host: &dyn Host,
+        endpoint: &str,
+        settings: net::server::Settings,
+        service: Arc<dyn Service>,
+    ) -> Result<Server, String> {
+        let owner = format!("extension:{}", self.cx.id);
+        let listener = host.listen(&owner, endpoint, settings.transport).await;
+        let server = listener.and_then(|listener| Server::serve(&listener, settings, service));
+        server.map_err(|e| format!("failed to bind to address {endpoint}: {e}"))
+    }
 }
 
 impl Extension for HealthCheck {

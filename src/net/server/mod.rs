@@ -7,6 +7,7 @@
 
 mod connection;
 mod frames;
+mod listener;
 mod pulse;
 mod stream;
 
@@ -25,11 +26,12 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tracing::warn;
 
 pub use self::frames::PingPolicy;
+use self::listener::Acceptor;
+pub use self::listener::{Listener, WeakListener};
 pub(crate) use self::pulse::Call;
 use self::pulse::Pulse;
 use self::stream::Stream;
@@ -157,10 +159,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 impl Server {
     /// Binds (`host:port`, `:port`, or a path for unix sockets) and serves from then on.
     pub async fn bind(endpoint: &str, settings: Settings, service: Arc<dyn Service>) -> io::Result<Server> {
+        let listener = Listener::bind(endpoint, settings.transport, settings.unix_mode).await?;
+        Server::serve(&listener, settings, service)
+    }
+
+    /// Serves what comes to a socket from then on. It stays open at least as long as this server accepts.
+    ///
+    /// Errors: there is no further file descriptor.
+    pub fn serve(listener: &Listener, settings: Settings, service: Arc<dyn Service>) -> io::Result<Server> {
         let connections_max = settings
             .connections_max
             .clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        let (listener, addr) = listen(endpoint, settings.transport, settings.unix_mode).await?;
+        let (addr, acceptor) = (listener.local_addr(), listener.acceptor()?);
         let (phase, watched) = watch::channel(Phase::Serving);
         let connections = Arc::new(Semaphore::new(connections_max));
         let shared = Arc::new(Shared {
@@ -170,7 +180,7 @@ impl Server {
             service,
             pulses: Mutex::default(),
         });
-        tokio::spawn(accept(listener, shared, connections.clone(), watched));
+        tokio::spawn(accept(acceptor, shared, connections.clone(), watched));
         Ok(Server {
             addr,
             phase,
@@ -272,75 +282,8 @@ pub fn raise_file_limit() {
     }
 }
 
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener, std::path::PathBuf),
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Listener::Unix(_, path) = self {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-async fn listen(
-    endpoint: &str,
-    transport: Transport,
-    mode: Option<u32>,
-) -> io::Result<(Listener, SocketAddr)> {
-    if transport == Transport::Unix {
-        let path = std::path::PathBuf::from(endpoint);
-        remove_left_over(&path).await?;
-        let listener = match mode {
-            Some(mode) => bind_with_mode(&path, mode)?,
-            None => UnixListener::bind(&path)?,
-        };
-        return Ok((
-            Listener::Unix(listener, path),
-            SocketAddr::from(([0, 0, 0, 0], 0)),
-        ));
-    }
-    let mut failure = io::Error::new(io::ErrorKind::InvalidInput, format!("no address for {endpoint}"));
-    for addr in crate::resolve::listen_addresses(endpoint, transport).await? {
-        match TcpListener::bind(addr).await {
-            Ok(listener) => {
-                let addr = listener.local_addr()?;
-                return Ok((Listener::Tcp(listener), addr));
-            }
-            Err(e) => failure = io::Error::new(e.kind(), format!("listen tcp {addr}: {e}")),
-        }
-    }
-    Err(failure)
-}
-
-/// Removes a socket that nobody answers on: of a process that died. Anything else stays, and binding says so.
-async fn remove_left_over(path: &Path) -> io::Result<()> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    match is_socket && UnixStream::connect(path).await.is_err() {
-        true => std::fs::remove_file(path),
-        false => Ok(()),
-    }
-}
-
-/// Binds beside the path and moves there, so that nobody finds the socket before it has its permissions.
-fn bind_with_mode(path: &Path, mode: u32) -> io::Result<UnixListener> {
-    if std::fs::symlink_metadata(path).is_ok() {
-        return Err(io::ErrorKind::AddrInUse.into());
-    }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = std::path::PathBuf::from(beside);
-    let listener = UnixListener::bind(&beside)?;
-    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode))
-        .and_then(|()| std::fs::rename(&beside, path))
-        .inspect_err(|_| _ = std::fs::remove_file(&beside))?;
-    Ok(listener)
-}
-
 async fn accept(
-    listener: Listener,
+    acceptor: Acceptor,
     shared: Arc<Shared>,
     connections: Arc<Semaphore>,
     mut phase: watch::Receiver<Phase>,
@@ -348,15 +291,9 @@ async fn accept(
     let mut number = 0;
     let mut failing = false;
     loop {
-        let next = async {
-            match &listener {
-                Listener::Tcp(l) => l.accept().await.map(|(s, a)| (Stream::Tcp(s), Some(a))),
-                Listener::Unix(l, _) => l.accept().await.map(|(s, _)| (Stream::Unix(s), None)),
-            }
-        };
         let accepted = tokio::select! {
             _ = phase.wait_for(|p| *p > Phase::Serving) => return,
-            accepted = next => accepted,
+            accepted = acceptor.accept() => accepted,
         };
         let (stream, addr) = match accepted {
             Ok(accepted) => accepted,

@@ -157,6 +157,18 @@ impl Otlp {
         net::observe::server(service, &self.cx.telemetry, endpoint, routes)
     }
 
+    async fn serve(
+        &self,
+        host: &dyn Host,
+        endpoint: &str,
+        settings: net::server::Settings,
+        service: Arc<dyn net::server::Service>,
+    ) -> std::io::Result<Server> {
+        let owner = format!("receiver:{}", self.cx.id);
+        let listener = host.listen(&owner, endpoint, settings.transport).await?;
+        Server::serve(&listener, settings, service)
+    }
+
     fn door(&self, transport: &'static str, outputs: &Outputs) -> Arc<Door> {
         Arc::new(Door::new(&self.cx, transport, outputs.clone(), self.limits))
     }
@@ -197,7 +209,7 @@ impl Receiver for Otlp {
                 let service = grpc::Grpc::new(self.door("grpc", &outputs), guard, config);
                 let routes = Signal::ALL.map(|signal| wire::otlp::export_path(signal).to_owned());
                 let service = self.observed(Arc::new(service), &config.endpoint, routes.to_vec());
-                let server = Server::bind(&config.endpoint, settings, service).await;
+                let server = self.serve(&*host, &config.endpoint, settings, service).await;
                 servers.push(server.map_err(|e| world(e.to_string()))?);
             }
             if let Some((config, paths)) = &self.http {
@@ -207,7 +219,7 @@ impl Receiver for Otlp {
                 let service = http::Http::new(self.door("http", &outputs), guard, config, paths.clone());
                 let routes = paths.iter().map(|(path, _)| path.clone()).collect();
                 let service = self.observed(config.fronted(Arc::new(service)), &config.endpoint, routes);
-                let server = Server::bind(&config.endpoint, settings, service).await;
+                let server = self.serve(&*host, &config.endpoint, settings, service).await;
                 servers.push(server.map_err(|e| world(e.to_string()))?);
             }
             for server in &servers {

@@ -1,0 +1,260 @@
+//! What a new configuration changes of a running one.
+//!
+//! A component is what its effective configuration says, secrets and defaults included, and what the extensions and
+//! exporters that it names are: any text in its section that is the id of one that changes makes it change too. That
+//! is sometimes one restart too many, and never one too few.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use config::{ComponentId, Effective};
+use wire::Signal;
+
+use crate::service::effective::Parts;
+
+/// One component: `receivers`, ... and its id.
+pub(crate) type Member = (&'static str, ComponentId);
+
+/// What becomes of a component.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// Goes on as it is.
+    Kept,
+    /// Starts.
+    Added,
+    /// Stops, once what it has is delivered.
+    Removed,
+    /// Makes room for a new one of its id; why.
+    Restarted(String),
+}
+
+/// What a new configuration changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Components in use before or after, by kind (`receivers`, ...) and id.
+    pub components: BTreeMap<(&'static str, ComponentId), Fate>,
+    /// Pipelines and what becomes of them; rewired ones are `Restarted`.
+    pub pipelines: BTreeMap<String, Fate>,
+    /// Keys that take effect when the process starts again.
+    pub at_restart: Vec<String>,
+}
+
+const KINDS: [&str; 5] = ["receivers", "processors", "exporters", "connectors", "extensions"];
+
+impl Diff {
+    /// From what runs to what should run. Both were built: sections tell only what was read from them.
+    pub(in crate::service) fn of(old: &Parts, new: &Parts) -> Diff {
+        let (was, is) = (Known::of(old), Known::of(new));
+        let mut diff = Diff::default();
+        for member in was.used.union(&is.used) {
+            let fate = match (was.used.contains(member), is.used.contains(member)) {
+                (true, false) => Fate::Removed,
+                (false, _) => Fate::Added,
+                (true, true) if was.identity(member) != is.identity(member) => {
+                    Fate::Restarted("its configuration".into())
+                }
+                (true, true) => signals_changed(old, new, member).unwrap_or(Fate::Kept),
+            };
+            diff.components.insert(member.clone(), fate);
+        }
+        diff.follow_names(&is);
+        for id in old.pipelines().iter().chain(new.pipelines()).map(|p| &p.id) {
+            let at = |parts: &Parts| parts.pipelines().iter().find(|p| p.id == *id).cloned();
+            let fate = match (at(old), at(new)) {
+                (Some(_), None) => Fate::Removed,
+                (None, _) => Fate::Added,
+                (Some(a), Some(b)) => {
+                    let lists = |p: &engine::pipeline::PipelineSpec| {
+                        (p.receivers.clone(), p.processors.clone(), p.exporters.clone())
+                    };
+                    match lists(&a) == lists(&b) {
+                        true => Fate::Kept,
+                        false => Fate::Restarted("its lists".into()),
+                    }
+                }
+            };
+            diff.pipelines.insert(id.to_string(), fate);
+        }
+        diff.at_restart = new.at_restart(old);
+        diff
+    }
+
+    /// Whatever names an extension or exporter that does not stay restarts with it.
+    fn follow_names(&mut self, is: &Known) {
+        loop {
+            let moved: BTreeSet<(&str, String)> = self
+                .components
+                .iter()
+                .filter(|((kind, _), fate)| {
+                    ["exporters", "extensions"].contains(kind) && **fate != Fate::Kept
+                })
+                .map(|((kind, id), _)| (*kind, id.to_string()))
+                .collect();
+            let mut more = Vec::new();
+            for (member, fate) in &self.components {
+                let texts = is.texts.get(member).filter(|_| *fate == Fate::Kept);
+                let found = texts.and_then(|texts| {
+                    let own = |(kind, id): &&(&str, String)| *kind == member.0 && *id == member.1.to_string();
+                    moved.iter().find(|named| !own(named) && texts.contains(&named.1))
+                });
+                if let Some((kind, id)) = found {
+                    let why = format!("it names {} {id}", singular(kind));
+                    more.push((member.clone(), Fate::Restarted(why)));
+                }
+            }
+            if more.is_empty() {
+                return;
+            }
+            self.components.extend(more);
+        }
+    }
+
+    /// Whether it goes on as it is.
+    pub(crate) fn is_kept(&self, kind: &'static str, id: &ComponentId) -> bool {
+        self.components.get(&(kind, id.clone())) == Some(&Fate::Kept)
+    }
+
+    /// True if nothing changes.
+    pub fn is_empty(&self) -> bool {
+        let kept = |fate: &Fate| *fate == Fate::Kept;
+        self.components.values().all(kept) && self.pipelines.values().all(kept) && self.at_restart.is_empty()
+    }
+}
+
+/// `receivers` of one.
+pub(crate) fn singular(kind: &str) -> &str {
+    kind.strip_suffix('s').unwrap_or(kind)
+}
+
+/// A receiver listens for the signals that pipelines want: others wanted, and it is another receiver.
+fn signals_changed(old: &Parts, new: &Parts, (kind, id): &Member) -> Option<Fate> {
+    let signals = |parts: &Parts| -> BTreeSet<Signal> {
+        let of = parts.pipelines().iter().filter(|p| p.receivers.contains(id));
+        of.map(|p| p.signal).collect()
+    };
+    let differ = *kind == "receivers" && signals(old) != signals(new);
+    differ.then(|| Fate::Restarted("pipelines want other signals of it".into()))
+}
+
+/// What one configuration says of its components.
+struct Known {
+    identities: BTreeMap<Member, String>,
+    /// Every text within a component's section.
+    texts: BTreeMap<Member, BTreeSet<String>>,
+    used: BTreeSet<Member>,
+}
+
+impl Known {
+    fn of(parts: &Parts) -> Known {
+        let mut known = Known {
+            identities: BTreeMap::new(),
+            texts: BTreeMap::new(),
+            used: BTreeSet::new(),
+        };
+        for kind in KINDS {
+            for (id, section) in parts.of_kind(kind) {
+                let effective = config::with_secrets(|| section.effective());
+                let mut texts = BTreeSet::new();
+                collect_texts(&effective, &mut texts);
+                known.identities.insert((kind, id.clone()), effective.to_json());
+                known.texts.insert((kind, id.clone()), texts);
+            }
+        }
+        let is_connector = |id: &ComponentId| known.identities.contains_key(&("connectors", id.clone()));
+        for pipeline in parts.pipelines() {
+            let lists = [
+                ("receivers", &pipeline.receivers),
+                ("processors", &pipeline.processors),
+                ("exporters", &pipeline.exporters),
+            ];
+            for (kind, ids) in lists {
+                for id in ids {
+                    let kind = if is_connector(id) { "connectors" } else { kind };
+                    known.used.insert((kind, id.clone()));
+                }
+            }
+        }
+        known
+            .used
+            .extend(parts.extensions().iter().map(|id| ("extensions", id.clone())));
+        known
+    }
+
+    fn identity(&self, member: &Member) -> Option<&String> {
+        self.identities.get(member)
+    }
+}
+
+fn collect_texts(value: &Effective, texts: &mut BTreeSet<String>) {
+    match value {
+        Effective::Text(text) => {
+            texts.insert(text.clone());
+        }
+        Effective::List(items) => items.iter().for_each(|item| collect_texts(item, texts)),
+        Effective::Map(entries) => entries.values().for_each(|value| collect_texts(value, texts)),
+        _ => {}
+    }
+}
+
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return writeln!(f, "nothing changes");
+        }
+        let words = [
+            ("keeps", Fate::Kept),
+            ("adds", Fate::Added),
+            ("removes", Fate::Removed),
+        ];
+        for (word, fate) in &words {
+            let all = self.named().filter(|(_, f)| *f == fate).map(|(name, _)| name);
+            let all: Vec<String> = all.collect();
+            if !all.is_empty() {
+                engine::pipeline::plan_row(f, word, &all.join(", "))?;
+            }
+        }
+        let mut word = "restarts";
+        for ((kind, id), fate) in &self.components {
+            if let Fate::Restarted(why) = fate {
+                let goes_over = match *kind {
+                    "receivers" => "; the address it listens on goes over",
+                    "exporters" => "; what it has queued goes over",
+                    _ => "",
+                };
+                let text = format!("{} {id}: {why} changes{goes_over}", singular(kind));
+                engine::pipeline::plan_row(f, word, &text)?;
+                word = "";
+            }
+        }
+        let rewired = |(id, fate): (&String, &Fate)| matches!(fate, Fate::Restarted(_)).then(|| id.clone());
+        let rewired: Vec<String> = self.pipelines.iter().filter_map(rewired).collect();
+        if !rewired.is_empty() {
+            let text = format!(
+                "pipeline {}: requests in flight go where they began",
+                rewired.join(", pipeline ")
+            );
+            engine::pipeline::plan_row(f, "rewires", &text)?;
+        }
+        for (at, key) in self.at_restart.iter().enumerate() {
+            let word = if at == 0 { "waits" } else { "" };
+            engine::pipeline::plan_row(
+                f,
+                word,
+                &format!("{key}: takes effect when the process starts again"),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Diff {
+    fn named(&self) -> impl Iterator<Item = (String, &Fate)> {
+        let components = self.components.iter();
+        let components = components.map(|((kind, id), fate)| (format!("{} {id}", singular(kind)), fate));
+        components.chain(
+            self.pipelines
+                .iter()
+                .map(|(id, fate)| (format!("pipeline {id}"), fate)),
+        )
+    }
+}
