@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use super::crypt::{Cipher, Lock};
 use super::disk::File;
-use super::format::{self, Done, Encoded, Entry, Head, RECORDS_MAX, Seq, padded};
+use super::format::{self, Done, Encoded, Entry, Head, RECORDS_MAX, Seq, Spot, padded};
 use super::health::{Task, now_ms};
 use super::log::{DONE_SYNC, Logs};
 use super::mark::{Asked, Marks};
@@ -56,9 +57,25 @@ pub(super) struct Active {
     pub(super) file: Arc<dyn File>,
     pub(super) cipher: Option<Arc<Cipher>>,
     pub(super) offset: u64,
+    /// Up to here all of it is safe.
+    pub(super) synced: u64,
     room: u64,
     index: u64,
     pub(super) entries: Vec<Entry>,
+}
+
+/// Lets the writer work until the journal is closed. If it panics, nobody waits for it for ever.
+pub(super) fn run(writer: Writer) {
+    let shared = writer.shared.clone();
+    if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+        tracing::error!("the journal's writer panicked; the journal is closed");
+        let (jobs, marks) = {
+            let mut state = shared.state.lock();
+            state.closing = true;
+            (std::mem::take(&mut state.jobs), std::mem::take(&mut state.marks))
+        };
+        drop((jobs, marks));
+    }
 }
 
 /// What the state asks for.
@@ -83,7 +100,7 @@ impl Writer {
     }
 
     /// Works until the journal is closed and nothing is left.
-    pub(super) fn run(mut self) {
+    fn run(mut self) {
         let mut is_touched = !self.shared.is_offline;
         loop {
             if is_touched {
@@ -333,6 +350,7 @@ impl Writer {
             file,
             cipher,
             offset: header,
+            synced: header,
             room,
             index: 0,
             entries: Vec::new(),
@@ -405,6 +423,14 @@ impl Active {
         self.offset + need <= self.room && self.index < RECORDS_MAX
     }
 
+    pub(super) fn spot(&self, offset: u64) -> Spot<'_> {
+        Spot {
+            cipher: self.cipher.as_deref(),
+            offset,
+            safe: self.synced,
+        }
+    }
+
     /// Writes a group behind what is there, and makes it safe; says how long that took.
     fn write(&mut self, group: &[Job], sync: bool) -> Result<(Vec<Entry>, Option<Duration>), Error> {
         let written_ms = now_ms();
@@ -413,8 +439,8 @@ impl Active {
         let mut offset = self.offset;
         for (job, index) in group.iter().zip(self.index..) {
             let seq = Seq::new(self.number, index);
-            let at = (self.cipher.as_deref(), offset);
-            let record = format::record_encode((seq, written_ms), &job.head, &job.data, at);
+            let spot = self.spot(offset);
+            let record = format::record_encode((seq, written_ms), &job.head, &job.data, spot);
             let entry = Entry {
                 seq,
                 offset,
@@ -447,6 +473,9 @@ impl Active {
             None
         };
         self.offset = offset;
+        if sync {
+            self.synced = offset;
+        }
         self.index += group.len() as u64;
         Ok((entries, took))
     }

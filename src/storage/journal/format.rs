@@ -187,12 +187,23 @@ pub(super) struct Encoded {
     pub(super) len: usize,
 }
 
-/// Brings a record into the form in which it lies at `offset` of a file with this key.
+/// Where a record will lie.
+#[derive(Clone, Copy)]
+pub(super) struct Spot<'a> {
+    /// The file's key.
+    pub(super) cipher: Option<&'a Cipher>,
+    pub(super) offset: u64,
+    /// Up to here the file was synced before the record was written, so what cannot be read there is damage; behind it
+    /// that may never have been written.
+    pub(super) safe: u64,
+}
+
+/// Brings a record into the form in which it lies there.
 pub(super) fn record_encode(
     (seq, written_ms): (Seq, u64),
     head: &Head,
     data: &[Bytes],
-    (cipher, offset): (Option<&Cipher>, u64),
+    Spot { cipher, offset, safe }: Spot<'_>,
 ) -> Encoded {
     let data_len: usize = data.iter().map(Bytes::len).sum();
     let len = record_len(head, data_len, cipher.is_some());
@@ -205,6 +216,7 @@ pub(super) fn record_encode(
     front[12..16].copy_from_slice(&(head_len as u32).to_le_bytes());
     front[16..24].copy_from_slice(&seq.0.to_le_bytes());
     front[24..32].copy_from_slice(&written_ms.to_le_bytes());
+    front[36..40].copy_from_slice(&((safe / 8) as u32).to_le_bytes());
     let tenant = head.tenant.as_deref().unwrap_or("").as_bytes();
     let sealed = cipher.map(|cipher| {
         front[32..36].copy_from_slice(&ENCRYPTED.to_le_bytes());
@@ -310,6 +322,11 @@ pub(super) fn record_decode(
         head: head_decode(head, &text[..tenant_len])?,
     };
     Some((entry, head_end + tenant_len..head_end + text_len))
+}
+
+/// Up to where the file was synced before this record was written.
+pub(super) fn record_safe(record: &[u8]) -> u64 {
+    8 * u64::from(u32_at(record, 36))
 }
 
 /// The index of a sealed segment, with its trailer: all that follows the last record, at `offset`.
@@ -441,7 +458,12 @@ mod tests {
 
     fn record(seq: Seq, head: &Head, data: &[&[u8]], cipher: Option<&Cipher>) -> Vec<u8> {
         let data: Vec<Bytes> = data.iter().map(|part| Bytes::copy_from_slice(part)).collect();
-        let encoded = record_encode((seq, 1_700_000_000_123), head, &data, (cipher, 64));
+        let spot = Spot {
+            cipher,
+            offset: 64,
+            safe: 48,
+        };
+        let encoded = record_encode((seq, 1_700_000_000_123), head, &data, spot);
         let mut out = encoded.front;
         match encoded.sealed {
             Some(text) => out.extend_from_slice(&text),
@@ -475,6 +497,7 @@ mod tests {
                     assert!(record_decode(&mut bytes.clone(), 64, None).is_none());
                     assert!(record_decode(&mut bytes.clone(), 72, cipher.as_ref()).is_none());
                 }
+                assert_eq!(record_safe(&bytes), 48);
                 let (entry, range) = record_decode(&mut bytes, 64, cipher.as_ref()).unwrap();
                 assert_eq!(
                     (entry.seq, entry.offset, entry.len as usize, entry.written_ms),

@@ -282,7 +282,7 @@ impl Journal {
         let writer = append::Writer::new(shared.clone());
         let committer = std::thread::Builder::new()
             .name("weir-journal".into())
-            .spawn(move || writer.run())
+            .spawn(move || append::run(writer))
             .map_err(|e| Error::io("start the journal's thread", e))?;
         let handle = Handle {
             shared,

@@ -5,6 +5,7 @@
 //! costs itself and no other. Completions count wherever they stand: they name the record, not the file.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::crypt::{Cipher, Key};
@@ -20,6 +21,8 @@ pub struct Found {
     pub records: u64,
     /// Segments that were read whole, for they had no index.
     pub scanned: u64,
+    /// Places where something was on its way when the process or the power ended: nobody was told that it is safe.
+    pub torn: u64,
     /// Places where something cannot be read, with what it is.
     pub damage: Vec<String>,
     /// Files that are of no use and can go.
@@ -137,23 +140,15 @@ fn read_segment(
     let io = |e| Error::io("read the journal", e);
     let mut header = [0; SEGMENT_HEADER];
     let n = file.read_at(&mut header, 0).map_err(io)?;
-    let lock = match format::check_segment_header(&header[..n], number) {
-        HeaderIs::Good(lock) => lock,
+    let (lock, is_bad) = match format::check_segment_header(&header[..n], number) {
+        HeaderIs::Good(lock) => (lock, false),
         HeaderIs::Version(version) => {
             return Err(Error::Version {
                 file: segment_name(number),
                 version,
             });
         }
-        HeaderIs::Bad => {
-            // It was never begun: a segment's header is safe before anything is answered out of it. If it was begun
-            // all the same, its records are found below.
-            found.damage.extend(
-                (n > 0 && header.iter().any(|b| *b != 0))
-                    .then(|| format!("{}: the header is damaged", segment_name(number))),
-            );
-            None
-        }
+        HeaderIs::Bad => (None, true),
     };
     let cipher = match lock {
         Some(lock) => Some(Arc::new(lock.open(&segment_name(number), key)?)),
@@ -168,6 +163,16 @@ fn read_segment(
     }
     found.scanned += 1;
     let mut bytes = read_all(file).map_err(io)?;
+    if is_bad {
+        // A header is safe before anything is answered out of its segment: alone, it was on its way when the power went.
+        let (header, rest) = bytes.split_at(SEGMENT_HEADER.min(bytes.len()));
+        if rest.iter().any(|b| *b != 0) {
+            let damage = format!("{}: the header is damaged", segment_name(number));
+            found.damage.push(damage);
+        } else {
+            found.torn += u64::from(header.iter().any(|b| *b != 0));
+        }
+    }
     Ok(Read {
         entries: scan(&mut bytes, number, cipher.as_deref(), found),
         suspect: true,
@@ -192,14 +197,13 @@ fn read_index(file: &dyn File, size: u64, cipher: Option<&Cipher>) -> std::io::R
 /// All records that are whole. Records begin at multiples of eight; behind a damaged one the next is looked for.
 fn scan(bytes: &mut [u8], number: u64, cipher: Option<&Cipher>, found: &mut Found) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
-    let (mut at, mut gap) = (SEGMENT_HEADER, None);
+    let mut gaps: Vec<Range<usize>> = Vec::new();
+    let (mut at, mut gap, mut safe) = (SEGMENT_HEADER, None, 0);
     while at + RECORD_HEADER <= bytes.len() {
         match format::record_decode(&mut bytes[at..], at as u64, cipher) {
             Some((entry, _)) => {
-                if let Some(start) = gap.take() {
-                    let damage = format!("{}: bytes {start} to {at} cannot be read", segment_name(number));
-                    found.damage.push(damage);
-                }
+                safe = safe.max(format::record_safe(&bytes[at..]));
+                gaps.extend(gap.take().map(|start| start..at));
                 at += entry.room() as usize;
                 entries.push(entry);
             }
@@ -209,5 +213,14 @@ fn scan(bytes: &mut [u8], number: u64, cipher: Option<&Cipher>, found: &mut Foun
             }
         }
     }
+    gaps.extend(
+        gap.filter(|start| bytes[*start..].iter().any(|b| *b != 0))
+            .map(|start| start..bytes.len()),
+    );
+    let (damaged, torn): (Vec<_>, Vec<_>) = gaps.into_iter().partition(|gap| (gap.start as u64) < safe);
+    let name = segment_name(number);
+    let tell = |gap: Range<usize>| format!("{name}: bytes {} to {} cannot be read", gap.start, gap.end);
+    found.damage.extend(damaged.into_iter().map(tell));
+    found.torn += torn.len() as u64;
     entries
 }

@@ -120,11 +120,12 @@ impl Writer {
             copies.push((copy, number));
         }
         crash::point("journal.copy.before_sync");
-        if let Some(active) = &self.active
-            && let Err(error) = active.file.sync()
-        {
-            self.abandon(&[]);
-            return Err(Error::io("sync the journal", error));
+        if let Some(active) = &mut self.active {
+            if let Err(error) = active.file.sync() {
+                self.abandon(&[]);
+                return Err(Error::io("sync the journal", error));
+            }
+            active.synced = active.offset;
         }
         self.sync_logs()?;
         crash::point("journal.copy.after_sync");
@@ -155,7 +156,7 @@ impl super::append::Active {
             (entry.seq, entry.written_ms),
             &entry.head,
             std::slice::from_ref(&data),
-            (self.cipher.as_deref(), self.offset),
+            self.spot(self.offset),
         );
         let body = encoded.sealed.as_deref().unwrap_or(&data);
         let padding = &ZEROS[..padded(encoded.len) - encoded.len];
