@@ -242,7 +242,7 @@ impl Writer {
     /// A new segment with at least this room, and when there is none for it, after making some.
     fn begin_segment(&mut self, need: u64) -> Result<(), Error> {
         // Room for one more stays free: without it nothing could be copied forward any more, and full would be for ever.
-        let spare = self.shared.options.segment();
+        let spare = Some(self.shared.options.segment());
         match self.rotate(need, spare) {
             Err(Error::Full) => {
                 self.make_room(true);
@@ -303,8 +303,9 @@ impl Writer {
         let _ = self.log_now(dones);
     }
 
-    /// Seals the active segment and begins another one with at least this room, if `spare` bytes remain free then.
-    pub(super) fn rotate(&mut self, need: u64, spare: u64) -> Result<(), Error> {
+    /// Seals the active segment and begins another one with at least this room, if `spare` bytes remain free then. For
+    /// copies, which make room, there is no bound: the journal is larger by what they take until they are safe.
+    pub(super) fn rotate(&mut self, need: u64, spare: Option<u64>) -> Result<(), Error> {
         // What it holds is safe without its index.
         let _ = self.seal();
         let header = format::SEGMENT_HEADER as u64;
@@ -313,9 +314,8 @@ impl Writer {
         let room = options.segment().max(header + need);
         let number = {
             let mut state = self.shared.state.lock();
-            if options
-                .bytes_max
-                .is_some_and(|max| state.bytes() + room + spare > max)
+            if let Some((max, spare)) = options.bytes_max.zip(spare)
+                && state.bytes() + room + spare > max
             {
                 return Err(Error::Full);
             }

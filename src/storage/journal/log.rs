@@ -1,6 +1,6 @@
 //! The logs of completions beside the segments. One that is lost costs a duplicate after a restart, never a record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(super) struct Logs {
     /// Not before.
     log_after: Option<Instant>,
     /// Written since they were synced.
-    unsynced: std::collections::BTreeSet<u64>,
+    unsynced: BTreeSet<u64>,
     synced_at: Instant,
 }
 
@@ -39,7 +39,7 @@ impl Logs {
         Logs {
             unlogged: Vec::new(),
             log_after: None,
-            unsynced: std::collections::BTreeSet::new(),
+            unsynced: BTreeSet::new(),
             synced_at: Instant::now(),
         }
     }
@@ -48,7 +48,10 @@ impl Logs {
 impl Writer {
     /// There is something to do even if nobody asks for anything.
     pub(super) fn has_unfinished(&self) -> bool {
-        !self.logs.unsynced.is_empty() || !self.logs.unlogged.is_empty() || self.marks.is_unsynced
+        !self.logs.unsynced.is_empty()
+            || !self.logs.unlogged.is_empty()
+            || self.marks.is_unsynced
+            || self.room_after.is_some()
     }
 
     /// Writes completions, and those that could not be written before. What cannot be written is known in memory all

@@ -27,15 +27,30 @@ impl Writer {
             return;
         }
         self.room_after = None;
+        // First what costs nothing: there may be no room to copy anything to.
+        let made = self
+            .remove_dead()
+            .and_then(|()| self.copy_sparse(pressed))
+            .and_then(|()| self.remove_dead());
+        match made {
+            Ok(()) => self.works(Task::MakeRoom),
+            Err(error) => {
+                self.fails(Task::MakeRoom, &error);
+                self.room_after = Some(Instant::now() + ROOM_PAUSE);
+            }
+        }
+    }
+
+    fn copy_sparse(&mut self, pressed: bool) -> Result<(), Error> {
         loop {
             let (next, is_awaited) = {
                 let state = self.shared.state.lock();
                 (state.to_copy(pressed), !state.jobs.is_empty())
             };
-            let Some(number) = next else { break };
+            let Some(number) = next else { return Ok(()) };
             match self.copy_forward(number) {
                 // Callers are not kept waiting for more than one.
-                Ok(()) if is_awaited || pressed => break,
+                Ok(()) if is_awaited || pressed => return Ok(()),
                 Ok(()) => {}
                 Err(Error::Damaged { seq }) => {
                     let record = seq.0;
@@ -49,21 +64,18 @@ impl Writer {
                         segment.damaged = Some(seq);
                     }
                 }
-                Err(error) => return self.no_room(&error),
+                Err(error) => return Err(error),
             }
         }
-        let dead = self.shared.state.lock().dead();
-        for number in dead {
-            if let Err(error) = self.remove(number) {
-                return self.no_room(&Error::io("remove a segment of the journal", error));
-            }
-        }
-        self.works(Task::MakeRoom);
     }
 
-    fn no_room(&mut self, error: &Error) {
-        self.fails(Task::MakeRoom, error);
-        self.room_after = Some(Instant::now() + ROOM_PAUSE);
+    fn remove_dead(&mut self) -> Result<(), Error> {
+        let dead = self.shared.state.lock().dead();
+        for number in dead {
+            self.remove(number)
+                .map_err(|error| Error::io("remove a segment of the journal", error))?;
+        }
+        Ok(())
     }
 
     /// The records first and their log later: the log alone does no harm, the records alone would come back.
@@ -101,7 +113,7 @@ impl Writer {
             if !self.active.as_ref().is_some_and(|a| a.has_room(need)) {
                 // A sync that fails takes copies along, and the next one would not say so.
                 self.seal()?;
-                self.rotate(need, 0)?;
+                self.rotate(need, None)?;
             }
             let Some(active) = &mut self.active else { continue };
             let copy = match active.copy(&entry, data) {

@@ -37,6 +37,8 @@ struct State {
     /// Bytes that all files together may have.
     capacity: Option<u64>,
     failure: Option<Failure>,
+    /// Operations until another failure begins.
+    later: Option<(u64, Failure)>,
     /// Operations until everything stops answering, as if the power were gone.
     fuse: Option<u64>,
     written: u64,
@@ -101,7 +103,13 @@ impl SimDisk {
 
     /// From now on this goes wrong; `None` = nothing does.
     pub fn fail(&self, failure: Option<Failure>) {
-        self.0.lock().failure = failure;
+        let mut state = self.0.lock();
+        (state.failure, state.later) = (failure, None);
+    }
+
+    /// After so many further operations this goes wrong.
+    pub fn fail_after(&self, operations: u64, failure: Failure) {
+        self.0.lock().later = Some((operations, failure));
     }
 
     /// After so many further operations nothing works any more.
@@ -254,6 +262,11 @@ impl State {
                 return Err(io::Error::other("the disk is gone"));
             }
             *left -= 1;
+        }
+        match &mut self.later {
+            Some((0, failure)) => self.failure = Some(*failure),
+            Some((left, _)) => *left -= 1,
+            None => {}
         }
         match self.failure {
             Some(Failure::ReadOnly) if writes => Err(ErrorKind::ReadOnlyFilesystem.into()),

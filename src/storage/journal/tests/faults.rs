@@ -125,3 +125,149 @@ fn a_flipped_bit_costs_one_record_at_most() {
         }
     }
 }
+
+#[test]
+fn a_dead_destination_in_a_bounded_journal_leaves_room_for_the_others() {
+    for key in [None, Some(Key::new(&[1; 32]))] {
+        let bounded = Options {
+            bytes_max: Some(12 * SEGMENT),
+            key,
+            ..options()
+        };
+        let disk = SimDisk::default();
+        let (journal, _) = Journal::open(Arc::new(disk.clone()), bounded).unwrap();
+        let (a, dead) = two(&journal);
+        // Every third record pins its segment, up to half of what the journal may take.
+        let mut pinned = Vec::new();
+        for i in 0..2000u32 {
+            let is_pin = i % 3 == 0 && journal.health().live_bytes < 6 * SEGMENT;
+            let to = if is_pin { [a, dead] } else { [a, a] };
+            let to = &to[..1 + usize::from(is_pin)];
+            let seq = append(&journal, 1, to, &[i as u8; 700])
+                .unwrap_or_else(|e| panic!("record {i}, {:?}: {e}", journal.health()));
+            journal.complete(seq, a, 0..1);
+            pinned.extend(is_pin.then_some((seq, i as u8)));
+            assert!(journal.bytes() <= 12 * SEGMENT, "{}", journal.bytes());
+        }
+        assert!(pinned.len() > 25, "{}", pinned.len());
+        for (owed, (seq, byte)) in journal.owed(dead).iter().zip(&pinned) {
+            assert_eq!(owed.seq, *seq);
+            assert_eq!(journal.read(*seq).unwrap(), vec![*byte; 700]);
+        }
+    }
+}
+
+#[test]
+fn completions_that_a_full_disk_refused_are_noted_when_it_has_room() {
+    for failure in [None, Some(Failure::ReadOnly), Some(Failure::Io)] {
+        let disk = SimDisk::default();
+        let (journal, _) = open(&disk);
+        let (a, _) = two(&journal);
+        let all: Vec<Seq> = (0..3).map(|_| append(&journal, 4, &[a], b"x").unwrap()).collect();
+        match failure {
+            None => disk.set_capacity(Some(disk.used())),
+            failure => disk.fail(failure),
+        }
+        journal.complete(all[0], a, 0..4);
+        journal.complete(all[1], a, 1..2);
+        wait_until(|| journal.health().trouble.is_some());
+        // What is done is done: it is not owed again as long as the process lives.
+        assert_eq!(journal.owed(a).len(), 2);
+        disk.fail(None);
+        disk.set_capacity(None);
+        wait_until(|| journal.health().trouble.is_none());
+        let (after, _) = open(&disk.kill());
+        let owed: Vec<(Seq, Vec<Range<u32>>)> =
+            after.owed(a).into_iter().map(|o| (o.seq, o.remaining)).collect();
+        assert_eq!(owed, [(all[1], vec![0..1, 2..4]), (all[2], Vec::from([0..4]))]);
+    }
+}
+
+/// Waits for what the writer does by itself.
+fn wait_until(holds: impl Fn() -> bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        for _ in 0..1000 {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("it never holds");
+    });
+}
+
+#[test]
+fn what_fails_is_told_until_it_works() {
+    let disk = SimDisk::default();
+    let (journal, _) = open(&disk);
+    let (a, _) = two(&journal);
+    append(&journal, 1, &[a], b"x").unwrap();
+    let trouble = || journal.health().trouble.map(|t| t.error);
+    assert_eq!(trouble(), None);
+    for (failure, expected) in [
+        (Failure::ReadOnly, "the disk is read-only"),
+        (Failure::Io, "create a segment of the journal: input/output error"),
+        (
+            Failure::Sync,
+            "create a segment of the journal: input/output error",
+        ),
+    ] {
+        disk.fail(Some(failure));
+        append(&journal, 1, &[a], b"refused").unwrap_err();
+        assert_eq!(trouble().as_deref(), Some(expected));
+        disk.fail(None);
+        append(&journal, 1, &[a], b"taken").unwrap();
+        // What else it could not do meanwhile it tries again by itself.
+        wait_until(|| trouble().is_none());
+    }
+    let counts = journal.health().counts;
+    assert_eq!((counts.appended, counts.refused), (4, 3));
+}
+
+#[test]
+fn a_segment_that_could_not_be_begun_does_not_stay() {
+    let disk = SimDisk::default();
+    let (journal, _) = open(&disk);
+    let (a, _) = two(&journal);
+    // Creating succeeds, the sync of its name fails, and removing it does too.
+    disk.fail_after(3, Failure::Io);
+    append(&journal, 1, &[a], b"refused").unwrap_err();
+    assert_eq!(disk.list().unwrap(), ["0000000001.segment", "destinations"]);
+    append(&journal, 1, &[a], b"refused").unwrap_err();
+    disk.fail(None);
+    append(&journal, 1, &[a], b"taken").unwrap();
+    let mut names = disk.list().unwrap();
+    names.retain(|n| n.ends_with(".segment"));
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert_eq!(journal.owed(a).len(), 1);
+}
+
+#[test]
+fn a_damaged_record_holds_up_its_segment_until_it_is_completed() {
+    let disk = SimDisk::default();
+    let (journal, _) = open(&disk);
+    let (a, dead) = two(&journal);
+    let bad = append(&journal, 1, &[dead], &[1; 300]).unwrap();
+    let good = append(&journal, 1, &[dead], &[2; 300]).unwrap();
+    let seq = append(&journal, 1, &[a], &[3; 2500]).unwrap();
+    journal.close();
+    let file = Disk::open(&disk, "0000000001.segment").unwrap();
+    file.write_at(&[IoSlice::new(b"?")], 128 + 200).unwrap();
+    let (journal, found) = open(&disk);
+    // A start reads indexes, and no records that it has them of.
+    assert_eq!((found.records, found.damage.len()), (3, 0));
+    journal.complete(seq, a, 0..1);
+    assert!(matches!(journal.read(bad), Err(Error::Damaged { seq }) if seq == bad));
+    assert_eq!(journal.read(good).unwrap(), vec![2; 300]);
+    turn_until(&journal, a, || journal.health().counts.damaged >= 2);
+    assert_eq!(journal.segments()[0].number, 1);
+    // Given up and booked by whom it is owed to, it is in nobody's way.
+    journal.complete(bad, dead, 0..1);
+    turn_until(&journal, a, || journal.segments()[0].number > 1);
+    assert_eq!(journal.owed(dead).len(), 1);
+    assert_eq!(journal.read(good).unwrap(), vec![2; 300]);
+}

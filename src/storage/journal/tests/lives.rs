@@ -75,8 +75,8 @@ impl Life {
     fn new(seed: u64) -> Life {
         let disk = SimDisk::default();
         let options = Options {
-            bytes_max: (seed % 4 == 0).then_some(10 * SEGMENT),
-            key: (seed % 3 == 0).then(|| Key::new(&[seed as u8; 32])),
+            bytes_max: seed.is_multiple_of(4).then_some(10 * SEGMENT),
+            key: seed.is_multiple_of(3).then(|| Key::new(&[seed as u8; 32])),
             ..options()
         };
         let (journal, _) = Journal::open(Arc::new(disk.clone()), options.clone()).unwrap();
@@ -421,7 +421,7 @@ impl Life {
         assert_eq!(self.journal.health().live_bytes, 0);
         self.journal.close();
         assert_eq!(self.journal.health().trouble, None);
-        if self.seed % 3 == 0 {
+        if self.seed.is_multiple_of(3) {
             assert!(
                 !self.disk.holds(TENANT.as_bytes()),
                 "a tenant lies on the disk in clear"

@@ -56,6 +56,18 @@ fn two(journal: &Journal) -> (DestId, DestId) {
     (id("exporter/a/logs"), id("exporter/b\n/logs"))
 }
 
+/// Has the writer turn until something holds.
+fn turn_until(journal: &Journal, id: DestId, holds: impl Fn() -> bool) {
+    for _ in 0..2000 {
+        if holds() {
+            return;
+        }
+        let seq = append(journal, 1, &[id], &[0; 500]).unwrap();
+        journal.complete(seq, id, 0..1);
+    }
+    panic!("it never holds");
+}
+
 #[test]
 fn what_was_appended_is_owed_until_all_are_done() {
     let disk = SimDisk::default();
@@ -183,14 +195,7 @@ fn one_dead_destination_does_not_pin_the_disk() {
     }
     // 400 records took some 60 segments; the 10 that are owed fit into two, and no
     // segment with less than a quarter of live bytes stays.
-    for _ in 0..2000 {
-        if journal.bytes() <= 8 * SEGMENT {
-            break;
-        }
-        let seq = append(&journal, 1, &[a], b"the writer turns").unwrap();
-        journal.complete(seq, a, 0..1);
-    }
-    assert!(journal.bytes() <= 8 * SEGMENT, "{}", journal.bytes());
+    turn_until(&journal, a, || journal.bytes() <= 8 * SEGMENT);
     let check = |journal: &Journal, exact: bool| {
         let still = journal.owed(dead);
         assert_eq!(still.len(), 10);
