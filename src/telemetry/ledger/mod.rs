@@ -15,6 +15,7 @@
 //! Every row is booked once the answer is known, whole payloads at a time; so the laws hold at any moment at which
 //! nothing is between two bookings, and always once the gateway is at rest.
 
+mod fan;
 mod report;
 mod table;
 
@@ -27,6 +28,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use wire::{Payload, Signal};
 
+pub use fan::Fan;
 pub use report::{Kind, Line, Report};
 
 /// Tenants that get columns of their own in a row; the rest share `other`.
@@ -164,6 +166,8 @@ impl Column {
 #[derive(Default)]
 pub struct Ledger {
     rows: RwLock<BTreeMap<(Place, Signal), Arc<Row>>>,
+    /// By the nodes that they leave; there are a few for each pipeline.
+    fans: RwLock<Vec<Arc<Fan>>>,
     /// Where exporters send: labels by exporter and signal.
     pub(crate) peers: RwLock<BTreeMap<(String, Signal), crate::metrics::Labels>>,
 }
@@ -232,10 +236,12 @@ impl Ledger {
             }
             for (to, edge) in edges(&rows, row.signal, |from, _| from == node) {
                 let took = edge.accepted() + edge.dropped_all();
-                if took != t.get(Column::Out) {
+                let out = t.get(Column::Out);
+                let (all, there) = self.left(node, to, row.signal).unwrap_or((out, out));
+                if took != there || all != out {
                     breach(
                         format!("{node} {}, what {to} took", row.signal.as_str()),
-                        format!("sent out {}, an edge took {took}", t.get(Column::Out)),
+                        format!("sent out {out}, {there} of it that way, an edge took {took}"),
                     );
                 }
             }
