@@ -14,7 +14,7 @@ pub mod resource;
 pub mod snapshot;
 pub mod views;
 
-pub use ledger::{Column, Ledger, Node, Place, Row, Totals};
+pub use ledger::{Column, Fan, Ledger, Node, Place, Row, Totals};
 pub use metrics::{Counter, Gauge, Histogram, Metrics};
 pub use names::Level;
 pub use resource::Resource;

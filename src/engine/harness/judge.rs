@@ -103,10 +103,15 @@ impl Hub {
         if batch.payload.chunks.is_empty() {
             return Judged::new(Health::Unknown);
         }
-        let result = match self.sender.dead_letter.load().is_some() {
-            true => self.attempt_or_cut_off(&batch).await,
-            false => self.sender.attempt(&batch.payload).await,
-        };
+        let result = self.attempt_or_cut_off(&batch).await;
+        if result.is_none() && self.is_handed_over() {
+            for ticket in begun {
+                ticket.finish_attempt(&self.sender.books);
+            }
+            return Judged::again(vec![batch]);
+        }
+        let result = result
+            .unwrap_or_else(|| Err(ExportError::retry("not delivered before the shutdown deadline")));
         let mut judged = self.judge(batch, result);
         if let Some(given_up) = judged.given_up.take() {
             judged.parked = self.give_up(given_up).await;
@@ -117,13 +122,14 @@ impl Hub {
         judged
     }
 
-    /// At the end of a drain the attempt is cut off, so that the dead letter gets the batch.
-    async fn attempt_or_cut_off(&self, batch: &Batch) -> Attempt {
+    /// `None`: the attempt was cut off at the end of a drain, so that the dead letter or the hub that took over gets
+    /// the batch.
+    async fn attempt_or_cut_off(&self, batch: &Batch) -> Option<Attempt> {
         let mut cut_off = self.cut_off.1.clone();
         tokio::select! {
             biased;
-            () = cut_off.stopped() => Err(ExportError::retry("not delivered before the shutdown deadline")),
-            result = self.sender.attempt(&batch.payload) => result,
+            () = cut_off.stopped() => None,
+            result = self.sender.attempt(&batch.payload) => Some(result),
         }
     }
 

@@ -70,7 +70,7 @@ pub struct Harness {
 }
 
 /// How the pipeline of an edge wants batches, and the `batch` processor that says so.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PipelineBatch {
     /// The policy.
     pub policy: FlushPolicy,
@@ -315,12 +315,31 @@ impl Harness {
         }
     }
 
+    /// What is queued goes to `next`, and so does what still comes and what running attempts leave over. Where one of
+    /// them has no queue, this one is for [`Harness::drain`] to empty.
+    pub(crate) fn hand_over(&self, next: &Harness) {
+        if self.settings.queue.is_some() && next.settings.queue.is_some() {
+            let here = self.hub.lock().clone();
+            if let Some(here) = here {
+                here.hand_over(&next.hub());
+            }
+        }
+    }
+
     /// Receivers are about to stop: waiting for retries and for batches to fill ends.
     pub fn close(&self) {
         self.switch.stop();
         let hub = self.hub.lock().clone();
         if let Some(hub) = hub {
             hub.close();
+        }
+    }
+
+    /// Waits until all that is queued has been delivered or given up; nothing new may come. The caller bounds it.
+    pub(crate) async fn emptied(&self) {
+        let hub = self.hub.lock().clone();
+        if let Some(hub) = hub {
+            hub.emptied().await;
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use wire::{Context, Payload};
 
 use super::batch::{Batch, Key, Pending, Policy};
+use super::queue::Hub;
 use super::retry::Breaker;
 
 /// Most partitions of a policy that names no limit.
@@ -45,6 +46,10 @@ pub(super) struct State {
     pub(super) ticking: bool,
     pub(super) tasks: JoinSet<()>,
     pub(super) driver: Option<AbortHandle>,
+    /// Who takes over all that is here and comes.
+    pub(super) successor: Option<Arc<Hub>>,
+    /// For what was taken over: sent as it is, tenants apart.
+    pub(super) carried: Option<Arc<Policy>>,
 }
 
 pub(super) struct Partition {
@@ -108,6 +113,28 @@ impl Ord for Parked {
 }
 
 impl State {
+    /// Makes a policy known.
+    pub(super) fn add_policy(&mut self, make: impl FnOnce(usize) -> Policy) -> Arc<Policy> {
+        let index = self.partitions.len();
+        let policy = Arc::new(make(index));
+        self.partitions
+            .push(Some(Partition::new(&policy, None, Instant::now())));
+        policy
+    }
+
+    /// The policy for what was taken over from a predecessor.
+    pub(super) fn carried_policy(&mut self) -> Arc<Policy> {
+        if let Some(policy) = &self.carried {
+            return policy.clone();
+        }
+        let policy = self.add_policy(|index| Policy {
+            index,
+            flush: None,
+            processor: None,
+        });
+        self.carried.insert(policy).clone()
+    }
+
     /// The partition of a payload, made at need.
     pub(super) fn partition(
         &mut self,

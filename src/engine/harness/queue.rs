@@ -29,7 +29,8 @@ use super::batch::{self, Batch, Pending, Policy};
 use super::cut;
 use super::dead_letter;
 use super::judge::{Health, Judged};
-use super::partition::{Parked, Partition, Phase, State};
+use super::partition::{Parked, Phase, State};
+use super::retry::Backoff;
 use super::room::{Capacity, Room};
 use super::send::Sender;
 use super::verdict::Refused;
@@ -86,6 +87,8 @@ impl Hub {
                 ticking: false,
                 tasks: JoinSet::new(),
                 driver: None,
+                successor: None,
+                carried: None,
             }),
             driver: Arc::new(Notify::new()),
             idle: Notify::new(),
@@ -95,12 +98,7 @@ impl Hub {
 
     /// Makes a policy known; before the first request.
     pub(crate) fn add_policy(&self, make: impl FnOnce(usize) -> Policy) -> Arc<Policy> {
-        let mut st = self.state.lock();
-        let index = st.partitions.len();
-        let policy = Arc::new(make(index));
-        st.partitions
-            .push(Some(Partition::new(&policy, None, Instant::now())));
-        policy
+        self.state.lock().add_policy(make)
     }
 
     /// Takes room for a payload; `None` where there is no queue.
@@ -153,11 +151,15 @@ impl Hub {
         now: Instant,
     ) -> Result<(), Refusal> {
         let mut st = self.state.lock();
+        if let Some(next) = st.successor.clone() {
+            drop(st);
+            return next.take_in_carried(payload, ticket, now);
+        }
         if st.phase >= Phase::Draining {
             return Err(Refusal::unavailable("the gateway is shutting down"));
         }
         let at = st.partition(policy, &payload, now)?;
-        if !self.waiting {
+        if ticket.until().is_none() {
             let row = &self.sender.books.row;
             row.add(Column::In, &payload);
             row.add(Column::Held, &payload);
@@ -303,6 +305,16 @@ impl Hub {
     fn after(self: &Arc<Hub>, at: usize, judged: Judged) -> Option<Batch> {
         let now = Instant::now();
         let mut st = self.state.lock();
+        if let Some(next) = st.successor.clone() {
+            st.running -= 1;
+            if st.running == 0 {
+                self.idle.notify_waiters();
+            }
+            drop(st);
+            let parked = judged.parked.map(|(_, batch)| batch);
+            next.take_over(judged.again.into_iter().chain(parked).collect());
+            return None;
+        }
         if st.phase == Phase::Closed {
             return None; // dropped here, what is left is booked as failed
         }
@@ -424,10 +436,72 @@ impl Hub {
         st.wake_at
     }
 
+    // --- a reload ---
+
+    /// Gives all that waits here to `next`, and from now on what comes and what running attempts leave over.
+    pub(crate) fn hand_over(self: &Arc<Hub>, next: &Arc<Hub>) {
+        let batches = {
+            let mut st = self.state.lock();
+            let now = Instant::now();
+            for at in 0..st.partitions.len() {
+                if st.partitions[at].as_ref().is_some_and(|p| p.pending.is_some()) {
+                    self.flush(&mut st, at, now, false);
+                }
+            }
+            while let Some(Reverse(parked)) = st.parked.pop() {
+                st.unpark(parked.batch);
+            }
+            st.turn.clear();
+            st.successor = Some(next.clone());
+            let partitions = st.partitions.iter_mut().flatten();
+            partitions.flat_map(|p| p.ready.drain(..)).collect()
+        };
+        next.take_over(batches);
+    }
+
+    /// Sends batches of a predecessor, each at once: what made them wait may be what has changed.
+    fn take_over(self: &Arc<Hub>, batches: Vec<Batch>) {
+        let mut st = self.state.lock();
+        if let Some(next) = st.successor.clone() {
+            drop(st);
+            return next.take_over(batches);
+        }
+        if st.phase == Phase::Closed {
+            return; // dropped here, and booked as failed
+        }
+        let now = Instant::now();
+        let policy = st.carried_policy();
+        for mut batch in batches {
+            let at = st.partition(&policy, &batch.payload, now).unwrap_or(policy.index);
+            batch.partition = at;
+            batch.sender = self.sender.clone();
+            batch.backoff = Backoff::default();
+            let partition = st.partitions[at].as_mut().expect("just looked up");
+            partition.used = now;
+            partition.ready.push_back(batch);
+            st.line_up(at);
+        }
+        self.pump(&mut st, now);
+    }
+
+    /// Takes a payload that was on its way to a predecessor.
+    fn take_in_carried(
+        self: &Arc<Hub>,
+        payload: Payload,
+        ticket: Arc<Ticket>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let policy = self.state.lock().carried_policy();
+        self.take_in(&policy, payload, ticket, now)
+    }
+
     // --- the end ---
 
     /// Receivers are about to stop: what gathers goes now.
     pub(crate) fn close(self: &Arc<Hub>) {
+        if self.state.lock().successor.is_some() {
+            return; // nothing waits here
+        }
         self.advance(Phase::Closing);
     }
 
@@ -453,10 +527,16 @@ impl Hub {
 
     /// Sends everything once more, and returns when that is done or `deadline` has come. What is left then is booked
     /// as failed.
+    ///
+    /// One that was [handed over](Hub::hand_over) waits for its running attempts only; those that do not end are cut
+    /// off, and what they had is its successor's.
     pub(crate) async fn drain(self: &Arc<Hub>, deadline: Instant) {
-        self.advance(Phase::Draining);
+        let was_handed_over = self.state.lock().successor.is_some();
+        if !was_handed_over {
+            self.advance(Phase::Draining);
+        }
         let mut in_time = tokio::time::timeout_at(deadline, self.at_rest()).await.is_ok();
-        if !in_time && self.sender.dead_letter.load().is_some() {
+        if !in_time && (was_handed_over || self.sender.dead_letter.load().is_some()) {
             self.cut_off.0.stop();
             let last = deadline + dead_letter::LAST;
             in_time = tokio::time::timeout_at(last, self.at_rest()).await.is_ok();
@@ -488,17 +568,37 @@ impl Hub {
         tasks.shutdown().await;
     }
 
+    /// Sends what gathers, and waits until nothing is left to be sent, retries included.
+    pub(crate) async fn emptied(self: &Arc<Hub>) {
+        self.close();
+        self.until(|st| {
+            let is_ready = |p: &super::partition::Partition| !p.ready.is_empty();
+            st.running == 0 && st.parked.is_empty() && !st.partitions.iter().flatten().any(is_ready)
+        })
+        .await;
+    }
+
     /// Nothing is being sent.
     async fn at_rest(&self) {
+        self.until(|st| st.running == 0).await;
+    }
+
+    /// Looks each time that the last running attempt has ended.
+    async fn until(&self, holds: impl Fn(&State) -> bool) {
         loop {
             let idle = self.idle.notified();
             tokio::pin!(idle);
             idle.as_mut().enable();
-            if self.state.lock().running == 0 {
+            if holds(&self.state.lock()) {
                 return;
             }
             idle.await;
         }
+    }
+
+    /// Whether another hub has taken over.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.state.lock().successor.is_some()
     }
 }
 

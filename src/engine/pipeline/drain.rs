@@ -31,18 +31,19 @@ impl Graph {
         }
         let stopping = self.built.receivers[..receivers]
             .iter()
-            .map(|(_, receiver, _)| receiver.stop())
+            .map(|source| source.receiver.stop())
             .collect();
         if timeout_at(start + deadline / 2, all(stopping)).await.is_err() {
             tracing::warn!("receivers still answer requests, stopping without them");
         }
-        self.stop_holders(end).await;
-        self.drain_exporters(end).await;
+        holders(&self.built.holders, end).await;
+        let harnesses = self.built.harnesses.iter().map(|((id, _), h)| (id, h));
+        exporters(harnesses.collect(), end).await;
         let closing = self
             .built
             .exporters
             .iter()
-            .map(|(_, exporter)| exporter.stop())
+            .map(|sink| sink.push.stop())
             .collect();
         if timeout_at(Instant::now().max(end) + CLOSE, all(closing))
             .await
@@ -51,11 +52,10 @@ impl Graph {
             tracing::warn!("exporters do not close, stopping without them");
         }
     }
+}
 
     /// Those that send to dead letters before the dead letters; each wave has half of what is left.
-    async fn drain_exporters(&self, end: Instant) {
-        let mut left: Vec<(&ComponentId, &Arc<Harness>)> =
-            self.built.harnesses.iter().map(|((id, _), h)| (id, h)).collect();
+    pub(super) async fn exporters(mut left: Vec<(&ComponentId, &Arc<Harness>)>, end: Instant) {
         while !left.is_empty() {
             let awaited: Vec<&ComponentId> = left.iter().filter_map(|(_, h)| h.dead_letter()).collect();
             let (later, mut wave): (Vec<_>, Vec<_>) =
@@ -77,8 +77,9 @@ impl Graph {
         }
     }
 
-    async fn stop_holders(&self, end: Instant) {
-        for holder in &self.built.holders {
+    /// Upstream first; each has half of what is left.
+    pub(super) async fn holders(holders: &[Holder], end: Instant) {
+        for holder in holders {
             let now = Instant::now();
             let until = now + end.saturating_duration_since(now) / 2;
             match holder {
@@ -94,4 +95,3 @@ impl Graph {
             }
         }
     }
-}

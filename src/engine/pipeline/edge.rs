@@ -1,4 +1,4 @@
-//! An edge between two nodes: can be swapped while in use, and is booked on both sides of each call.
+//! An edge between two nodes, booked on both sides of each call.
 //!
 //! What is behind an edge is a consumer (a pipeline, a connector) or the way into an exporter's harness. The latter can
 //! say what it cannot say through [`Consumer`]: that it refuses, though a part has moved. Whoever calls books the edge
@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use arc_swap::ArcSwap;
 use component::{Code, Consumer, Outcome, Refusal, StatusDetails};
 use parking_lot::Mutex;
 use telemetry::{Column, Ledger, Node, Place, Row};
@@ -63,27 +62,29 @@ impl Target {
 
 /// From one node to another, for one signal.
 pub(crate) struct Edge {
-    target: ArcSwap<Target>,
+    target: Arc<Target>,
     row: Arc<Row>,
 }
 
 impl Edge {
     pub(crate) fn new(ledger: &Ledger, from: Node, to: Node, signal: Signal, target: Target) -> Edge {
         Edge {
-            target: ArcSwap::from_pointee(target),
+            target: Arc::new(target),
             row: ledger.row(Place::Edge { from, to }, signal),
         }
     }
 
-    /// What is there now. A call that began goes where it began.
+    /// What is there.
     pub(crate) fn target(&self) -> Arc<Target> {
-        self.target.load_full()
+        self.target.clone()
     }
 
-    /// Puts something else behind the edge; for a reload.
-    #[allow(dead_code, reason = "reload is not built yet")]
-    pub(crate) fn swap(&self, target: Target) {
-        self.target.store(Arc::new(target));
+    /// Where it leads.
+    pub(crate) fn to(&self) -> &Node {
+        match &self.row.place {
+            Place::Edge { to, .. } => to,
+            place => unreachable!("the row of an edge is not {place}"),
+        }
     }
 
     pub(crate) fn book_offered(&self, tally: &Tally) {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use component::{BoxFuture, Consumer, Outcome, Refusal, Rejection};
+use telemetry::Fan;
 use wire::Payload;
 
 use super::edge::{Edge, Spare, Target};
@@ -28,15 +29,33 @@ use crate::harness::verdict::{self, Refused};
 /// Edges that all get every payload.
 pub(crate) struct Fanout {
     edges: Vec<Edge>,
+    fan: Option<Arc<Fan>>,
 }
 
 impl Fanout {
     pub(crate) fn new(edges: Vec<Edge>) -> Fanout {
-        Fanout { edges }
+        Fanout { edges, fan: None }
+    }
+
+    /// Counts there what leaves towards all of these edges.
+    pub(crate) fn counted(self, fan: Arc<Fan>) -> Fanout {
+        Fanout {
+            fan: Some(fan),
+            ..self
+        }
     }
 
     /// Sends to all, and books every edge.
     pub(crate) async fn send(&self, payload: Payload) -> Result<Outcome, Refusal> {
+        let items = payload.items as u64;
+        let answer = self.send_all(payload).await;
+        if let (Ok(_), Some(fan)) = (&answer, &self.fan) {
+            fan.add(items);
+        }
+        answer
+    }
+
+    async fn send_all(&self, payload: Payload) -> Result<Outcome, Refusal> {
         let tally = Tally::of(&payload);
         for edge in &self.edges {
             edge.book_offered(&tally);

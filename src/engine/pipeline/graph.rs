@@ -13,52 +13,129 @@ use component::{
     Processor, Push, Receiver, Refusal,
 };
 use config::{ComponentId, Diags, PipelineId, Section, Stage};
+use parking_lot::Mutex;
 use telemetry::{Node, Place, Telemetry};
 use wire::{Payload, Signal};
 
 use super::edge::{Edge, Target};
 use super::fanout::Fanout;
 use super::line::{AsConsumer, GivesOut, Line, TakesIn};
+use super::outlet::Outlet;
 use super::plan::{self, Plan};
 use super::segment::Segment;
 use super::timed::timed;
 use super::{GraphContext, GraphSpec, PipelineSpec};
-use crate::harness::{Harness, PipelineBatch, Settings};
+use crate::harness::{Entry, Harness, PipelineBatch, Settings};
+
+/// A processor of one pipeline.
+type Spot = (PipelineId, ComponentId);
 
 type MakeNode = Box<dyn FnOnce(Arc<dyn Consumer>) -> Arc<dyn HoldingNode> + Send>;
 
 /// Everything that lives, in the order in which it is drained.
 pub(crate) struct Built {
     pub(crate) plan: Plan,
-    pub(crate) receivers: Vec<(ComponentId, Arc<dyn Receiver>, Outputs)>,
+    pub(crate) receivers: Vec<Source>,
     /// Upstream first.
     pub(crate) holders: Vec<Holder>,
-    pub(crate) exporters: Vec<(ComponentId, Arc<dyn Push>)>,
+    pub(crate) exporters: Vec<Sink>,
     pub(crate) harnesses: BTreeMap<(ComponentId, Signal), Arc<Harness>>,
+    /// Nodes and connectors, to be found again by a reload.
+    nodes: BTreeMap<Spot, (Arc<dyn HoldingNode>, Arc<Outlet>)>,
+    hops: BTreeMap<Hop, (Arc<dyn Consumer>, Arc<Outlet>)>,
+    /// The ways into harnesses, each from a pipeline that wants batches like this.
+    entries: BTreeMap<Way, (Option<PipelineBatch>, Entry)>,
+    /// What kept components will send to, once this graph takes over.
+    pub(crate) rewires: Mutex<Vec<(Arc<Outlet>, Fanout)>>,
+}
+
+/// A receiver and where it sends.
+pub(crate) struct Source {
+    pub(crate) id: ComponentId,
+    pub(crate) receiver: Arc<dyn Receiver>,
+    pub(crate) outputs: Outputs,
+    pub(crate) outlets: BTreeMap<Signal, Arc<Outlet>>,
+}
+
+/// An exporter, and how its harnesses are set.
+pub(crate) struct Sink {
+    pub(crate) id: ComponentId,
+    pub(crate) push: Arc<dyn Push>,
+    settings: Settings,
+}
+
+/// From a node to an exporter, for a signal.
+type Way = (Node, ComponentId, Signal);
+
+/// Components of a running graph that go on in the next one.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// By id, as are the others.
+    pub receivers: BTreeSet<ComponentId>,
+    /// In each pipeline in which they were before.
+    pub processors: BTreeSet<ComponentId>,
+    /// With their queues.
+    pub exporters: BTreeSet<ComponentId>,
+    /// For the pairs of signals that they had before.
+    pub connectors: BTreeSet<ComponentId>,
+}
+
+/// What runs, and what of it goes on.
+#[derive(Clone, Copy)]
+pub(crate) struct Before<'a> {
+    pub(crate) built: &'a Built,
+    pub(crate) kept: &'a Kept,
+}
+
+impl<'a> Before<'a> {
+    fn receiver(self, id: &ComponentId) -> Option<&'a Source> {
+        let is_it = |source: &&Source| source.id == *id && self.kept.receivers.contains(id);
+        self.built.receivers.iter().find(is_it)
+    }
+
+    fn exporter(self, id: &ComponentId) -> Option<&'a Sink> {
+        let is_it = |sink: &&Sink| sink.id == *id && self.kept.exporters.contains(id);
+        self.built.exporters.iter().find(is_it)
+    }
+
+    fn node(self, spot: &Spot) -> Option<&'a (Arc<dyn HoldingNode>, Arc<Outlet>)> {
+        let node = self.built.nodes.get(spot);
+        node.filter(|_| self.kept.processors.contains(&spot.1))
+    }
+
+    fn hop(self, hop: &Hop) -> Option<&'a (Arc<dyn Consumer>, Arc<Outlet>)> {
+        let known = self.built.hops.get(hop);
+        known.filter(|_| self.kept.connectors.contains(&hop.id))
+    }
 }
 
 /// What may hold data between a receiver and an exporter.
+#[derive(Clone)]
 pub(crate) enum Holder {
     Node(Arc<dyn HoldingNode>),
     /// The batcher before a connector.
     Batcher(Arc<Harness>),
 }
 
-/// Checks, and builds.
-pub(crate) fn build(spec: GraphSpec, cx: &GraphContext) -> Result<Built, Vec<Fault>> {
-    let mut parts = Parts::build(&spec, cx);
+/// Checks, and builds; what is kept of `before` is used again.
+pub(crate) fn build(
+    spec: GraphSpec,
+    cx: &GraphContext,
+    before: Option<Before<'_>>,
+) -> Result<Built, Vec<Fault>> {
+    let mut parts = Parts::build(&spec, cx, before);
     if parts.faults.is_empty() {
         parts.check_cycles(&spec);
     }
     if !parts.faults.is_empty() {
         return Err(parts.faults);
     }
-    Construction::new(&spec, cx, parts).run()
+    Construction::new(&spec, cx, parts, before).run()
 }
 
 /// The faults of what is there, of a specification that lacks components which its pipelines name.
 pub(crate) fn check(spec: &GraphSpec, cx: &GraphContext) -> Vec<Fault> {
-    Parts::build(spec, cx).faults
+    Parts::build(spec, cx, None).faults
 }
 
 /// Components before they are connected.
@@ -72,10 +149,10 @@ struct Parts {
 }
 
 impl Parts {
-    fn build(spec: &GraphSpec, cx: &GraphContext) -> Parts {
+    fn build(spec: &GraphSpec, cx: &GraphContext, before: Option<Before<'_>>) -> Parts {
         let mut parts = Parts::default();
-        parts.build_receivers(spec, cx);
-        parts.build_exporters(spec, cx);
+        parts.build_receivers(spec, cx, before);
+        parts.build_exporters(spec, cx, before);
         parts.build_processors(spec, cx);
         parts.check_connectors(spec, cx);
         parts
@@ -91,9 +168,16 @@ impl Parts {
         self.faults.push(Diags::from(fault).into());
     }
 
-    fn build_receivers(&mut self, spec: &GraphSpec, cx: &GraphContext) {
+    fn build_receivers(&mut self, spec: &GraphSpec, cx: &GraphContext, before: Option<Before<'_>>) {
         for (id, (factory, section)) in &spec.receivers {
             let used = users(&spec.pipelines, id, |p| &p.receivers);
+            if let Some(kept) = before.and_then(|before| before.receiver(id)) {
+                let signals: BTreeSet<Signal> = used.iter().map(|p| p.signal).collect();
+                if kept.outlets.keys().eq(&signals) {
+                    self.receivers.insert(id.clone(), kept.receiver.clone());
+                    continue;
+                }
+            }
             let made = (factory.build)(section.clone(), &cx.of(id, !used.is_empty()));
             let made = self.keep(made);
             for pipeline in &used {
@@ -108,7 +192,7 @@ impl Parts {
         }
     }
 
-    fn build_exporters(&mut self, spec: &GraphSpec, cx: &GraphContext) {
+    fn build_exporters(&mut self, spec: &GraphSpec, cx: &GraphContext, before: Option<Before<'_>>) {
         let mut all = BTreeMap::new();
         for (id, (factory, section)) in &spec.exporters {
             let mut section = section.clone();
@@ -121,6 +205,11 @@ impl Parts {
         let letters: BTreeMap<&ComponentId, &ComponentId> = letters.collect();
         let mut faults = Vec::new();
         for (id, (factory, section, settings)) in &all {
+            if let Some(kept) = before.and_then(|before| before.exporter(id)) {
+                self.exporters
+                    .insert((*id).clone(), (kept.push.clone(), kept.settings.clone()));
+                continue;
+            }
             let used = users(&spec.pipelines, id, |p| &p.exporters);
             let carried = carried(spec, &letters, id);
             let made = self.keep((factory.build)(section.clone(), &cx.of(id, !carried.is_empty())));
@@ -454,7 +543,11 @@ struct Construction<'a> {
     exporters: BTreeMap<ComponentId, (Arc<dyn Push>, Settings)>,
     receivers: BTreeMap<ComponentId, Arc<dyn Receiver>>,
     lines: Vec<Option<Arc<Line>>>,
-    hops: BTreeMap<Hop, Arc<dyn Consumer>>,
+    before: Option<Before<'a>>,
+    nodes: BTreeMap<Spot, (Arc<dyn HoldingNode>, Arc<Outlet>)>,
+    hops: BTreeMap<Hop, (Arc<dyn Consumer>, Arc<Outlet>)>,
+    entries: BTreeMap<Way, (Option<PipelineBatch>, Entry)>,
+    rewires: Vec<(Arc<Outlet>, Fanout)>,
     harnesses: BTreeMap<(ComponentId, Signal), Arc<Harness>>,
     holders: Vec<Holder>,
     plans: Vec<Option<plan::Pipeline>>,
@@ -462,7 +555,12 @@ struct Construction<'a> {
 }
 
 impl<'a> Construction<'a> {
-    fn new(spec: &'a GraphSpec, cx: &'a GraphContext, parts: Parts) -> Construction<'a> {
+    fn new(
+        spec: &'a GraphSpec,
+        cx: &'a GraphContext,
+        parts: Parts,
+        before: Option<Before<'a>>,
+    ) -> Construction<'a> {
         let count = spec.pipelines.len();
         Construction {
             spec,
@@ -471,7 +569,11 @@ impl<'a> Construction<'a> {
             exporters: parts.exporters,
             receivers: parts.receivers,
             lines: vec![None; count],
+            before,
+            nodes: BTreeMap::new(),
             hops: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            rewires: Vec::new(),
             harnesses: BTreeMap::new(),
             holders: Vec::new(),
             plans: (0..count).map(|_| None).collect(),
@@ -486,14 +588,23 @@ impl<'a> Construction<'a> {
         let letters = self.dead_letters();
         let mut receivers = Vec::new();
         for (id, receiver) in std::mem::take(&mut self.receivers) {
-            let mut outputs = Outputs::default();
+            let kept = self.before.and_then(|before| before.receiver(&id));
+            let kept = kept.filter(|kept| Arc::ptr_eq(&kept.receiver, &receiver));
+            let (mut outputs, mut outlets) = (Outputs::default(), BTreeMap::new());
             for signal in Signal::ALL {
                 let from = Node::Receiver(id.to_string());
                 if let Some(fanout) = self.fanout_to_pipelines(from, &id, signal) {
-                    outputs.set(signal, Arc::new(fanout));
+                    let outlet = self.outlet(kept.and_then(|kept| kept.outlets.get(&signal)), fanout);
+                    outputs.set(signal, outlet.clone());
+                    outlets.insert(signal, outlet);
                 }
             }
-            receivers.push((id, receiver, outputs));
+            receivers.push(Source {
+                id,
+                receiver,
+                outputs,
+                outlets,
+            });
         }
         if !self.faults.is_empty() {
             return Err(self.faults);
@@ -507,10 +618,32 @@ impl<'a> Construction<'a> {
             exporters: self
                 .exporters
                 .into_iter()
-                .map(|(id, (push, _))| (id, push))
+                .map(|(id, (push, settings))| Sink { id, push, settings })
                 .collect(),
             harnesses: self.harnesses,
+            nodes: self.nodes,
+            hops: self.hops,
+            entries: self.entries,
+            rewires: Mutex::new(self.rewires),
         })
+    }
+
+    /// A new outlet, or the one that there is, with what it will lead to.
+    fn outlet(&mut self, kept: Option<&Arc<Outlet>>, fanout: Fanout) -> Arc<Outlet> {
+        match kept {
+            None => Outlet::new(fanout),
+            Some(kept) => {
+                self.rewires.push((kept.clone(), fanout));
+                kept.clone()
+            }
+        }
+    }
+
+    /// Edges from a node that has books: what leaves it is counted against all of them.
+    fn counted(&self, from: &Node, signal: Signal, edges: Vec<Edge>) -> Fanout {
+        let to = edges.iter().map(|edge| edge.to().clone()).collect();
+        let fan = self.cx.telemetry.ledger.fan(from, to, signal);
+        Fanout::new(edges).counted(fan)
     }
 
     fn row(&self, node: Node, signal: Signal) -> Arc<telemetry::Row> {
@@ -534,7 +667,7 @@ impl<'a> Construction<'a> {
                 ));
             }
         }
-        (!edges.is_empty()).then(|| Fanout::new(edges))
+        (!edges.is_empty()).then(|| self.counted(&from, signal, edges))
     }
 
     /// The pipeline as a consumer, built with what is behind it.
@@ -653,10 +786,17 @@ impl<'a> Construction<'a> {
         };
         let row = self.row(node.clone(), signal);
         let out = Edge::new(ledger, node.clone(), here.1.clone(), signal, Target::Line(part));
-        let made = make(Arc::new(GivesOut {
-            row: row.clone(),
-            next: Fanout::new(vec![out]),
-        }));
+        let fanout = self.counted(&node, signal, vec![out]);
+        let spot = (spec.id.clone(), id.clone());
+        let (made, outlet) = match self.before.and_then(|before| before.node(&spot)) {
+            Some((kept, outlet)) => (kept.clone(), self.outlet(Some(outlet), fanout)),
+            None => {
+                let outlet = self.outlet(None, fanout);
+                let next = outlet.clone();
+                (make(Arc::new(GivesOut { row: row.clone(), next })), outlet)
+            }
+        };
+        self.nodes.insert(spot, (made.clone(), outlet));
         let hold = self.spec.processors.get(id).map(|(factory, _)| factory.hold);
         plan.steps.insert(
             0,
@@ -671,13 +811,9 @@ impl<'a> Construction<'a> {
             row,
             next: Arc::new(AsConsumer(made)),
         });
-        Fanout::new(vec![Edge::new(
-            ledger,
-            here.0.clone(),
-            node,
-            signal,
-            Target::Consumer(next),
-        )])
+        let ledger = &self.cx.telemetry.ledger;
+        let into = Edge::new(ledger, here.0.clone(), node, signal, Target::Consumer(next));
+        self.counted(here.0, signal, vec![into])
     }
 
     /// What the pipeline ends in: exporters with their harness, connectors with a batcher where there is `batch`.
@@ -702,7 +838,7 @@ impl<'a> Construction<'a> {
             };
             plan.ends.push(plan::End::exporter(id, harness.settings(), batch));
             let to = Node::Exporter(id.to_string());
-            let target = Target::Entry(harness.entry(batch));
+            let target = Target::Entry(self.entry(&harness, (from.clone(), id.clone(), spec.signal), batch));
             edges.push(Edge::new(
                 &self.cx.telemetry.ledger,
                 from.clone(),
@@ -711,13 +847,34 @@ impl<'a> Construction<'a> {
                 target,
             ));
         }
-        Fanout::new(edges)
+        self.counted(from, spec.signal, edges)
+    }
+
+    /// The way into a harness. What gathered in a kept one for this pipeline goes on gathering.
+    fn entry(&mut self, harness: &Arc<Harness>, way: Way, batch: Option<&PipelineBatch>) -> Entry {
+        let is_kept = |built: &Built| {
+            let known = built.harnesses.get(&(way.1.clone(), way.2));
+            known.is_some_and(|known| Arc::ptr_eq(known, harness))
+        };
+        let known = self.before.filter(|before| is_kept(before.built));
+        let known = known.and_then(|before| before.built.entries.get(&way));
+        let entry = match known.filter(|(known, _)| known.as_ref() == batch) {
+            Some((_, entry)) => entry.clone(),
+            None => harness.entry(batch),
+        };
+        self.entries.insert(way, (batch.cloned(), entry.clone()));
+        entry
     }
 
     /// The harness of an exporter for a signal, made at first use.
     fn harness(&mut self, id: &ComponentId, signal: Signal) -> Option<Arc<Harness>> {
         let (push, settings) = self.exporters.get(id)?;
+        let kept = self.before.filter(|before| before.exporter(id).is_some());
+        let kept = kept.and_then(|before| before.built.harnesses.get(&(id.clone(), signal)));
         let make = || {
+            if let Some(kept) = kept {
+                return kept.clone();
+            }
             let (telemetry, memory) = (&self.cx.telemetry, &self.cx.memory);
             Harness::new(id, signal, push.clone(), settings.clone(), telemetry, memory)
         };
@@ -764,15 +921,21 @@ impl<'a> Construction<'a> {
         let name = self.connector_name(&hop);
         let node = Node::Connector(name.clone());
         let consumer = match self.hops.get(&hop) {
-            Some(consumer) => consumer.clone(),
+            Some((consumer, _)) => consumer.clone(),
             None => {
                 let fanout = self.fanout_to_pipelines(node.clone(), &hop.id, hop.to)?;
-                let row = self.row(node.clone(), hop.to);
-                let next = Arc::new(GivesOut { row, next: fanout });
-                let (factory, section) = self.spec.connectors.get(&hop.id)?;
-                let built = (factory.build)(section.clone(), &self.cx.of(&hop.id, true), next);
-                let consumer = built.map_err(|fault| self.faults.push(fault)).ok()?;
-                self.hops.insert(hop.clone(), consumer.clone());
+                let (consumer, outlet) = match self.before.and_then(|before| before.hop(&hop)) {
+                    Some((kept, outlet)) => (kept.clone(), self.outlet(Some(outlet), fanout)),
+                    None => {
+                        let outlet = self.outlet(None, fanout);
+                        let (row, next) = (self.row(node.clone(), hop.to), outlet.clone());
+                        let next = Arc::new(GivesOut { row, next });
+                        let (factory, section) = self.spec.connectors.get(&hop.id)?;
+                        let built = (factory.build)(section.clone(), &self.cx.of(&hop.id, true), next);
+                        (built.map_err(|fault| self.faults.push(fault)).ok()?, outlet)
+                    }
+                };
+                self.hops.insert(hop.clone(), (consumer.clone(), outlet));
                 consumer
             }
         };

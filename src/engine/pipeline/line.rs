@@ -13,6 +13,7 @@ use wire::Payload;
 
 use super::edge::panicked;
 use super::fanout::Fanout;
+use super::outlet::Outlet;
 use super::segment::{Dropped, Segment};
 use crate::harness::tally::Tally;
 
@@ -91,7 +92,7 @@ impl Consumer for TakesIn {
 /// Books a connector's or node's `out`: what was taken from it.
 pub(crate) struct GivesOut {
     pub(crate) row: Arc<Row>,
-    pub(crate) next: Fanout,
+    pub(crate) next: Arc<Outlet>,
 }
 
 impl Consumer for GivesOut {

@@ -8,8 +8,10 @@ pub(crate) mod edge;
 pub(crate) mod fanout;
 mod graph;
 mod line;
+mod outlet;
 mod plan;
 mod segment;
+mod swap;
 mod timed;
 
 #[cfg(test)]
@@ -31,7 +33,9 @@ use wire::{Payload, Signal};
 
 use self::edge::{Edge, Target};
 use self::fanout::Fanout;
-use self::graph::{Built, Holder};
+use self::graph::{Before, Built, Holder};
+pub use self::graph::Kept;
+pub use self::swap::Retired;
 pub use self::plan::{Plan, row as plan_row};
 use crate::harness::Harness;
 
@@ -86,7 +90,25 @@ impl Graph {
     /// Builds everything, opens nothing. Every fault found is reported.
     pub fn build(spec: GraphSpec, cx: &GraphContext) -> Result<Graph, Vec<Fault>> {
         Ok(Graph {
-            built: graph::build(spec, cx)?,
+            built: graph::build(spec, cx, None)?,
+            telemetry: cx.telemetry.clone(),
+        })
+    }
+
+    /// Builds the successor of a running graph: what is kept is the same in both. `before` is not touched until the
+    /// successor [takes over](Graph::take_over).
+    pub fn build_after(
+        spec: GraphSpec,
+        cx: &GraphContext,
+        before: &Graph,
+        kept: &Kept,
+    ) -> Result<Graph, Vec<Fault>> {
+        let before = Before {
+            built: &before.built,
+            kept,
+        };
+        Ok(Graph {
+            built: graph::build(spec, cx, Some(before))?,
             telemetry: cx.telemetry.clone(),
         })
     }
@@ -104,21 +126,21 @@ impl Graph {
 
     /// Starts the exporters, then what is before them, the receivers last. On a fault what was started is stopped.
     pub async fn start(&self, host: Arc<dyn Host>) -> Result<(), Fault> {
-        for (at, (id, exporter)) in self.built.exporters.iter().enumerate() {
-            if let Err(fault) = exporter.start(host.clone()).await {
-                for (_, started) in &self.built.exporters[..at] {
-                    started.stop().await;
+        for (at, sink) in self.built.exporters.iter().enumerate() {
+            if let Err(fault) = sink.push.start(host.clone()).await {
+                for started in &self.built.exporters[..at] {
+                    started.push.stop().await;
                 }
-                return Err(failed_to_start(id, "exporter", fault));
+                return Err(failed_to_start(&sink.id, "exporter", fault));
             }
         }
         for harness in self.harnesses() {
             harness.start(host.clone());
         }
-        for (at, (id, receiver, outputs)) in self.built.receivers.iter().enumerate() {
-            if let Err(fault) = receiver.start(outputs.clone(), host.clone()).await {
+        for (at, source) in self.built.receivers.iter().enumerate() {
+            if let Err(fault) = source.receiver.start(source.outputs.clone(), host.clone()).await {
                 self.stop(at, drain::AFTER_FAULT).await;
-                return Err(failed_to_start(id, "receiver", fault));
+                return Err(failed_to_start(&source.id, "receiver", fault));
             }
         }
         Ok(())
