@@ -16,6 +16,7 @@
 //! nothing is between two bookings, and always once the gateway is at rest.
 
 mod fan;
+mod lives;
 mod report;
 mod table;
 
@@ -29,10 +30,14 @@ use serde::{Deserialize, Serialize};
 use wire::{Payload, Signal};
 
 pub use fan::Fan;
+pub use lives::{Difference, Kept, Lives};
 pub use report::{Kind, Line, Report};
 
 /// Tenants that get columns of their own in a row; the rest share `other`.
 pub const TENANTS_MAX: usize = 1000;
+
+/// Whose columns the tenants beyond [`TENANTS_MAX`] share.
+const OTHER: &str = "other";
 
 /// A component or pipeline, as the books name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,6 +173,8 @@ pub struct Ledger {
     rows: RwLock<BTreeMap<(Place, Signal), Arc<Row>>>,
     /// By the nodes that they leave; there are a few for each pipeline.
     fans: RwLock<Vec<Arc<Fan>>>,
+    /// Of earlier lives.
+    memory: RwLock<Option<lives::Memory>>,
     /// Where exporters send: labels by exporter and signal.
     pub(crate) peers: RwLock<BTreeMap<(String, Signal), crate::metrics::Labels>>,
 }
@@ -375,7 +382,7 @@ impl Row {
             let name = if tenants.len() < TENANTS_MAX {
                 tenant.clone()
             } else {
-                Arc::from("other")
+                Arc::from(OTHER)
             };
             tenants.entry(name).or_default().clone()
         });

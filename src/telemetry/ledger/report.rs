@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Column, Ledger, Place, Totals};
+use super::{Breach, Column, Ledger, Lives, Place, Totals};
 
 /// Everything that the books say at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Report {
     pub faults: Vec<String>,
     /// Ordered by place, signal and tenant.
     pub lines: Vec<Line>,
+    /// Of all lives, where the books are kept beside a journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lives: Option<Lives>,
 }
 
 /// What a line is about.
@@ -69,16 +72,25 @@ pub struct Line {
     pub tenant: Option<String>,
     /// Since this process started.
     pub since_start: Totals,
+    /// Over all lives, where the books are kept: without what is held and what was carried in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Totals>,
 }
 
 impl Report {
     /// Reads the books once.
     pub fn of(ledger: &Ledger) -> Report {
-        let faults = ledger.check().err().unwrap_or_default();
+        Report::with(ledger, ledger.breaches())
+    }
+
+    fn with(ledger: &Ledger, breaches: Vec<Breach>) -> Report {
+        let mut faults = ledger.faults_at_start();
+        faults.extend(breaches.into_iter().map(|breach| breach.told));
         Report {
             balanced: faults.is_empty(),
             faults,
             lines: lines(ledger),
+            lives: ledger.lives(),
         }
     }
 
@@ -101,11 +113,7 @@ impl Report {
                 .filter(|breach| broken.iter().any(|before| before.law == breach.law))
                 .collect();
         }
-        Report {
-            balanced: broken.is_empty(),
-            faults: broken.into_iter().map(|breach| breach.told).collect(),
-            lines: lines(ledger),
-        }
+        Report::with(ledger, broken)
     }
 
     /// The same, of one tenant alone. Whether all balances is still said of everything.
@@ -116,24 +124,45 @@ impl Report {
 }
 
 fn lines(ledger: &Ledger) -> Vec<Line> {
-    let rows = ledger.rows();
-    let lines = rows.iter().flat_map(|row| {
-        let parts = row.by_tenant().into_iter();
+    let mut lifetime: BTreeMap<_, _> = ledger
+        .lifetime()
+        .into_iter()
+        .map(|(kind, place, signal, tenant, totals)| ((place, signal, tenant), (kind, totals)))
+        .collect();
+    let mut lines = Vec::new();
+    for row in ledger.rows() {
+        let (place, signal) = (row.place.to_string(), row.signal.as_str().to_owned());
+        let mut tenants = row.by_tenant();
         // A row that nobody wrote to yet has one line, of nobody.
-        let shown = parts.filter(|(tenant, totals)| tenant.is_none() || *totals != Totals::default());
-        let mut shown: Vec<_> = shown.collect();
-        if shown.len() > 1 {
-            shown.retain(|(_, totals)| *totals != Totals::default());
+        if tenants.iter().any(|(_, totals)| *totals != Totals::default()) {
+            tenants.retain(|(_, totals)| *totals != Totals::default());
         }
-        shown.into_iter().map(|(tenant, since_start)| Line {
-            kind: row.place.kind(),
-            place: row.place.to_string(),
-            signal: row.signal.as_str().to_owned(),
-            tenant: tenant.map(|name| name.to_string()),
-            since_start,
-        })
-    });
-    lines.collect()
+        for (tenant, since_start) in tenants {
+            let tenant = tenant.map(|name| name.to_string());
+            let key = (place.clone(), signal.clone(), tenant);
+            let lifetime = lifetime.remove(&key).map(|(_, totals)| totals);
+            let (place, signal, tenant) = key;
+            lines.push(Line {
+                kind: row.place.kind(),
+                place,
+                signal,
+                tenant,
+                since_start,
+                lifetime,
+            });
+        }
+    }
+    // Of earlier lives alone.
+    let past = lifetime.into_iter();
+    lines.extend(past.map(|((place, signal, tenant), (kind, totals))| Line {
+        kind,
+        place,
+        signal,
+        tenant,
+        since_start: Totals::default(),
+        lifetime: Some(totals),
+    }));
+    lines
 }
 
 /// Totals as a map: columns that are zero are left out.
@@ -206,9 +235,11 @@ mod tests {
             text,
             "carried_in 7, held 4, dropped{oldest} 2, failed{rejected} 1"
         );
-        let told = Told::from(report.lines[0].since_start.clone());
-        assert_eq!(told.0.len(), 4);
-        assert_eq!(Totals::from(told), report.lines[0].since_start);
+        let text = serde_json::to_string(&report).unwrap();
+        let expected =
+            r#""since_start":{"carried_in":7,"dropped":{"oldest":2},"failed":{"rejected":1},"held":4}}"#;
+        assert!(text.contains(expected), "{text}");
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
     }
 
     #[test]

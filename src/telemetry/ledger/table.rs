@@ -4,16 +4,19 @@
 //! column stands below, item by item: carried in, created, merged, each rule and each reason.
 
 use std::fmt::Write;
+use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Column, Kind, Line, Report, Totals};
+use codec::time::Civil;
+
+use super::{Column, Difference, Kind, Line, Report, Totals};
 
 const WIDTH: usize = 80;
 const NUMBER_MIN: usize = 9;
 
-type Read = fn(&Totals) -> u64;
+type Columns = &'static [(&'static str, fn(&Totals) -> u64)];
 
 /// A table's columns, and what of the totals they show.
-fn columns(kind: Kind) -> &'static [(&'static str, Read)] {
+fn columns(kind: Kind) -> Columns {
     match kind {
         Kind::Door => &[
             ("offered", Totals::offered),
@@ -33,6 +36,15 @@ fn columns(kind: Kind) -> &'static [(&'static str, Read)] {
             ("failed", Totals::failed_all),
             ("held", Totals::held),
         ],
+    }
+}
+
+/// The same over all lives: what is held is no sum of anything.
+fn lifetime_columns(kind: Kind) -> Columns {
+    let all = columns(kind);
+    match kind {
+        Kind::Node => &all[..all.len() - 1],
+        _ => all,
     }
 }
 
@@ -61,20 +73,21 @@ impl Report {
     /// wide, where names allow.
     pub fn to_text(&self) -> String {
         let mut out = String::new();
-        for (kind, title) in [
-            (Kind::Door, "Doors"),
-            (Kind::Edge, "Edges"),
-            (Kind::Node, "Nodes"),
-        ] {
-            let lines = self.lines.iter().filter(|line| line.kind == kind);
-            let lines: Vec<&Line> = lines
-                .filter(|line| line.since_start != Totals::default())
-                .collect();
-            if !lines.is_empty() {
-                table(&mut out, title, kind, &lines);
-                out.push('\n');
-            }
+        if let Some(lives) = &self.lives {
+            let since = Civil::from_system(UNIX_EPOCH + Duration::from_millis(lives.since_ms)).rfc3339();
+            let _ = writeln!(
+                out,
+                "Over {}, since {since}\n",
+                count(lives.lives, "life", "lives")
+            );
+            self.tables(&mut out, lifetime_columns, |line| line.lifetime.as_ref());
+            let title = "Found in the journal at a start, beyond what the books said:";
+            differences(&mut out, title, &lives.unbooked);
+            let title = "Of earlier lives, waiting in the journal:";
+            differences(&mut out, title, &lives.waiting);
+            out.push_str("Since this start\n\n");
         }
+        self.tables(&mut out, columns, |line| Some(&line.since_start));
         match self.balanced {
             true => out.push_str("The books balance: every record that came is accounted for.\n"),
             false => {
@@ -88,12 +101,46 @@ impl Report {
     }
 }
 
-fn table(out: &mut String, title: &str, kind: Kind, lines: &[&Line]) {
-    let columns = columns(kind);
+impl Report {
+    fn tables(&self, out: &mut String, columns: fn(Kind) -> Columns, totals: fn(&Line) -> Option<&Totals>) {
+        for (kind, title) in [
+            (Kind::Door, "Doors"),
+            (Kind::Edge, "Edges"),
+            (Kind::Node, "Nodes"),
+        ] {
+            let lines = self.lines.iter().filter(|line| line.kind == kind);
+            let lines = lines.filter_map(|line| Some((line, totals(line)?)));
+            let lines: Vec<_> = lines
+                .filter(|(_, totals)| **totals != Totals::default())
+                .collect();
+            if !lines.is_empty() {
+                table(out, title, kind, columns(kind), &lines);
+                out.push('\n');
+            }
+        }
+    }
+}
+
+fn differences(out: &mut String, title: &str, list: &[Difference]) {
+    if list.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{title}");
+    for d in list {
+        let _ = writeln!(out, "  {} {} {:+}", d.place, d.signal, d.items);
+    }
+    out.push('\n');
+}
+
+fn count(n: u64, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+fn table(out: &mut String, title: &str, kind: Kind, columns: Columns, lines: &[(&Line, &Totals)]) {
     let widths: Vec<usize> = columns
         .iter()
         .map(|(name, read)| {
-            let numbers = lines.iter().map(|line| read(&line.since_start).to_string().len());
+            let numbers = lines.iter().map(|(_, totals)| read(totals).to_string().len());
             numbers.max().unwrap_or(0).max(name.len()).max(NUMBER_MIN)
         })
         .collect();
@@ -105,15 +152,15 @@ fn table(out: &mut String, title: &str, kind: Kind, lines: &[&Line]) {
         cells.map(|(i, width)| format!(" {:>width$}", read(i))).collect()
     };
     let _ = writeln!(out, "{title:<room$}{}", cells(&|i| columns[i].0.to_owned()));
-    for line in lines {
+    for (line, totals) in lines {
         let name = name(line);
-        let numbers = cells(&|i| columns[i].1(&line.since_start).to_string());
+        let numbers = cells(&|i| columns[i].1(totals).to_string());
         if name.chars().count() + 2 <= room {
             let _ = writeln!(out, "  {name:<width$}{numbers}", width = room - 2);
         } else {
             let _ = writeln!(out, "  {name}\n{:room$}{numbers}", "");
         }
-        fold(out, &notes(kind, &line.since_start));
+        fold(out, &notes(kind, totals));
     }
 }
 
@@ -214,5 +261,42 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines, expected, "\n{text}");
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
+    }
+
+    #[test]
+    fn all_lives_stand_above_this_one() {
+        let row = |ledger: &Ledger| ledger.row(Place::Node(Node::Exporter("a".into())), Signal::Logs);
+        let first = Ledger::default();
+        row(&first).add_items(Column::In, None, 10);
+        row(&first).add_items(Column::Out, None, 4);
+        row(&first).add_items(Column::Held, None, 6);
+        let second = Ledger::default();
+        let found = [(("exporter a".to_owned(), "logs".to_owned()), 8)].into();
+        second.remember(first.keep(1_700_000_000_000, false), &found);
+        row(&second).add_items(Column::CarriedIn, None, 5);
+        row(&second).add_items(Column::Out, None, 5);
+        let text = Report::of(&second).to_text();
+        let expected = [
+            "Over 2 lives, since 2023-11-14T22:13:20Z",
+            "",
+            "Nodes                                         came       out   dropped    failed",
+            "  exporter a logs                               10         9         0         0",
+            "",
+            "Found in the journal at a start, beyond what the books said:",
+            "  exporter a logs +2",
+            "",
+            "Of earlier lives, waiting in the journal:",
+            "  exporter a logs +3",
+            "",
+            "Since this start",
+            "",
+            "Nodes                               came       out   dropped    failed      held",
+            "  exporter a logs                      5         5         0         0         0",
+            "      carried_in 5",
+            "",
+            "The books balance: every record that came is accounted for.",
+        ];
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines, expected, "\n{text}");
     }
 }
