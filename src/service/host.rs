@@ -15,7 +15,9 @@ use tokio::sync::watch;
 
 use super::admin::Gateway;
 use super::effective::Parts;
+use super::journals::Named;
 use super::leases::Leases;
+use super::reload::Reloader;
 
 /// One per service.
 pub(super) struct RoofHost {
@@ -58,6 +60,13 @@ impl RoofHost {
     /// What runs.
     pub(super) fn parts(&self) -> &Parts {
         &self.parts
+    }
+
+    /// The journals of all storages that have started, in the order of `service::extensions`.
+    pub(super) fn journals(&self) -> Vec<Named> {
+        let ids = self.parts.extensions().iter();
+        ids.filter_map(|id| Some((id.clone(), self.extensions.get(id)?.journal()?)))
+            .collect()
     }
 
     /// Waits for the first fatal status.
@@ -161,24 +170,41 @@ impl Host for RoofHost {
     }
 }
 
-impl Gateway for RoofHost {
+/// A running service, as the admin listener sees it.
+pub(super) struct Desk {
+    pub(super) host: Arc<RoofHost>,
+    pub(super) reloader: Reloader,
+}
+
+impl Gateway for Desk {
     fn telemetry(&self) -> &Telemetry {
-        &self.telemetry
+        &self.host.telemetry
     }
 
     fn is_ready(&self) -> bool {
-        self.ready.load(Relaxed)
+        self.host.ready.load(Relaxed)
     }
 
     fn plan(&self) -> String {
-        self.graph.plan().to_string()
+        self.host.graph.plan().to_string()
     }
 
     fn health(&self) -> Health {
-        Host::health(self)
+        self.host.health()
+    }
+
+    fn journals(&self) -> Vec<Named> {
+        self.host.journals()
     }
 
     fn configuration(&self) -> String {
-        self.parts.effective().to_json()
+        self.host.parts.effective().to_json()
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async {
+            let done = self.reloader.reload("admin").await;
+            done.map(|diff| diff.to_string()).map_err(|faults| faults.report(true))
+        })
     }
 }

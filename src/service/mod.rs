@@ -7,6 +7,7 @@
 pub mod admin;
 mod effective;
 mod host;
+mod journals;
 pub mod keys;
 pub mod known;
 mod leases;
@@ -31,7 +32,8 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 use wire::Signal;
 
-use host::RoofHost;
+use host::{Desk, RoofHost};
+use journals::Keeper;
 use keys::Life;
 use limits::Limits;
 use self_telemetry::{Running, Settings};
@@ -216,6 +218,7 @@ pub struct Service {
     reloading: tokio::sync::Mutex<()>,
     admin: Option<admin::Settings>,
     administration: tokio::sync::Mutex<Option<admin::Listener>>,
+    keeper: tokio::sync::Mutex<Option<Keeper>>,
 }
 
 impl Service {
@@ -275,6 +278,7 @@ impl Service {
                     reloading: tokio::sync::Mutex::default(),
                     admin: loaded.admin,
                     administration: tokio::sync::Mutex::default(),
+                    keeper: tokio::sync::Mutex::default(),
                 }))
             }
             Err(more) => {
@@ -311,7 +315,11 @@ impl Service {
         let running = Running::start(&self.settings, &self.telemetry, outboxes).await?;
         *self.running.lock().await = Some(running);
         if let Some(settings) = &self.admin {
-            let listener = admin::Listener::start(settings, self.host.clone()).await?;
+            let desk = Desk {
+                host: self.host.clone(),
+                reloader: self.reloader(),
+            };
+            let listener = admin::Listener::start(settings, Arc::new(desk)).await?;
             *self.administration.lock().await = Some(listener);
         }
         for (id, extension) in &self.extensions {
@@ -320,6 +328,8 @@ impl Service {
                 .await
                 .map_err(|fault| Fault::World(format!("failed to start extensions: {id}: {fault}")))?;
         }
+        *self.keeper.lock().await =
+            Keeper::start(self.host.journals(), &self.telemetry, self.host.clone()).await;
         let limits = Limits::watch(self.memory.limiters(), &self.host());
         *self.limits.lock() = Some(limits);
         self.graph.start(self.host.clone()).await
@@ -334,6 +344,9 @@ impl Service {
         }
         self.limits.lock().take();
         self.graph.drain(drain_max).await;
+        if let Some(keeper) = self.keeper.lock().await.take() {
+            keeper.stop().await;
+        }
         for (_, extension) in self.extensions.iter().rev() {
             extension.stop().await;
         }

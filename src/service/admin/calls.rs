@@ -1,22 +1,35 @@
 //! What the admin listener answers: questions with GET, orders with POST.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use codec::time::Civil;
 use component::{Reported, Status};
+use config::ComponentId;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use storage::Journal;
+use storage::journal::{Destination, Discarded};
 use telemetry::ledger::Report;
+use telemetry::{Column, Ledger, Node, Place};
+use wire::Signal;
 
 use super::Gateway;
+use crate::service::journals::{blocking, exporter_of};
 
 /// The books.
 pub const LEDGER: &str = "/-/ledger";
+/// What the journals hold, and for whom.
+pub const JOURNAL: &str = "/-/journal";
 /// Gives up what an orphaned queue holds.
 pub const DISCARD: &str = "/-/journal/discard";
 
+/// Reads the configuration again.
+const RELOAD: &str = "/-/reload";
+
 /// So often the books are read before a law counts as broken.
 const READINGS: usize = 20;
+/// For another one to let go of a destination.
+const CLAIM_TIME: Duration = Duration::from_secs(5);
 const BETWEEN_READINGS: Duration = Duration::from_millis(50);
 
 /// An answer, and what the audit says of it.
@@ -72,7 +85,11 @@ pub(super) async fn call(gateway: &dyn Gateway, method: &Method, path: &str, que
             true => Answer::text(StatusCode::OK, "ready"),
             false => Answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
         },
-        LEDGER | "/-/status" | "/-/plan" | "/-/config" | "/-/healthy" | "/-/ready" => {
+        JOURNAL if asks => Answer::json(StatusCode::OK, &json!({"journals": journals(gateway)})),
+        DISCARD if *method == Method::POST => discard(gateway, query).await,
+        RELOAD if *method == Method::POST => reload(gateway).await,
+        DISCARD | RELOAD => Answer::text(StatusCode::METHOD_NOT_ALLOWED, "this is an order: POST it"),
+        LEDGER | JOURNAL | "/-/status" | "/-/plan" | "/-/config" | "/-/healthy" | "/-/ready" => {
             Answer::text(StatusCode::METHOD_NOT_ALLOWED, "this is a question: GET it")
         }
         _ => Answer::text(StatusCode::NOT_FOUND, PATHS),
@@ -82,6 +99,9 @@ pub(super) async fn call(gateway: &dyn Gateway, method: &Method, path: &str, que
 const PATHS: &str = "not found; there are\n\
     GET  /-/ledger?format=json|text&tenant=NAME\n\
     GET  /-/status\n\
+    GET  /-/journal\n\
+    POST /-/journal/discard?destination=NAME&storage=ID\n\
+    POST /-/reload\n\
     GET  /-/plan\n\
     GET  /-/config\n\
     GET  /-/ready\n\
@@ -118,6 +138,7 @@ fn status(gateway: &dyn Gateway) -> Answer {
         "version": crate::service::INFO.version,
         "pipelines": Value::Object(pipelines.collect()),
         "extensions": Value::Object(extensions.collect()),
+        "journals": journals(gateway),
     });
     Answer::json(StatusCode::OK, &value)
 }
@@ -138,6 +159,137 @@ fn reported(how: &Reported) -> Value {
 
 fn time(at: SystemTime) -> String {
     Civil::from_system(at).rfc3339().to_string()
+}
+
+async fn reload(gateway: &dyn Gateway) -> Answer {
+    let (status, value) = match gateway.reload().await {
+        Ok(changes) => (StatusCode::OK, json!({"reloaded": true, "changes": changes.trim_end()})),
+        Err(faults) => (
+            StatusCode::BAD_REQUEST,
+            json!({"reloaded": false, "error": faults.trim_end()}),
+        ),
+    };
+    Answer {
+        order: Some("reload"),
+        outcome: value.to_string(),
+        ..Answer::json(status, &value)
+    }
+}
+
+/// How each journal is, and what it holds for whom.
+fn journals(gateway: &dyn Gateway) -> Vec<Value> {
+    let all = gateway.journals().into_iter();
+    all.map(|(id, journal)| {
+        let health = journal.health();
+        let destinations = journal.destinations().into_iter().map(|d| {
+            let is_orphan = is_orphan(&journal, &d);
+            json!({
+                "name": d.name,
+                "records": d.records,
+                "items": d.items,
+                "bytes": d.bytes,
+                "oldest": d.oldest_ms.map(time_of),
+                "newest": d.newest_ms.map(time_of),
+                "orphan": is_orphan,
+            })
+        });
+        let destinations: Vec<Value> = destinations.collect();
+        json!({
+            "storage": id.to_string(),
+            "trouble": health.trouble.map(|t| json!({"error": t.error, "since": time_of(t.since_ms)})),
+            "bytes": health.bytes,
+            "live_bytes": health.live_bytes,
+            "free_bytes": health.free_bytes,
+            "destinations": destinations,
+        })
+    })
+    .collect()
+}
+
+/// Nobody of this configuration reads for it.
+fn is_orphan(journal: &Journal, destination: &Destination) -> bool {
+    destination.records > 0 && !journal.is_claimed(destination.id)
+}
+
+/// Gives up what is owed to a destination that nobody reads for, booked as `dropped{discarded}`.
+async fn discard(gateway: &dyn Gateway, query: &str) -> Answer {
+    let storage = parameter(query, "storage");
+    let name = parameter(query, "destination").unwrap_or_default();
+    let arguments = format!("destination={name} storage={}", storage.as_deref().unwrap_or("*"));
+    let (status, value) = match discarded(gateway, storage.as_deref(), &name).await {
+        Ok(items) => (
+            StatusCode::OK,
+            json!({"destination": name, "discarded_items": items}),
+        ),
+        Err((status, error)) => (status, json!({"error": error})),
+    };
+    Answer {
+        order: Some("journal_discard"),
+        outcome: value.to_string(),
+        arguments,
+        ..Answer::json(status, &value)
+    }
+}
+
+async fn discarded(
+    gateway: &dyn Gateway,
+    storage: Option<&str>,
+    name: &str,
+) -> Result<u64, (StatusCode, String)> {
+    let wanted = |id: &ComponentId| storage.is_none_or(|storage| id.to_string() == storage);
+    let found = gateway.journals().into_iter().filter(|(id, _)| wanted(id));
+    let mut found = found.filter_map(|(_, journal)| {
+        let destination = journal.destinations().into_iter().find(|d| d.name == name)?;
+        Some((journal, destination))
+    });
+    let Some((journal, destination)) = found.next() else {
+        let text = format!("no journal has a destination {name:?}: GET {JOURNAL} lists them");
+        return Err((StatusCode::NOT_FOUND, text));
+    };
+    if found.next().is_some() {
+        let text = "several journals have this destination: add storage=ID";
+        return Err((StatusCode::BAD_REQUEST, text.to_owned()));
+    }
+    let busy = || {
+        let text = format!("{name} has its exporter in the configuration, which delivers what it holds");
+        (StatusCode::CONFLICT, text)
+    };
+    if !gateway.is_ready() || journal.is_claimed(destination.id) {
+        return Err(busy());
+    }
+    // Ours until it is done, so that no exporter begins to read meanwhile.
+    let claim = tokio::time::timeout(CLAIM_TIME, journal.claim(destination.id)).await;
+    let claim = claim.map_err(|_| busy())?;
+    let given_up = blocking(move || Ok(journal.discard(destination.id))).await;
+    let given_up = given_up.map_err(|text| (StatusCode::INTERNAL_SERVER_ERROR, text))?;
+    let ledger = &gateway.telemetry().ledger;
+    Ok(book_discarded(ledger, name, &given_up, claim.is_first))
+}
+
+/// Books what was given up; if nobody carried it in yet, that too. The answer is the items.
+fn book_discarded(ledger: &Ledger, destination: &str, given_up: &[Discarded], is_first: bool) -> u64 {
+    let mut sum = 0;
+    for part in given_up {
+        let exporter = exporter_of(destination).map_or(destination, |(exporter, _)| exporter);
+        let signal = Signal::ALL
+            .get(usize::from(part.kind))
+            .copied()
+            .unwrap_or(Signal::Logs);
+        let row = ledger.row(Place::Node(Node::Exporter(exporter.to_owned())), signal);
+        // What stands for metadata begins with ~, and is nobody's name.
+        let tenant = part.tenant.as_ref().filter(|tenant| !tenant.starts_with('~'));
+        match is_first {
+            true => row.add_items(Column::CarriedIn, tenant, part.items),
+            false => row.release_items(tenant, part.items),
+        }
+        row.drop_items("discarded", tenant, part.items);
+        sum += part.items;
+    }
+    sum
+}
+
+fn time_of(ms: u64) -> String {
+    time(UNIX_EPOCH + Duration::from_millis(ms))
 }
 
 /// A parameter of a query, decoded.

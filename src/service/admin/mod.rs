@@ -24,7 +24,9 @@ use serde::{Deserialize, Serialize};
 use telemetry::Telemetry;
 use tracing::info;
 
-pub use calls::{Answer, DISCARD, LEDGER};
+use super::journals::Named;
+
+pub use calls::{Answer, DISCARD, JOURNAL, LEDGER};
 
 /// Of a request's body, which no call reads.
 const BODY_MAX: u64 = 1 << 20;
@@ -150,7 +152,7 @@ pub fn read_token(path: &str) -> Result<Vec<u8>, String> {
 }
 
 /// What the admin listener may see and do.
-pub trait Gateway: Send + Sync {
+pub(super) trait Gateway: Send + Sync {
     /// The books and the metrics.
     fn telemetry(&self) -> &Telemetry;
     /// All pipelines run.
@@ -159,8 +161,12 @@ pub trait Gateway: Send + Sync {
     fn plan(&self) -> String;
     /// How every component is.
     fn health(&self) -> Health;
+    /// The journals of all storages.
+    fn journals(&self) -> Vec<Named>;
     /// JSON, every default filled in, secrets covered.
     fn configuration(&self) -> String;
+    /// Reads the configuration again and applies it. What changed, or what is wrong, in words.
+    fn reload(&self) -> component::BoxFuture<'_, Result<String, String>>;
 }
 
 /// The listener at work.
@@ -170,7 +176,7 @@ pub struct Listener {
 
 impl Listener {
     /// Binds and serves.
-    pub async fn start(settings: &Settings, gateway: Arc<dyn Gateway>) -> Result<Listener, Fault> {
+    pub(super) async fn start(settings: &Settings, gateway: Arc<dyn Gateway>) -> Result<Listener, Fault> {
         let fault = |text: String| Fault::World(format!("service::admin: {text}"));
         // A token that cannot be read now would lock everybody out, and nobody would hear why.
         settings.token().map_err(fault)?;

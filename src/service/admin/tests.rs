@@ -14,6 +14,7 @@ use super::*;
 struct Toy {
     telemetry: Telemetry,
     ready: std::sync::atomic::AtomicBool,
+    journals: parking_lot::Mutex<Vec<Named>>,
 }
 
 impl Gateway for Toy {
@@ -33,8 +34,24 @@ impl Gateway for Toy {
         Health::default()
     }
 
+    fn journals(&self) -> Vec<Named> {
+        self.journals.lock().clone()
+    }
+
     fn configuration(&self) -> String {
         "{\"service\":{}}".to_owned()
+    }
+
+    fn reload(&self) -> component::BoxFuture<'_, Result<String, String>> {
+        component::ready(reloaded(self.is_ready()))
+    }
+}
+
+/// Says no while it is not ready.
+fn reloaded(ready: bool) -> Result<String, String> {
+    match ready {
+        true => Ok("exporter b: added\n".to_owned()),
+        false => Err("gw.yaml:1:2: no".to_owned()),
     }
 }
 
@@ -124,6 +141,18 @@ async fn answers_what_the_gateway_knows() {
     assert_eq!(ask(stream, "POST /-/ledger", HOST).await.0, 405);
     let stream = TcpStream::connect(addr).await.unwrap();
     assert_eq!(ask(stream, "HEAD /-/healthy", HOST).await, (200, String::new()));
+
+    let post = async || {
+        let stream = TcpStream::connect(addr).await.unwrap();
+        let (status, text) = ask(stream, "POST /-/reload", HOST).await;
+        (status, serde_json::from_str::<serde_json::Value>(&text).unwrap())
+    };
+    let told = serde_json::json!({"reloaded": true, "changes": "exporter b: added"});
+    assert_eq!(post().await, (200, told));
+    assert_eq!(get("/-/reload").await.0, 405);
+    toy.ready.store(false, std::sync::atomic::Ordering::Relaxed);
+    let told = serde_json::json!({"reloaded": false, "error": "gw.yaml:1:2: no"});
+    assert_eq!(post().await, (400, told));
 
     let row = |place| toy.telemetry.ledger.row(place, Signal::Logs);
     let node = row(Place::Node(Node::Exporter("otlp".into())));
@@ -270,4 +299,125 @@ fn a_bearer_is_read_as_it_is_written() {
     check("Bearer", None);
     check("Basic abc", None);
     check("", None);
+}
+
+/// A journal that owes `exporter/gone/logs` five items of one tenant and two of nobody.
+async fn journal(folder: &std::path::Path) -> storage::Journal {
+    let disk = Arc::new(storage::journal::disk::RealDisk::open(folder).unwrap());
+    let (journal, _) = storage::Journal::open(disk, storage::Options::default()).unwrap();
+    let id = journal
+        .destination("exporter/gone/logs", Default::default())
+        .unwrap();
+    for (tenant, items) in [(Some("acme"), 5), (Some("~1f"), 2)] {
+        let head = storage::journal::Head {
+            kind: Signal::Logs.index() as u8,
+            items,
+            destinations: [id].into(),
+            tenant: tenant.map(Into::into),
+        };
+        let room = journal.reserve(&head, 3).unwrap();
+        journal.append(head, vec!["abc".into()], room).await.unwrap();
+    }
+    journal
+}
+
+#[tokio::test]
+async fn what_nobody_reads_for_is_shown_and_can_be_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = journal(folder.path()).await;
+    let (listener, toy) = listen(&settings("127.0.0.1:0", None)).await;
+    let id = config::ComponentId::parse("file_storage/a").unwrap();
+    toy.journals.lock().push((id, journal.clone()));
+    let addr = listener.local_addr();
+    let call = async |request: &str| {
+        let stream = TcpStream::connect(addr).await.unwrap();
+        let (status, text) = ask(stream, request, HOST).await;
+        (
+            status,
+            serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default(),
+        )
+    };
+    let destination = async || {
+        let (_, told) = call("GET /-/journal").await;
+        let told = &told["journals"][0];
+        assert_eq!(
+            (&told["storage"], &told["trouble"]),
+            (&"file_storage/a".into(), &serde_json::Value::Null)
+        );
+        let one = &told["destinations"][0];
+        assert_eq!(one["name"], "exporter/gone/logs");
+        (
+            one["records"].as_u64().unwrap(),
+            one["items"].as_u64().unwrap(),
+            one["orphan"].as_bool().unwrap(),
+        )
+    };
+    assert_eq!(destination().await, (2, 7, true));
+    assert_eq!(
+        call("GET /-/status").await.1["journals"],
+        call("GET /-/journal").await.1["journals"]
+    );
+
+    let path = "/-/journal/discard?destination=exporter%2Fgone%2Flogs";
+    let post = format!("POST {path}");
+    assert_eq!(call(&format!("GET {path}")).await.0, 405);
+    assert_eq!(
+        call("POST /-/journal/discard?destination=exporter/other/logs")
+            .await
+            .0,
+        404
+    );
+    assert_eq!(call(&format!("{post}&storage=file_storage/b")).await.0, 404);
+    // Before all pipelines run nobody knows who will read for it, and whoever reads keeps it.
+    assert_eq!(call(&post).await.0, 409);
+    toy.ready.store(true, std::sync::atomic::Ordering::Relaxed);
+    let found = journal.destinations()[0].id;
+    let claim = journal.claim(found).await;
+    assert_eq!(destination().await, (2, 7, false));
+    assert_eq!(call(&post).await.0, 409);
+    assert_eq!(toy.telemetry.ledger.rows().len(), 0);
+    drop(claim);
+    let row = toy
+        .telemetry
+        .ledger
+        .row(Place::Node(Node::Exporter("gone".into())), Signal::Logs);
+    // Whoever had it has carried it in.
+    row.add_items(Column::CarriedIn, Some(&"acme".into()), 5);
+    row.add_items(Column::Held, Some(&"acme".into()), 5);
+    row.add_items(Column::CarriedIn, None, 2);
+    row.add_items(Column::Held, None, 2);
+    let (status, told) = call(&post).await;
+    assert_eq!((status, &told["discarded_items"]), (200, &7.into()));
+    assert_eq!(destination().await, (0, 0, false));
+    assert_eq!(row.total().to_string(), "carried_in 7, dropped{discarded} 7");
+    assert_eq!(toy.telemetry.ledger.check(), Ok(()));
+    let orders = |outcome: &str| {
+        let labels = vec![
+            ("call", "journal_discard".to_owned()),
+            ("outcome", outcome.to_owned()),
+        ];
+        toy.telemetry.metrics.counter("weir_admin_orders", labels).get()
+    };
+    assert_eq!(["200", "404", "409"].map(orders), [1, 2, 2]);
+    listener.stop().await;
+}
+
+#[tokio::test]
+async fn what_nobody_ever_read_is_carried_in_as_it_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = journal(folder.path()).await;
+    let toy = Toy::default();
+    toy.ready.store(true, std::sync::atomic::Ordering::Relaxed);
+    let id = config::ComponentId::parse("file_storage").unwrap();
+    toy.journals.lock().push((id, journal));
+    let query = "destination=exporter/gone/logs&storage=file_storage";
+    let answer = calls::call(&toy, &Method::POST, DISCARD, query).await;
+    assert_eq!(answer.status, 200);
+    let row = toy
+        .telemetry
+        .ledger
+        .row(Place::Node(Node::Exporter("gone".into())), Signal::Logs);
+    assert_eq!(row.total().to_string(), "carried_in 7, dropped{discarded} 7");
+    let acme = &row.by_tenant()[1];
+    assert_eq!((acme.0.as_deref(), acme.1.dropped_all()), (Some("acme"), 5));
 }

@@ -22,6 +22,12 @@ impl Claims {
             is_first,
         }
     }
+
+    /// Somebody has it now.
+    pub(super) fn is_held(&self, destination: DestId) -> bool {
+        let turn = self.0.lock().get(&destination).cloned();
+        turn.is_some_and(|turn| turn.try_lock().is_err())
+    }
 }
 
 /// The right to read for a destination. Given back when dropped.

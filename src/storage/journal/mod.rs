@@ -350,6 +350,11 @@ impl Journal {
         self.shared().claims.claim(destination).await
     }
 
+    /// Somebody reads for this destination. One that is owed something and that nobody reads for is an orphan.
+    pub fn is_claimed(&self, destination: DestId) -> bool {
+        self.shared().claims.is_held(destination)
+    }
+
     /// The most that all files may take.
     pub fn bytes_max(&self) -> Option<u64> {
         self.shared().options.bytes_max

@@ -82,6 +82,13 @@ pub struct Lives {
 }
 
 impl Kept {
+    /// The same but for the time at which it was written.
+    pub fn says_the_same(&self, other: &Kept) -> bool {
+        (self.lives, self.clean) == (other.lives, other.clean)
+            && self.unbooked == other.unbooked
+            && self.lines == other.lines
+    }
+
     /// The same with all tenants in one: for what is too large to be kept.
     pub fn without_tenants(self) -> Kept {
         let mut lines: Vec<Past> = Vec::new();
