@@ -204,7 +204,8 @@ impl Gateway for Desk {
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async {
             let done = self.reloader.reload("admin").await;
-            done.map(|diff| diff.to_string()).map_err(|faults| faults.report(true))
+            done.map(|diff| diff.to_string())
+                .map_err(|faults| faults.report(true))
         })
     }
 }

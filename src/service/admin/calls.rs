@@ -163,7 +163,10 @@ fn time(at: SystemTime) -> String {
 
 async fn reload(gateway: &dyn Gateway) -> Answer {
     let (status, value) = match gateway.reload().await {
-        Ok(changes) => (StatusCode::OK, json!({"reloaded": true, "changes": changes.trim_end()})),
+        Ok(changes) => (
+            StatusCode::OK,
+            json!({"reloaded": true, "changes": changes.trim_end()}),
+        ),
         Err(faults) => (
             StatusCode::BAD_REQUEST,
             json!({"reloaded": false, "error": faults.trim_end()}),

@@ -279,10 +279,10 @@ impl Admin {
         Ok(Caller(who))
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Answer {
-        let metrics = &self.gateway.telemetry().metrics;
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
         let refused = |reason: &str| {
             let labels = vec![("reason", reason.to_owned())];
+            let metrics = &self.gateway.telemetry().metrics;
             metrics.counter("weir_admin_refused", labels).add(1);
         };
         let caller = match self.admit(request.headers(), request.uri(), &peer) {
@@ -297,24 +297,28 @@ impl Admin {
             return Answer::text(StatusCode::PAYLOAD_TOO_LARGE, "no call has a body");
         }
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let call = calls::call(
-            &*self.gateway,
-            &method,
-            uri.path(),
-            uri.query().unwrap_or_default(),
-        );
-        let answer = match tokio::time::timeout(CALL_TIME, call).await {
-            Ok(answer) => answer,
+        // A task of its own: an order that has begun is carried out and audited, though its caller goes.
+        let admin = self.clone();
+        let work = tokio::spawn(async move { admin.carry_out(caller, method, uri).await });
+        match tokio::time::timeout(CALL_TIME, work).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "this failed: see the log"),
             Err(_) => Answer::text(
                 StatusCode::GATEWAY_TIMEOUT,
-                "this takes too long: see the log for what became of it",
+                "this takes long and goes on: see the log",
             ),
-        };
+        }
+    }
+
+    async fn carry_out(&self, caller: Caller, method: Method, uri: Uri) -> Answer {
+        let query = uri.query().unwrap_or_default();
+        let answer = calls::call(&*self.gateway, &method, uri.path(), query).await;
         if let Some(order) = answer.order {
             let labels = vec![
                 ("call", order.to_owned()),
                 ("outcome", answer.status.as_u16().to_string()),
             ];
+            let metrics = &self.gateway.telemetry().metrics;
             metrics.counter("weir_admin_orders", labels).add(1);
             info!(
                 target: telemetry::logs::AUDIT,
