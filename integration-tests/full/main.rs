@@ -15,8 +15,12 @@ mod chain;
 mod crash;
 mod goldens;
 mod outage;
+mod overload;
 mod soak;
 
+#[allow(dead_code, reason = "shared with tier 1, which uses more of it")]
+#[path = "../support/child.rs"]
+mod child;
 #[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
 #[path = "../support/client.rs"]
 mod client;
@@ -32,6 +36,8 @@ mod gateway;
 #[allow(dead_code, reason = "shared with tiers 1 and 2, which use more of it")]
 #[path = "../support/kills/mod.rs"]
 mod kills;
+#[path = "../support/overload.rs"]
+mod overload_run;
 #[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
 #[path = "../support/peer.rs"]
 mod peer;

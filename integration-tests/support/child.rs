@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use super::gateway::free_port;
+use super::free_port;
 
 /// A running process; killed when dropped.
 pub struct Child {

@@ -7,6 +7,7 @@ pub mod client;
 pub mod gateway;
 #[allow(dead_code, reason = "shared with tiers 2 and 3, which use more of it")]
 pub mod kills;
+pub mod overload;
 pub mod peer;
 pub mod sample;
 

@@ -39,6 +39,12 @@ pub enum Answer {
     Reset,
     /// Never answers.
     Silence,
+    /// Takes it, but says so only after [`Peer::release`].
+    #[allow(dead_code, reason = "not every tier blocks a peer")]
+    Hold,
+    /// Refuses for good what holds this text, and takes the rest.
+    #[allow(dead_code, reason = "not every tier has data that is refused")]
+    RefuseText(&'static str),
 }
 
 /// One request as it arrived.
@@ -61,6 +67,8 @@ struct State {
     script: VecDeque<Answer>,
     forever: Option<Answer>,
     received: Vec<Received>,
+    forgets: bool,
+    released: tokio::sync::watch::Sender<bool>,
 }
 
 /// A running peer. Stops when dropped.
@@ -134,6 +142,18 @@ impl Peer {
         self.state.lock().unwrap().forever = Some(answer);
     }
 
+    /// From now on bodies are not kept, for tests that send many.
+    #[allow(dead_code, reason = "not every tier sends so many")]
+    pub fn forget(&self) {
+        self.state.lock().unwrap().forgets = true;
+    }
+
+    /// Answers all that is held, and holds nothing any more.
+    #[allow(dead_code, reason = "not every tier blocks a peer")]
+    pub fn release(&self) {
+        self.state.lock().unwrap().released.send_replace(true);
+    }
+
     /// Everything that came.
     pub fn received(&self) -> Vec<Received> {
         self.state.lock().unwrap().received.clone()
@@ -174,14 +194,29 @@ async fn answer(
         (body, parts.headers.get("content-encoding").cloned())
     };
     let message = inflate(&wire, encoding.as_ref().and_then(|e| e.to_str().ok()));
-    let answer = {
+    let (answer, at, mut released) = {
         let mut state = state.lock().unwrap();
-        let answer = state
+        let mut answer = state
             .script
             .pop_front()
             .or(state.forever.clone())
             .unwrap_or(Answer::Ok);
+        if let Answer::RefuseText(text) = answer {
+            let holds = message.windows(text.len()).any(|w| w == text.as_bytes());
+            answer = match holds {
+                true => Answer::Grpc {
+                    code: 3,
+                    message: "bad",
+                    retry_ms: None,
+                },
+                false => Answer::Ok,
+            };
+        }
         let taken = matches!(answer, Answer::Ok | Answer::Partial { .. });
+        let (wire, message) = match state.forgets {
+            true => (Bytes::new(), Bytes::new()),
+            false => (wire, message),
+        };
         state.received.push(Received {
             path,
             headers: parts.headers,
@@ -189,9 +224,18 @@ async fn answer(
             message,
             taken,
         });
-        answer
+        (answer, state.received.len() - 1, state.released.subscribe())
+    };
+    let answer = match answer {
+        Answer::Hold => {
+            let _ = released.wait_for(|released| *released).await;
+            state.lock().unwrap().received[at].taken = true;
+            Answer::Ok
+        }
+        answer => answer,
     };
     match answer {
+        Answer::Hold | Answer::RefuseText(_) => unreachable!("became another answer"),
         Answer::Ok if grpc => grpc_ok(Bytes::new()),
         Answer::Ok => http_ok(Bytes::new()),
         Answer::Partial { rejected, message } => {
