@@ -2,27 +2,36 @@
 
 use std::ops::Range;
 
-/// Ranges in order, apart from each other, none empty.
+/// Ranges in order, apart from each other, none empty. Most are one range, and there may be millions of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Remaining(Vec<Range<u32>>);
+pub(super) enum Remaining {
+    /// Just this one.
+    One(Range<u32>),
+    /// None, or several.
+    Several(Vec<Range<u32>>),
+}
 
 impl Remaining {
     /// All of a record. One without items counts as one item: it too has to be delivered.
     pub(super) fn all(items: u32) -> Remaining {
-        Remaining(Vec::from([0..items.max(1)]))
+        Remaining::One(0..items.max(1))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ranges().is_empty()
     }
 
     pub(super) fn ranges(&self) -> &[Range<u32>] {
-        &self.0
+        match self {
+            Remaining::One(range) => std::slice::from_ref(range),
+            Remaining::Several(ranges) => ranges,
+        }
     }
 
     /// How many items are owed.
     pub(super) fn items(&self) -> u64 {
-        self.0.iter().map(|r| u64::from(r.end - r.start)).sum()
+        let ranges = self.ranges().iter();
+        ranges.map(|r| u64::from(r.end - r.start)).sum()
     }
 
     /// Takes a range out, and says how many items of it were owed until now.
@@ -31,8 +40,8 @@ impl Remaining {
             return 0;
         }
         let before = self.items();
-        let mut left = Vec::with_capacity(self.0.len() + 1);
-        for range in self.0.drain(..) {
+        let mut left = Vec::new();
+        for range in self.ranges() {
             for part in [
                 range.start..range.end.min(done.start),
                 range.start.max(done.end)..range.end,
@@ -42,17 +51,20 @@ impl Remaining {
                 }
             }
         }
-        self.0 = left;
+        *self = match <[Range<u32>; 1]>::try_from(left) {
+            Ok([range]) => Remaining::One(range),
+            Err(left) => Remaining::Several(left),
+        };
         before - self.items()
     }
 
     /// The other items of a record of so many.
     pub(super) fn completed(&self, items: u32) -> Vec<Range<u32>> {
         let mut all = Remaining::all(items);
-        for range in &self.0 {
+        for range in self.ranges() {
             all.complete(range.clone());
         }
-        all.0
+        all.ranges().to_vec()
     }
 }
 

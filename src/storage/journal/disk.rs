@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
 use crate::crash;
@@ -31,6 +32,9 @@ pub trait Disk: Send + Sync {
 
     /// Makes creating, renaming and removing safe against a crash.
     fn sync_names(&self) -> io::Result<()>;
+
+    /// Lets another process have the directory; files that are open can be read on.
+    fn release(&self) {}
 }
 
 /// One file.
@@ -56,12 +60,12 @@ pub trait File: Send + Sync {
     }
 }
 
-/// A directory of the machine, locked for this process.
+/// A directory of the machine, locked for this process until it is released or dropped.
 pub struct RealDisk {
     dir: PathBuf,
     names: fs::File,
     // Holds the lock for as long as it is open.
-    _lock: fs::File,
+    lock: Mutex<Option<fs::File>>,
 }
 
 const LOCK: &str = "lock";
@@ -85,7 +89,7 @@ impl RealDisk {
         Ok(RealDisk {
             dir: dir.to_owned(),
             names,
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
     }
 }
@@ -142,6 +146,10 @@ impl Disk for RealDisk {
 
     fn sync_names(&self) -> io::Result<()> {
         self.names.sync_all()
+    }
+
+    fn release(&self) {
+        drop(self.lock.lock().take());
     }
 }
 
@@ -246,7 +254,10 @@ mod tests {
             second.to_string().contains("in use by another process"),
             "{second}"
         );
-        drop(first);
+        first.release();
+        let third = RealDisk::open(dir.path()).unwrap();
+        assert!(RealDisk::open(dir.path()).is_err());
+        drop((first, third));
         RealDisk::open(dir.path()).unwrap();
     }
 

@@ -205,19 +205,24 @@ struct Shared {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.close(self.committer.lock().take());
+        self.close();
     }
 }
 
-impl Shared {
-    fn close(&self, committer: Option<JoinHandle<()>>) {
-        self.state.lock().closing = true;
-        self.work.notify_all();
-        if let Some(committer) = committer
+impl Handle {
+    fn close(&self) {
+        self.shared.state.lock().closing = true;
+        self.shared.work.notify_all();
+        // Whoever closes it too waits here until it is closed.
+        let mut committer = self.committer.lock();
+        if let Some(committer) = committer.take()
             && committer.join().is_err()
         {
             tracing::error!("the journal's writer panicked");
         }
+        // The last ones to write beside it.
+        drop((self.shared.names.lock(), self.shared.blobs.lock()));
+        self.shared.disk.release();
     }
 }
 
@@ -301,6 +306,9 @@ impl Journal {
         let _one = shared.names.lock();
         let table = {
             let mut state = shared.state.lock();
+            if state.closing {
+                return Err(Error::Closed);
+            }
             if let Some(id) = state.find(name) {
                 state.set_quota(id, quota);
                 return Ok(id);
@@ -564,6 +572,9 @@ impl Journal {
     /// [`Journal::bytes`]. Blocks on the disk.
     pub fn put_blob(&self, name: &str, content: &[u8]) -> Result<(), Error> {
         let _one = self.shared().blobs.lock();
+        if self.shared().state.lock().closing {
+            return Err(Error::Closed);
+        }
         blob::put(&*self.shared().disk, &self.shared().options, name, content)
     }
 
@@ -573,9 +584,9 @@ impl Journal {
         blob::get(&*self.shared().disk, self.shared().options.key.as_ref(), name)
     }
 
-    /// Writes what is not written yet, and ends. Records that are appended from now on are refused. Blocks.
+    /// Writes what is not written yet, and ends: nothing is taken or written from now on, what can be read can be read
+    /// on, and another one may open the directory. Blocks.
     pub fn close(&self) {
-        let committer = self.0.committer.lock().take();
-        self.shared().close(committer);
+        self.0.close();
     }
 }

@@ -223,7 +223,7 @@ fn one_looks_in_from_outside_and_changes_nothing_until_asked() {
         all
     };
     let disk = Arc::new(RealDisk::open(dir.path()).unwrap());
-    let (journal, _) = Journal::open(disk.clone(), options()).unwrap();
+    let (journal, _) = Journal::open(disk, options()).unwrap();
     let (a, b) = two(&journal);
     append(&journal, 4, &[a, b], &[0; 2000]).unwrap();
     append(&journal, 2, &[b], &[0; 2000]).unwrap();
@@ -236,7 +236,11 @@ fn one_looks_in_from_outside_and_changes_nothing_until_asked() {
         )
     );
     journal.close();
-    drop((journal, disk));
+    assert!(matches!(journal.put_blob("late", b""), Err(Error::Closed)));
+    assert!(matches!(
+        journal.destination("late", Quota::default()),
+        Err(Error::Closed)
+    ));
     let before = files();
     let (journal, found) = Journal::open_offline(dir.path(), None).unwrap();
     assert_eq!((found.records, found.damage.len()), (2, 0));

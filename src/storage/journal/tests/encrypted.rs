@@ -138,6 +138,27 @@ fn a_flipped_bit_of_a_header_costs_nothing() {
 }
 
 #[test]
+fn a_place_that_a_failure_met_is_never_written_again() {
+    for (failure, key) in [Failure::Sync, Failure::Io]
+        .into_iter()
+        .flat_map(|f| [(f, None), (f, key(1))])
+    {
+        let disk = SimDisk::default();
+        let (journal, _) = open_with(&disk, key).unwrap();
+        let (a, _) = two(&journal);
+        let before = append(&journal, 1, &[a], b"before").unwrap();
+        disk.fail(Some(failure));
+        append(&journal, 1, &[a], b"refused").unwrap_err();
+        disk.fail(None);
+        let after = append(&journal, 1, &[a], b"after").unwrap();
+        assert!(
+            after.0 >> 24 > before.0 >> 24,
+            "{failure:?}: {before:?} {after:?}"
+        );
+    }
+}
+
+#[test]
 fn no_two_texts_share_a_key_and_a_place() {
     // The same text at the same place of two segments, and in two journals, looks different each time.
     let mut seen: Vec<Vec<u8>> = Vec::new();
