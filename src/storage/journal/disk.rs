@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,6 +69,8 @@ pub struct RealDisk {
 }
 
 const LOCK: &str = "lock";
+/// Nobody else is to read what passes through.
+const MODE: u32 = 0o600;
 
 impl RealDisk {
     /// Opens a directory and locks it. Errors: it is not there, or another process has it.
@@ -78,6 +80,7 @@ impl RealDisk {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(MODE)
             .open(dir.join(LOCK))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|e| match e.kind() {
             ErrorKind::WouldBlock => io::Error::new(
@@ -86,6 +89,10 @@ impl RealDisk {
             ),
             _ => e.into(),
         })?;
+        // It may have been made a moment ago. Where its parent cannot be opened or synced, others saw to it.
+        if let Some(Ok(parent)) = fs::canonicalize(dir)?.parent().map(fs::File::open) {
+            let _ = parent.sync_all();
+        }
         Ok(RealDisk {
             dir: dir.to_owned(),
             names,
@@ -116,6 +123,7 @@ impl Disk for RealDisk {
             .create_new(true)
             .read(true)
             .write(true)
+            .mode(MODE)
             .open(&path)?;
         if room > 0
             && let Err(error) = fallocate(&file, FallocateFlags::empty(), 0, room)
@@ -242,6 +250,8 @@ const SLICES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -267,6 +277,10 @@ mod tests {
         let disk = RealDisk::open(dir.path()).unwrap();
         let file = disk.create("a", 100).unwrap();
         assert_eq!(file.len().unwrap(), 100);
+        for name in ["a", LOCK] {
+            let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
         let many = vec![b'x'; 3000];
         let mut slices: Vec<IoSlice<'_>> = many.chunks(1).map(IoSlice::new).collect();
         slices.insert(0, IoSlice::new(b""));

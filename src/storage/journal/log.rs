@@ -51,6 +51,7 @@ impl Writer {
         !self.logs.unsynced.is_empty()
             || !self.logs.unlogged.is_empty()
             || self.marks.is_unsynced
+            || self.names_changed
             || self.room_after.is_some()
     }
 
@@ -143,8 +144,10 @@ impl Writer {
                 result = result.and(file.sync());
             }
         }
-        if std::mem::take(&mut self.names_changed) {
-            result = result.and(self.shared.disk.sync_names());
+        if self.names_changed {
+            let synced = self.shared.disk.sync_names();
+            self.names_changed = synced.is_err();
+            result = result.and(synced);
         }
         if !is_idle {
             crash::point("journal.done.after_sync");

@@ -57,7 +57,7 @@ use state::{Held, State};
 /// How a journal behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Size of a segment. A record that is larger has one of its own.
+    /// Size of a segment, at most 1 GiB and a quarter of `bytes_max`. A record that is larger has one of its own.
     pub segment_bytes: u64,
     /// The most that all files may take; beyond it the journal is full.
     pub bytes_max: Option<u64>,
@@ -78,11 +78,14 @@ impl Default for Options {
     }
 }
 
+/// Larger segments gain nothing: one that was not closed in order is read whole.
+const SEGMENT_MAX: u64 = 1 << 30;
+
 impl Options {
     /// Size of a segment: a bounded journal has several, or none could ever be given back.
     fn segment(&self) -> u64 {
         let bound = self.bytes_max.map_or(u64::MAX, |max| max / 4);
-        self.segment_bytes.min(bound)
+        self.segment_bytes.min(bound).min(SEGMENT_MAX)
     }
 }
 
