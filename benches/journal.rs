@@ -104,8 +104,8 @@ fn appends(runtime: &Runtime, dir: &Path, data: &[Bytes]) {
     let bytes = data.iter().map(Bytes::len).sum::<usize>() / data.len();
     println!("{ITEMS} records in an append of {bytes} bytes, completed at once");
     println!(
-        "{:<36} {:>10} {:>10} {:>10} {:>8} {:>9} {:>9} {:>9}",
-        "", "us/append", "cpu us", "cpu ns/rec", "MB/s", "appends/s", "a sync ms", "allocs"
+        "{:<36} {:>10} {:>10} {:>8} {:>9} {:>7} {:>7} {:>9} {:>7}",
+        "", "cpu us", "cpu ns/rec", "MB/s", "appends/s", "p50 ms", "p99 ms", "a sync ms", "allocs"
     );
     for way in &ways {
         row(runtime, dir, data, way);
@@ -140,15 +140,22 @@ fn row(runtime: &Runtime, dir: &Path, data: &[Bytes], way: &Way) {
         .map(|caller| {
             let (journal, to, data) = (journal.clone(), to.clone(), data.to_vec());
             runtime.spawn(async move {
+                let mut took = Vec::with_capacity(each as usize);
                 for i in caller..caller + each {
+                    let start = clock(ClockId::Monotonic);
                     append(&journal, &to, &data[i as usize % data.len()]).await;
+                    took.push(clock(ClockId::Monotonic) - start);
                 }
+                took
             })
         })
         .collect();
-    for task in tasks {
-        runtime.block_on(task).expect("appending does not panic");
-    }
+    let mut took: Vec<Duration> = tasks
+        .into_iter()
+        .flat_map(|task| runtime.block_on(task).expect("appending does not panic"))
+        .collect();
+    took.sort_unstable();
+    let ms = |of: usize| took[took.len() * of / 100].as_secs_f64() * 1e3;
     let wall = clock(ClockId::Monotonic) - wall;
     let cpu = clock(ClockId::ProcessCPUTime) - cpu;
     let allocations = support::allocations() - allocations;
@@ -157,13 +164,14 @@ fn row(runtime: &Runtime, dir: &Path, data: &[Bytes], way: &Way) {
     let syncs = health.syncs.counts.iter().sum::<u64>().max(1) as f64;
     let bytes = data.iter().map(Bytes::len).sum::<usize>() as f64 / data.len() as f64;
     println!(
-        "{:<36} {:>10.1} {:>10.1} {:>10.1} {:>8.0} {:>9.0} {:>9.2} {:>9.1}",
+        "{:<36} {:>10.1} {:>10.1} {:>8.0} {:>9.0} {:>7.2} {:>7.2} {:>9.2} {:>7.1}",
         way.name,
-        wall.as_secs_f64() * 1e6 / n,
         cpu.as_secs_f64() * 1e6 / n,
         cpu.as_secs_f64() * 1e9 / n / f64::from(ITEMS),
         bytes * n / wall.as_secs_f64() / 1e6,
         n / wall.as_secs_f64(),
+        ms(50),
+        ms(99),
         health.syncs.sum.as_secs_f64() * 1e3 / syncs,
         allocations as f64 / n,
     );

@@ -253,8 +253,12 @@ impl Journal {
     /// Opens the journal of a gateway that does not run, to look into it or to complete what is owed.
     ///
     /// Everything works as ever, but nothing on the disk changes before the first completion. [`Error::InUse`] if a
-    /// gateway has it; the directory must be there. Blocks like [`Journal::open`].
+    /// gateway has it; there must have been a journal. Blocks like [`Journal::open`].
     pub fn open_offline(directory: &Path, key: Option<Key>) -> Result<(Journal, Found), Error> {
+        if !directory.join(table::TABLE).exists() {
+            // Not even a lock is left where there is none.
+            return Err(Error::io("find a journal there", ErrorKind::NotFound.into()));
+        }
         let disk = RealDisk::open(directory).map_err(|error| match error.kind() {
             ErrorKind::WouldBlock => Error::InUse {
                 directory: directory.display().to_string(),

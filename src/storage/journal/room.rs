@@ -17,6 +17,9 @@ use crate::crash;
 /// After the disk did not let a segment go, the next attempt.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
+/// Bytes that are copied while clients wait: a segment as a whole would take as long as a client waits.
+const COPY_STEP: u64 = if cfg!(test) { 2000 } else { 8 << 20 };
+
 const ZEROS: [u8; 8] = [0; 8];
 
 impl Writer {
@@ -48,8 +51,9 @@ impl Writer {
                 (state.to_copy(pressed), !state.jobs.is_empty())
             };
             let Some(number) = next else { return Ok(()) };
-            match self.copy_forward(number) {
-                // Callers are not kept waiting for more than one.
+            let step = if pressed { u64::MAX } else { COPY_STEP };
+            match self.copy_forward(number, step) {
+                // Callers are not kept waiting for more than one step.
                 Ok(()) if is_awaited || pressed => return Ok(()),
                 Ok(()) => {}
                 Err(Error::Damaged { seq }) => {
@@ -99,9 +103,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what is owed of a segment once more, with what is done of it. Only when both are safe the copies count.
-    fn copy_forward(&mut self, from: u64) -> Result<(), Error> {
-        let live = self.shared.state.lock().live_in(from);
+    /// Writes what is owed of a segment once more, with what is done of it: one record, or several in at most `step`
+    /// bytes. Only when both are safe the copies count.
+    fn copy_forward(&mut self, from: u64, step: u64) -> Result<(), Error> {
+        let mut live = self.shared.state.lock().live_in(from);
+        let mut bytes = 0;
+        let beyond = live.iter().position(|entry| {
+            bytes += entry.room();
+            bytes > step
+        });
+        live.truncate(beyond.unwrap_or(live.len()).max(1));
         let mut copies: Vec<(Entry, u64)> = Vec::with_capacity(live.len());
         for entry in live {
             let Some(place) = self.shared.state.lock().locate(entry.seq) else {

@@ -6,7 +6,7 @@ use super::disk::{Disk, read_all, replace};
 use super::recover::Found;
 use super::{Error, format};
 
-const TABLE: &str = "destinations";
+pub(super) const TABLE: &str = "destinations";
 const TABLE_HEADER: &str = "weir journal destinations 1";
 
 /// Writes all names, in order of their numbers: a new file in place of the old one.

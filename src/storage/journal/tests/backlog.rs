@@ -264,7 +264,12 @@ fn one_looks_in_from_outside_and_changes_nothing_until_asked() {
     drop(journal);
     let (journal, _) = Journal::open_offline(dir.path(), None).unwrap();
     assert_eq!((journal.owed(a).len(), journal.owed(b).len()), (1, 0));
-    assert!(Journal::open_offline(&dir.path().join("none"), None).is_err());
+    let other = tempfile::tempdir().unwrap();
+    for path in [other.path().to_owned(), other.path().join("none")] {
+        let error = Journal::open_offline(&path, None).err().unwrap();
+        assert!(error.to_string().starts_with("find a journal there: "), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Disks that fail, fill up and damage what lies on them: refused while it lasts, and recovered without a restart.
 
+use std::io;
+
 use super::*;
 
 #[test]
@@ -228,6 +230,47 @@ fn what_fails_is_told_until_it_works() {
     assert_eq!((counts.appended, counts.refused), (4, 3));
 }
 
+/// A disk whose driver is broken.
+struct Bomb(SimDisk);
+
+impl Disk for Bomb {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+
+    fn create(&self, name: &str, room: u64) -> io::Result<Arc<dyn disk::File>> {
+        assert!(!name.ends_with(".segment"), "the bomb goes off");
+        self.0.create(name, room)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn disk::File>> {
+        Disk::open(&self.0, name)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.0.sync_names()
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_writer_that_panicked() {
+    let (journal, _) = Journal::open(Arc::new(Bomb(SimDisk::default())), options()).unwrap();
+    let (a, _) = two(&journal);
+    for _ in 0..2 {
+        assert!(matches!(append(&journal, 1, &[a], b"x"), Err(Error::Closed)));
+    }
+    block_on(journal.dispatched(a, Seq(1)));
+    journal.close();
+}
+
 #[test]
 fn a_segment_that_could_not_be_begun_does_not_stay() {
     let disk = SimDisk::default();
@@ -270,4 +313,36 @@ fn a_damaged_record_holds_up_its_segment_until_it_is_completed() {
     turn_until(&journal, a, || journal.segments()[0].number > 1);
     assert_eq!(journal.owed(dead).len(), 1);
     assert_eq!(journal.read(good).unwrap(), vec![2; 300]);
+}
+
+#[test]
+fn damage_is_told_apart_from_what_was_on_its_way() {
+    let disk = SimDisk::default();
+    let (journal, _) = open(&disk);
+    let (a, _) = two(&journal);
+    let all: Vec<Seq> = (0..3)
+        .map(|i| append(&journal, 1, &[a], &[i; 300]).unwrap())
+        .collect();
+    let offsets: Vec<u64> = {
+        let state = journal.shared().state.lock();
+        all.iter().map(|seq| state.locate(*seq).unwrap().offset).collect()
+    };
+    let check = |record: usize, damage: &[String], torn: u64| {
+        let disk = disk.kill();
+        let file = Disk::open(&disk, "0000000001.segment").unwrap();
+        file.write_at(&[IoSlice::new(b"?")], offsets[record] + 100)
+            .unwrap();
+        let (journal, found) = open(&disk);
+        assert_eq!((found.records, found.scanned), (2, 1));
+        assert_eq!((&found.damage[..], found.torn), (damage, torn));
+        let there: Vec<Seq> = journal.owed(a).iter().map(|o| o.seq).collect();
+        let others: Vec<Seq> = all.iter().copied().filter(|s| *s != all[record]).collect();
+        assert_eq!(there, others);
+    };
+    let [first, second, third] = [offsets[0], offsets[1], offsets[2]];
+    let told = |from, to| [format!("0000000001.segment: bytes {from} to {to} cannot be read")];
+    check(0, &told(first, second), 0);
+    check(1, &told(second, third), 0);
+    // Nothing says that the last one was safe before the end.
+    check(2, &[], 1);
 }
