@@ -73,16 +73,24 @@ fn a_wrong_line_is_answered_at_its_place() {
            but not used in any supported receiver pipeline",
         ],
     );
-    // until the journal has come
     check(
         &with(
             &text,
-            "sending_queue: {queue_size: 5000",
-            "sending_queue: {storage: file_storage/otc, queue_size: 5000",
+            "file_storage/otc, basicauth/srv, headers_setter]",
+            "basicauth/srv, headers_setter]",
         ),
-        "storage: file_storage/otc,",
+        "sending_queue: {storage: file_storage/otc",
         &[
-            "exporters::otlp/next::sending_queue::storage: storage is not supported yet: comes with the journal",
+            "exporters::otlp/next::sending_queue::storage: no storage client extension found: \"file_storage/otc\" is not \
+             listed in service::extensions",
+        ],
+    );
+    check(
+        &with(&text, "storage: file_storage/otc", "storage: headers_setter"),
+        "sending_queue: {storage: headers_setter",
+        &[
+            "exporters::otlp/next::sending_queue::storage: requested extension is not a storage extension: \
+             \"headers_setter\"",
         ],
     );
 }

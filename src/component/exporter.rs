@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use config::{Section, Shape};
+use config::{ComponentId, Section, Shape};
 use tokio::time::Instant;
 use wire::{Chunk, Encoding, Payload, Signal};
 
@@ -55,6 +55,16 @@ pub trait Push: Send + Sync {
     ) -> BoxFuture<'a, Result<Outcome, ExportError>> {
         let _ = deadline;
         self.export(batch)
+    }
+
+    /// Keys of client metadata that it reads: what waits on disk keeps them.
+    fn context_keys(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The extension that authorizes its requests, whose keys of client metadata count too.
+    fn authenticator(&self) -> Option<ComponentId> {
+        None
     }
 
     /// Flushes and closes; called after the last `export`.

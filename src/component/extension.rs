@@ -52,6 +52,16 @@ pub trait Extension: Send + Sync {
         None
     }
 
+    /// What it promises as a storage; `None` = it is none. Known before the start.
+    fn storage(&self) -> Option<Storage> {
+        None
+    }
+
+    /// Keys of client metadata that it reads when it authorizes requests: what waits on disk keeps them.
+    fn context_keys(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Told when the service changes.
     fn notify(&self, event: Event) {
         let _ = event;
@@ -68,4 +78,15 @@ pub enum Event {
     Ready,
     /// The service begins to stop.
     NotReady,
+}
+
+/// What a storage promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// What was acknowledged is safe against a power failure, not only against the end of the process.
+    pub sync: bool,
+    /// The most that all of it takes.
+    pub bytes_max: Option<u64>,
+    /// Client metadata that looks like a credential is kept too, where something behind the queue names it.
+    pub keeps_secrets: bool,
 }

@@ -26,7 +26,7 @@ pub use connector::ConnectorFactory;
 pub use consumer::{BoxFuture, Consumer, Outcome, Refusal, Rejection, ready};
 pub use error::{BoxError, Code, ExportError, Fault, StatusDetails};
 pub use exporter::{Collect, Exporter, ExporterFactory, Harness, Push, Receipt, compressed};
-pub use extension::{Event, Extension, ExtensionFactory};
+pub use extension::{Event, Extension, ExtensionFactory, Storage};
 pub use guard::Guard;
 pub use host::{BuildContext, BuildInfo, Health, Host, Reported, Stability, Status, Stop};
 pub use memory::{Class, Memory, Reservation};

@@ -11,6 +11,7 @@ use component::{
 };
 use config::ComponentId;
 use parking_lot::Mutex;
+use storage::Journal;
 use telemetry::{Node, Place, Telemetry, Totals};
 use tokio::time::Instant;
 use wire::view::{Depth, Scratch, View};
@@ -114,7 +115,7 @@ type Rule = Box<dyn Fn(&Payload) -> Act + Send>;
 #[derive(Default)]
 pub(crate) struct Script {
     acts: Mutex<VecDeque<Act>>,
-    rule: Mutex<Option<Rule>>,
+    pub(crate) rule: Mutex<Option<Rule>>,
     pub(crate) seen: Mutex<Vec<Seen>>,
     pub(crate) taken: Mutex<Vec<u64>>,
     pub(crate) stopped: AtomicU64,
@@ -224,9 +225,25 @@ impl Consumer for Script {
     }
 }
 
-/// Remembers what was reported.
+/// Remembers what was reported; its one extension is a storage, if there is a journal.
 #[derive(Default)]
-pub(crate) struct Reports(pub(crate) Mutex<Vec<Status>>);
+pub(crate) struct Reports(pub(crate) Mutex<Vec<Status>>, pub(crate) Option<Journal>);
+
+struct Disk(Journal);
+
+impl Extension for Disk {
+    fn start<'a>(&'a self, _: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
+        component::ready(Ok(()))
+    }
+
+    fn journal(&self) -> Option<Journal> {
+        Some(self.0.clone())
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        component::ready(())
+    }
+}
 
 impl Host for Reports {
     fn exporter(&self, _: &ComponentId) -> Result<Arc<dyn Consumer>, Fault> {
@@ -234,7 +251,8 @@ impl Host for Reports {
     }
 
     fn extension(&self, _: &ComponentId) -> Result<Arc<dyn Extension>, Fault> {
-        Err(Fault::World("none here".into()))
+        let journal = self.1.clone().ok_or_else(|| Fault::World("none here".into()))?;
+        Ok(Arc::new(Disk(journal)))
     }
 
     fn report(&self, _: &str, status: Status) {

@@ -234,6 +234,11 @@ impl Extension for HeadersSetter {
         self.config.additional_auth.iter().cloned().collect()
     }
 
+    fn context_keys(&self) -> Vec<String> {
+        let rules = self.config.headers.iter();
+        rules.filter_map(|rule| rule.from_context.clone()).collect()
+    }
+
     fn client_auth(&self) -> Option<Arc<dyn ClientAuth>> {
         self.started.get().map(|setter| setter.clone() as _)
     }

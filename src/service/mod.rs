@@ -77,6 +77,7 @@ pub fn load(sources: &[(String, String)], gates: &Gates) -> Result<Loaded, Diags
         processors: cx.factories(document.processors),
         exporters: cx.factories(document.exporters),
         connectors: cx.factories(document.connectors),
+        extensions: None,
         pipelines: document
             .service
             .pipelines
@@ -254,9 +255,13 @@ impl Service {
             memory: memory.clone(),
             info: INFO,
         };
+        let mut spec = loaded.spec;
         let graph = match faults.is_empty() {
-            true => Graph::build(loaded.spec, &cx),
-            false => Err(Graph::check(&loaded.spec, &cx)),
+            true => {
+                spec.extensions = Some(extensions.iter().cloned().collect());
+                Graph::build(spec, &cx)
+            }
+            false => Err(Graph::check(&spec, &cx)),
         };
         match graph {
             Ok(graph) => {

@@ -258,6 +258,8 @@ pub static TABLE: &[Def] = &[
     row("otelcol_exporter_enqueue_failed_", "{item}", Counter, "Items that found no room in the sending queue."),
     row("otelcol_exporter_queue_size", "{batch}", Gauge, "What the sending queue holds, in units of its sizer."),
     row("otelcol_exporter_queue_capacity", "{batch}", Gauge, "What the sending queue may hold, in units of its sizer."),
+    row("weir_exporter_possible_duplicates", "{item}", Counter, "Items that were found on disk at the start and may have been sent before."),
+    row("weir_exporter_unreadable_records", "{record}", Counter, "Records on disk that could not be read, and stay there."),
     row("weir_exporter_panics", "{panic}", Counter, "Batches rejected because the exporter panicked."),
     row("otelcol_exporter_in_flight_requests", "{request}", Gauge, "Requests being sent or waiting for their next attempt."),
     histogram("otelcol_exporter_queue_batch_send_size", "{item}", ITEMS, "Items in a batch that left the sending queue."),

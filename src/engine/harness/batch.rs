@@ -2,7 +2,8 @@
 //!
 //! A [`Pending`] gathers requests of one partition until its policy says that they go, a [`Batch`] is ready to be sent.
 //! Both keep a table of tickets; a chunk's slot is its place in that table. A batch that is dropped unfinished books
-//! its items as failed by the shutdown, so the books balance whatever ends a task.
+//! its items as failed by the shutdown, so the books balance whatever ends a task; what lies in a journal stays there,
+//! and is held.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use wire::{Chunk, Context, Payload, Signal};
 
 use super::cut::Limits;
 use super::dead_letter::Letter;
+use super::durable::Stored;
 use super::retry::Backoff;
 use super::send::Sender;
 use super::tally::Tally;
@@ -253,6 +255,28 @@ impl Batch {
         self.owners.first().is_some_and(|o| o.until().is_some())
     }
 
+    /// Whether it lies in a journal: what does not end stays there.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.owners.first().is_some_and(|o| o.as_stored().is_some())
+    }
+
+    /// The youngest record that it has a part of.
+    pub(crate) fn last_stored(&self) -> Option<&Stored> {
+        let stored = self.owners.iter().filter_map(|o| o.as_stored());
+        stored.max_by_key(|stored| stored.seq)
+    }
+
+    /// These items ended and are booked: the journal is done with them.
+    pub(crate) fn complete(&self, part: &Payload) {
+        for chunk in &part.chunks {
+            let owner = self.owners.get(chunk.origin.slot as usize);
+            if let Some(stored) = owner.and_then(|o| o.as_stored()) {
+                let first = chunk.origin.first;
+                stored.complete(first..first.saturating_add(chunk.shape.items));
+            }
+        }
+    }
+
     /// All of it ended like this.
     pub(crate) fn end(mut self, how: &End<'_>) {
         let payload = self.take();
@@ -263,7 +287,8 @@ impl Batch {
     pub(crate) fn end_part(&self, part: &Payload, how: &End<'_>) {
         let books = &self.sender.books;
         if !self.is_awaited() {
-            return book_queued(books, &Tally::of(part), how);
+            book_queued(books, &Tally::of(part), how);
+            return self.complete(part);
         }
         for chunk in &part.chunks {
             let mut tally = Tally::default();
@@ -287,7 +312,8 @@ impl Batch {
                     &End::Rejected(rejection),
                 );
             }
-            return book_queued(&self.sender.books, &tally, &End::Delivered);
+            book_queued(&self.sender.books, &tally, &End::Delivered);
+            return self.complete(&payload);
         }
         let mut left: Vec<u64> = rejected.iter().map(|r| r.items).collect();
         for chunk in &payload.chunks {
@@ -333,7 +359,7 @@ impl Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        if self.payload.chunks.is_empty() {
+        if self.payload.chunks.is_empty() || self.is_stored() {
             return;
         }
         let payload = self.take();

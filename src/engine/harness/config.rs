@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use component::FlushPolicy;
 use component::exporter::{Block, Harness};
+use component::{FlushPolicy, Storage};
 use config::{ComponentId, Diags, Optional, Section, Shape};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,10 @@ pub struct Settings {
     /// What the log adds where data is lost or given back: which block that is off could have helped. The collector's
     /// words.
     pub hint: &'static str,
+    /// Keys of client metadata that the exporter or its authenticator reads; with `storage` they go to the disk too.
+    pub context_keys: Vec<String>,
+    /// What the queue's storage promises.
+    pub storage: Option<Storage>,
 }
 
 /// Whether an exporter has a say in the answer to a caller. Ours; the collector has no such key.
@@ -277,7 +281,11 @@ impl Settings {
             let block: TimeoutBlock = keep(section.take(), &mut faults);
             block.timeout.map_or(Duration::from_millis(ms), |d| d.0)
         });
-        let retry = match offer.retry {
+        let gives_up = section
+            .clone()
+            .take_raw("retry_on_failure")
+            .is_some_and(|retry| retry.contains("max_elapsed_time"));
+        let mut retry = match offer.retry {
             Block::Absent => None,
             state => {
                 let block: RetryBlock = keep(take_retry(section, state), &mut faults);
@@ -304,6 +312,13 @@ impl Settings {
         }
         let has_no_retry = offer.retry != Block::Absent && retry.is_none();
         let has_no_queue = offer.queue != Block::Absent && queue.is_none();
+        // What is on disk is given up only if the user says when.
+        if let Some(retry) = &mut retry
+            && !gives_up
+            && queue.as_ref().is_some_and(|q| q.storage.is_some())
+        {
+            retry.elapsed_max = None;
+        }
         Ok(Settings {
             timeout: timeout.filter(|t| !t.is_zero()),
             retry,
@@ -321,6 +336,8 @@ impl Settings {
                      Try enabling sending_queue to survive temporary failures."
                 }
             },
+            context_keys: Vec::new(),
+            storage: None,
         })
     }
 }
@@ -442,16 +459,12 @@ fn check_queue(queue: &Queue, section: &Section, faults: &mut Vec<config::Diag>)
             Sizer::Requests
         }
     };
-    if queue.storage.is_some() {
-        fault(
-            "storage",
-            "storage is not supported yet: comes with the journal".into(),
-        );
-        if queue.wait_for_result {
-            let message =
-                "`wait_for_result` is not supported with a persistent queue configured with `storage`";
-            fault("wait_for_result", message.into());
-        }
+    if queue.storage.is_some() && queue.wait_for_result {
+        let message = "`wait_for_result` is not supported with a persistent queue configured with `storage`";
+        fault("wait_for_result", message.into());
+    }
+    if queue.storage.is_none() && queue.overflow != Overflow::Refuse {
+        fault("overflow", "`overflow` needs `storage`".into());
     }
     let batch = queue
         .batch
@@ -609,6 +622,7 @@ mod tests {
             delivery: Delivery::Required,
             on_auth_error: OnAuthError::Retry,
             hint: "",
+            ..Settings::default()
         };
         assert_eq!(settings, expected);
         let offered = take("{}", &Harness::QUEUE_OFFERED).expect("valid");
@@ -685,6 +699,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_on_disk_is_given_up_only_if_that_is_written() {
+        let check = |yaml: &str, expected: Option<u64>| {
+            let retry = take(yaml, &Harness::QUEUE_RETRY_TIMEOUT).expect("valid").retry;
+            let elapsed = retry.expect("on").elapsed_max;
+            assert_eq!(elapsed, expected.map(Duration::from_secs), "{yaml}");
+        };
+        check("{}", Some(300));
+        check("sending_queue: {storage: file_storage/a}", None);
+        check(
+            "{sending_queue: {storage: file_storage}, retry_on_failure: {max_interval: 20s}}",
+            None,
+        );
+        check(
+            "{sending_queue: {storage: file_storage}, retry_on_failure: {max_elapsed_time: 60s}}",
+            Some(60),
+        );
+        check(
+            "{sending_queue: {storage: file_storage}, retry_on_failure: {max_elapsed_time: 0}}",
+            None,
+        );
+        let queue = queue("sending_queue: {storage: file_storage/a, overflow: drop_oldest}").expect("on");
+        assert_eq!(queue.storage, ComponentId::parse("file_storage/a").ok());
+        assert_eq!(queue.overflow, Overflow::DropOldest);
+    }
+
+    #[test]
     fn faults_are_the_collectors_and_all_at_once() {
         let check = |yaml: &str, expected: &[&str]| {
             let faults = take(yaml, &Harness::QUEUE_RETRY_TIMEOUT).expect_err(yaml);
@@ -709,9 +749,14 @@ mod tests {
             ],
         );
         check(
-            "sending_queue: {storage: file_storage}",
-            &["storage is not supported yet: comes with the journal"],
+            "sending_queue: {storage: file_storage, wait_for_result: true}",
+            &["`wait_for_result` is not supported with a persistent queue configured with `storage`"],
         );
+        check(
+            "sending_queue: {overflow: drop_oldest}",
+            &["`overflow` needs `storage`"],
+        );
+        check("sending_queue: {overflow: drop}", &["invalid value \"drop\""]);
         check(
             "sending_queue: {sizer: requests, batch: }",
             &["`batch` supports only `items` or `bytes` sizer, found \"requests\""],

@@ -1,5 +1,6 @@
 //! What comes of an attempt: delivered, sent again in pieces, parked, or given up; callers and books are told.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,12 +79,7 @@ impl Judged {
 impl Hub {
     /// Sends a batch once, and settles what can be settled.
     pub(super) async fn attempt(&self, mut batch: Batch) -> Judged {
-        if batch.letter.is_some() {
-            let mut judged = Judged::new(Health::Unknown);
-            judged.parked = self.offer_letter(batch).await;
-            return judged;
-        }
-        let begun: Vec<Arc<Ticket>> = if batch.is_awaited() {
+        let begun: Vec<Arc<Ticket>> = if batch.is_awaited() || batch.is_stored() {
             let begun: Vec<_> = batch
                 .owners
                 .iter()
@@ -103,21 +99,33 @@ impl Hub {
         if batch.payload.chunks.is_empty() {
             return Judged::new(Health::Unknown);
         }
+        if let Some(last) = batch.last_stored() {
+            last.announce().await;
+        }
+        let judged = if batch.letter.is_some() {
+            Judged {
+                parked: self.offer_letter(batch).await,
+                ..Judged::new(Health::Unknown)
+            }
+        } else {
+            self.send(batch).await
+        };
+        for ticket in begun {
+            ticket.finish_attempt(&self.sender.books);
+        }
+        judged
+    }
+
+    async fn send(&self, batch: Batch) -> Judged {
         let result = self.attempt_or_cut_off(&batch).await;
         if result.is_none() && self.is_handed_over() {
-            for ticket in begun {
-                ticket.finish_attempt(&self.sender.books);
-            }
             return Judged::again(vec![batch]);
         }
-        let result = result
-            .unwrap_or_else(|| Err(ExportError::retry("not delivered before the shutdown deadline")));
+        let result =
+            result.unwrap_or_else(|| Err(ExportError::retry("not delivered before the shutdown deadline")));
         let mut judged = self.judge(batch, result);
         if let Some(given_up) = judged.given_up.take() {
             judged.parked = self.give_up(given_up).await;
-        }
-        for ticket in begun {
-            ticket.finish_attempt(&self.sender.books);
         }
         judged
     }
@@ -170,6 +178,10 @@ impl Hub {
         let health = Health::Unwell { asked };
         let now = Instant::now();
         let phase = self.state.lock().phase;
+        if phase >= Phase::Draining && batch.is_stored() {
+            // It stays where it is.
+            return Judged::new(Health::Unknown);
+        }
         if phase >= Phase::Draining || (phase == Phase::Closing && self.waiting) {
             return Judged::give_up(batch, "shutdown", refusal, true, Health::Unknown);
         }
@@ -267,6 +279,14 @@ impl Hub {
                 let next = letter
                     .backoff
                     .next(Some(&dead_letter::RETRY), trouble, now, retry::chance());
+                if draining && batch.is_stored() {
+                    return None; // it stays where it is
+                }
+                let next = match next {
+                    // What is on disk is not lost for want of a dead letter.
+                    Next::GiveUp(_) if batch.is_stored() => Next::Wait(dead_letter::RETRY.max),
+                    next => next,
+                };
                 match next {
                     Next::Wait(delay) if !draining => {
                         batch.payload.detach_pieces();
@@ -310,6 +330,24 @@ fn partly_delivered(mut batch: Batch, mut owed: Payload) -> Batch {
     if !owed.chunks.iter().all(known) {
         return batch; // not cut out of this batch: all of it is owed
     }
+    if batch.is_stored() {
+        let Some(done) = difference(&batch.payload, &owed) else {
+            return batch; // not pieces of this batch
+        };
+        let mut tally = Tally::of(&batch.payload);
+        tally.minus(&Tally::of(&owed));
+        tally.release(&batch.sender.books.row);
+        tally.add(&batch.sender.books.row, Column::Out);
+        for (slot, items) in done {
+            let owner = batch.owners.get(slot as usize);
+            if let Some(stored) = owner.and_then(|o| o.as_stored()) {
+                stored.complete(items);
+            }
+        }
+        owed.context = batch.take().context;
+        batch.payload = owed;
+        return batch;
+    }
     let sent = batch.take();
     if batch.is_awaited() {
         for slot in 0..batch.owners.len() as u32 {
@@ -333,4 +371,26 @@ fn partly_delivered(mut batch: Batch, mut owed: Payload) -> Batch {
     owed.context = sent.context;
     batch.payload = owed;
     batch
+}
+
+/// The items of `sent` that are not in `owed`, by slot; `None` if `owed` has items that are not in `sent`.
+fn difference(sent: &Payload, owed: &Payload) -> Option<Vec<(u32, Range<u32>)>> {
+    let range = |chunk: &wire::Chunk| {
+        let first = chunk.origin.first;
+        (chunk.origin.slot, first..first.saturating_add(chunk.shape.items))
+    };
+    let mut left: Vec<(u32, Range<u32>)> = sent
+        .chunks
+        .iter()
+        .map(range)
+        .filter(|(_, r)| !r.is_empty())
+        .collect();
+    for (slot, gone) in owed.chunks.iter().map(range).filter(|(_, r)| !r.is_empty()) {
+        let holds = |(of, r): &(u32, Range<u32>)| *of == slot && r.start <= gone.start && gone.end <= r.end;
+        let at = left.iter().position(holds)?;
+        let (_, whole) = left.swap_remove(at);
+        let parts = [whole.start..gone.start, gone.end..whole.end];
+        left.extend(parts.into_iter().filter(|r| !r.is_empty()).map(|r| (slot, r)));
+    }
+    Some(left)
 }

@@ -11,15 +11,18 @@ mod batch;
 pub(crate) mod branch;
 mod cut;
 mod dead_letter;
+pub(crate) mod durable;
 mod judge;
+pub(crate) mod keys;
 mod partition;
 mod queue;
+pub(crate) mod record;
 mod retry;
 pub(crate) mod room;
 pub(crate) mod send;
 pub(crate) mod tally;
 pub(crate) mod verdict;
-mod wait;
+pub(crate) mod wait;
 
 #[cfg(test)]
 mod log_tests;
@@ -33,7 +36,8 @@ use ::config::ComponentId;
 use arc_swap::ArcSwapOption;
 use component::host::StopSwitch;
 use component::{
-    BoxFuture, Class, Code, Consumer, ExportError, FlushPolicy, Host, Memory, Outcome, Push, Refusal, Stop,
+    BoxFuture, Class, Code, Consumer, ExportError, Fault, FlushPolicy, Host, Memory, Outcome, Push, Refusal,
+    Stop,
 };
 use parking_lot::Mutex;
 use telemetry::{Level, Node, Place, Telemetry};
@@ -49,6 +53,8 @@ use batch::{Policy, ProcessorMetrics};
 use branch::Branch;
 use cut::Limits;
 use dead_letter::DeadLetter;
+use durable::Durable;
+use keys::Keys;
 use queue::{Hub, HubSettings};
 use room::{Capacity, Room};
 use send::Sender;
@@ -64,6 +70,7 @@ pub struct Harness {
     telemetry: Telemetry,
     memory: Arc<Memory>,
     hub: Mutex<Option<Arc<Hub>>>,
+    durable: Mutex<Option<Arc<Durable>>>,
     plain: Mutex<Option<Arc<Policy>>>,
     branch: Option<Arc<Branch>>,
     switch: StopSwitch,
@@ -173,6 +180,7 @@ impl Harness {
             telemetry: telemetry.clone(),
             memory: memory.clone(),
             hub: Mutex::new(None),
+            durable: Mutex::new(None),
             plain: Mutex::new(None),
             switch,
         })
@@ -200,6 +208,17 @@ impl Harness {
     pub fn entry(self: &Arc<Harness>, batch: Option<&PipelineBatch>) -> Entry {
         let lane = match (&self.settings.queue, batch) {
             (None, None) => Lane::Direct(self.sender.clone()),
+            (Some(queue), _) if queue.storage.is_some() => {
+                let queue = self.durable(queue);
+                let policy = self.policy(&queue.hub, batch);
+                let name: Arc<str> = batch.map_or("", |b| &b.processor).into();
+                queue.register(&name, &policy);
+                Lane::Durable(DurableLane {
+                    queue,
+                    policy,
+                    batch: name,
+                })
+            }
             (None, Some(_)) | (Some(_), _) => {
                 let hub = self.hub();
                 let policy = self.policy(&hub, batch);
@@ -214,7 +233,8 @@ impl Harness {
         let make = || {
             let queue = self.settings.queue.as_ref();
             let settings = HubSettings {
-                capacity: queue.map(|q| self.capacity(q)),
+                capacity: queue.filter(|q| q.storage.is_none()).map(|q| self.capacity(q)),
+                stored: queue.is_some_and(|q| q.storage.is_some()),
                 waiting: queue.is_none_or(|q| q.wait_for_result),
                 consumers: queue.map_or(CONSUMERS, |q| q.consumers),
                 enqueued: queue
@@ -241,18 +261,66 @@ impl Harness {
         self.hub.lock().get_or_insert_with(make).clone()
     }
 
+    /// The queue on disk; the settings name a storage.
+    fn durable(&self, queue: &QueueSettings) -> Arc<Durable> {
+        let make = || {
+            let hub = self.hub();
+            let metrics = &self.telemetry.metrics;
+            let by_exporter = || vec![("exporter", self.sender.id.clone())];
+            self.measure_capacity(queue);
+            let bounds = durable::Bounds {
+                size: queue.size,
+                sizer: queue.sizer,
+                block: queue.block,
+                overflow: queue.overflow,
+            };
+            let meters = durable::Meters {
+                used: metrics.gauge("otelcol_exporter_queue_size", self.labels()),
+                refused: metrics.counter(enqueue_failed(self.sender.signal), by_exporter()),
+                repeated: metrics.counter("weir_exporter_possible_duplicates", self.labels()),
+                unreadable: metrics.counter("weir_exporter_unreadable_records", self.labels()),
+            };
+            let storage = queue
+                .storage
+                .clone()
+                .expect("only a queue with storage is on disk");
+            let keys = Keys::of(&self.settings.context_keys);
+            let keeps_secrets = self.settings.storage.is_some_and(|s| s.keeps_secrets);
+            let durable = Durable::new(
+                hub.clone(),
+                storage,
+                bounds,
+                &self.memory,
+                meters,
+                keys,
+                keeps_secrets,
+            );
+            // For records whose `batch` processor is gone from the configuration.
+            durable.register("", &self.policy(&hub, None));
+            durable
+        };
+        self.durable.lock().get_or_insert_with(make).clone()
+    }
+
+    fn labels(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("exporter", self.sender.id.clone()),
+            ("data_type", self.sender.signal.as_str().to_owned()),
+        ]
+    }
+
+    fn measure_capacity(&self, queue: &QueueSettings) {
+        let gauge = self
+            .telemetry
+            .metrics
+            .gauge("otelcol_exporter_queue_capacity", self.labels());
+        gauge.set(queue.size as i64);
+    }
+
     fn capacity(&self, queue: &QueueSettings) -> Capacity {
         let metrics = &self.telemetry.metrics;
         let (id, signal) = (&self.sender.id, self.sender.signal);
-        let labels = || {
-            vec![
-                ("exporter", id.clone()),
-                ("data_type", signal.as_str().to_owned()),
-            ]
-        };
-        metrics
-            .gauge("otelcol_exporter_queue_capacity", labels())
-            .set(queue.size as i64);
+        self.measure_capacity(queue);
         let size = queue.size.min(Semaphore::MAX_PERMITS);
         Capacity {
             size,
@@ -261,7 +329,7 @@ impl Harness {
             permits: Arc::new(Semaphore::new(size)),
             memory: self.memory.clone(),
             class: Class::Queues,
-            used: metrics.gauge("otelcol_exporter_queue_size", labels()),
+            used: metrics.gauge("otelcol_exporter_queue_size", self.labels()),
             refused: metrics.counter(enqueue_failed(signal), vec![("exporter", id.clone())]),
         }
     }
@@ -306,6 +374,20 @@ impl Harness {
         })
     }
 
+    /// The exporter's id.
+    pub(crate) fn id(&self) -> &str {
+        &self.sender.id
+    }
+
+    /// Finds the journal where the queue is on disk; before the start.
+    pub async fn open(&self, host: &dyn Host) -> Result<(), Fault> {
+        let durable = self.durable.lock().clone();
+        match durable {
+            Some(durable) => durable.open(host).await,
+            None => Ok(()),
+        }
+    }
+
     /// Begins to watch the clock; the exporter was started before.
     pub fn start(&self, host: Arc<dyn Host>) {
         // Started twice, the first host stays.
@@ -313,11 +395,26 @@ impl Harness {
         if let Some(hub) = &*self.hub.lock() {
             hub.start();
         }
+        if let Some(durable) = &*self.durable.lock() {
+            durable.start();
+        }
     }
 
     /// What is queued goes to `next`, and so does what still comes and what running attempts leave over. Where one of
-    /// them has no queue, this one is for [`Harness::drain`] to empty.
+    /// them has no queue, or they are not both in memory, this one is for [`Harness::drain`] to empty.
+    ///
+    /// With the same storage nothing more is sent from here; `next` reads on from the disk once this one is drained.
     pub(crate) fn hand_over(&self, next: &Harness) {
+        let storage = |harness: &Harness| harness.settings.queue.as_ref().and_then(|q| q.storage.clone());
+        let (from, to) = (storage(self), storage(next));
+        if from.is_some() || to.is_some() {
+            let durable = self.durable.lock().clone().filter(|_| from == to);
+            if let Some(durable) = durable {
+                durable.close();
+                durable.hub.forget();
+            }
+            return;
+        }
         if self.settings.queue.is_some() && next.settings.queue.is_some() {
             let here = self.hub.lock().clone();
             if let Some(here) = here {
@@ -329,6 +426,9 @@ impl Harness {
     /// Receivers are about to stop: waiting for retries and for batches to fill ends.
     pub fn close(&self) {
         self.switch.stop();
+        if let Some(durable) = &*self.durable.lock() {
+            durable.close();
+        }
         let hub = self.hub.lock().clone();
         if let Some(hub) = hub {
             hub.close();
@@ -343,7 +443,8 @@ impl Harness {
         }
     }
 
-    /// Tries to deliver what is queued, each batch once. What is left at the deadline is booked as failed.
+    /// Tries to deliver what is queued, each batch once. What is left at the deadline is booked as failed; what is on
+    /// disk stays there, but for attempts that have begun.
     pub async fn drain(&self, deadline: Instant) {
         self.close();
         let hub = self.hub.lock().clone();
@@ -352,6 +453,10 @@ impl Harness {
         }
         if let Some(branch) = &self.branch {
             branch.drain(deadline).await;
+        }
+        let durable = self.durable.lock().clone();
+        if let Some(durable) = durable {
+            durable.let_go(deadline).await;
         }
     }
 }
@@ -376,6 +481,16 @@ pub struct Entry {
 enum Lane {
     Direct(Arc<Sender>),
     Hub(Arc<Hub>, Arc<Policy>),
+    Durable(DurableLane),
+}
+
+/// The way into a queue on disk: what comes here follows this policy.
+#[derive(Clone)]
+pub(crate) struct DurableLane {
+    pub(crate) queue: Arc<Durable>,
+    pub(crate) policy: Arc<Policy>,
+    /// Id of the `batch` processor whose policy it is; empty if there is none.
+    pub(crate) batch: Arc<str>,
 }
 
 impl Entry {
@@ -393,8 +508,16 @@ impl Entry {
     /// anything.
     pub(crate) async fn reserve(&self, payload: &Payload) -> Result<Option<Room>, Refusal> {
         match &self.lane {
-            Lane::Direct(_) => Ok(None),
+            Lane::Direct(_) | Lane::Durable(_) => Ok(None),
             Lane::Hub(hub, _) => hub.reserve(payload).await,
+        }
+    }
+
+    /// The queue on disk, which takes what was appended to its journal and nothing else.
+    pub(crate) fn durable(&self) -> Option<&DurableLane> {
+        match &self.lane {
+            Lane::Durable(lane) => Some(lane),
+            _ => None,
         }
     }
 
@@ -403,6 +526,8 @@ impl Entry {
         match &self.lane {
             Lane::Direct(sender) => sender.direct(payload).await,
             Lane::Hub(hub, policy) => hub.offer(policy, payload, room).await,
+            // Only what holds nothing comes here: there is nothing to be kept.
+            Lane::Durable(lane) => lane.queue.hub.offer(&lane.policy, payload, room).await,
         }
     }
 }

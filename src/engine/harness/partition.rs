@@ -210,6 +210,24 @@ impl State {
         }
     }
 
+    /// Takes out everything that is not being sent.
+    pub(super) fn forget(&mut self) -> (Vec<Batch>, Vec<Pending>) {
+        let mut batches = Vec::new();
+        let mut pending = Vec::new();
+        while let Some(Reverse(parked)) = self.parked.pop() {
+            if let Some(partition) = &mut self.partitions[parked.batch.partition] {
+                partition.parked -= 1;
+            }
+            parked.batch.sender.in_flight.add(-1);
+            batches.push(parked.batch);
+        }
+        for partition in self.partitions.iter_mut().flatten() {
+            batches.extend(partition.ready.drain(..));
+            pending.extend(partition.pending.take());
+        }
+        (batches, pending)
+    }
+
     pub(super) fn unpark(&mut self, batch: Batch) {
         let at = batch.partition;
         let partition = self.partitions[at]

@@ -41,6 +41,8 @@ pub(crate) struct Hub {
     pub(super) sender: Arc<Sender>,
     capacity: Option<Capacity>,
     pub(super) waiting: bool,
+    /// What is queued lies in a journal, and stays there at the end.
+    stored: bool,
     consumers: usize,
     sizes: Option<(Histogram, Histogram)>,
     enqueued: Option<(Histogram, Histogram)>,
@@ -57,6 +59,8 @@ pub(crate) struct HubSettings {
     pub(crate) capacity: Option<Capacity>,
     /// Callers are answered when their data has arrived.
     pub(crate) waiting: bool,
+    /// What is queued lies in a journal.
+    pub(crate) stored: bool,
     /// Attempts at the same time.
     pub(crate) consumers: usize,
     /// Items and bytes of each batch.
@@ -71,6 +75,7 @@ impl Hub {
             sender,
             capacity: settings.capacity,
             waiting: settings.waiting,
+            stored: settings.stored,
             consumers: settings.consumers.max(1),
             sizes: settings.sizes,
             enqueued: settings.enqueued,
@@ -143,7 +148,8 @@ impl Hub {
         }
     }
 
-    fn take_in(
+    /// Takes what is queued from now on. What lies in a journal is booked already.
+    pub(super) fn take_in(
         self: &Arc<Hub>,
         policy: &Arc<Policy>,
         payload: Payload,
@@ -159,7 +165,7 @@ impl Hub {
             return Err(Refusal::unavailable("the gateway is shutting down"));
         }
         let at = st.partition(policy, &payload, now)?;
-        if ticket.until().is_none() {
+        if ticket.until().is_none() && ticket.as_stored().is_none() {
             let row = &self.sender.books.row;
             row.add(Column::In, &payload);
             row.add(Column::Held, &payload);
@@ -266,7 +272,7 @@ impl Hub {
 
     /// The next batch that may be sent, partitions taking turns.
     fn next(&self, st: &mut State, now: Instant) -> Option<Batch> {
-        if st.phase == Phase::Closed {
+        if st.phase == Phase::Closed || (self.stored && st.phase >= Phase::Draining) {
             return None;
         }
         let others = st.keys.len() > 1;
@@ -299,6 +305,15 @@ impl Hub {
             return Some(batch);
         }
         None
+    }
+
+    /// Whether the payload would find a place among the partitions; where it is refused later, it is too late to say so.
+    pub(crate) fn admits(&self, policy: &Arc<Policy>, payload: &Payload) -> Result<(), Refusal> {
+        let mut st = self.state.lock();
+        if st.phase >= Phase::Draining {
+            return Err(Refusal::unavailable("the gateway is shutting down"));
+        }
+        st.partition(policy, payload, Instant::now()).map(|_| ())
     }
 
     /// Puts back what came of an attempt, and takes the next batch.
@@ -505,10 +520,20 @@ impl Hub {
         self.advance(Phase::Closing);
     }
 
+    /// Sends nothing more of what lies in a journal: it stays there.
+    pub(crate) fn forget(self: &Arc<Hub>) {
+        self.advance(Phase::Draining);
+    }
+
     fn advance(self: &Arc<Hub>, phase: Phase) {
         let now = Instant::now();
         let mut st = self.state.lock();
         st.phase = st.phase.max(phase);
+        if phase >= Phase::Draining && self.stored {
+            let left = st.forget();
+            drop(st);
+            return drop(left);
+        }
         for at in 0..st.partitions.len() {
             if st.partitions[at].as_ref().is_some_and(|p| p.pending.is_some()) {
                 self.flush(&mut st, at, now, false);
@@ -536,7 +561,7 @@ impl Hub {
             self.advance(Phase::Draining);
         }
         let mut in_time = tokio::time::timeout_at(deadline, self.at_rest()).await.is_ok();
-        if !in_time && (was_handed_over || self.sender.dead_letter.load().is_some()) {
+        if !in_time && !self.stored && (was_handed_over || self.sender.dead_letter.load().is_some()) {
             self.cut_off.0.stop();
             let last = deadline + dead_letter::LAST;
             in_time = tokio::time::timeout_at(last, self.at_rest()).await.is_ok();
@@ -556,7 +581,7 @@ impl Hub {
             (std::mem::take(&mut st.tasks), left)
         };
         let items: usize = left.iter().map(|b| b.payload.items).sum();
-        if !in_time {
+        if !in_time && !self.stored {
             tracing::error!(
                 component = %self.sender.id,
                 signal = self.sender.signal.as_str(),

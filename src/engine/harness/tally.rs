@@ -26,6 +26,14 @@ impl Tally {
         tally
     }
 
+    /// Items of no tenant.
+    pub(crate) fn nobody(items: u64) -> Tally {
+        Tally {
+            nobody: items,
+            ..Tally::default()
+        }
+    }
+
     pub(crate) fn plus(&mut self, tenant: Option<&Arc<str>>, items: u64) {
         let Some(tenant) = tenant else {
             self.nobody += items;

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wire::{Context, Payload};
 
+use super::durable::Stored;
 use super::room::Room;
 use super::tally::Tally;
 use super::verdict::{Books, Refused, Verdict};
@@ -43,6 +44,7 @@ pub(crate) enum End<'a> {
 pub(crate) struct Ticket {
     _room: Option<Room>,
     caller: Option<Caller>,
+    stored: Option<Stored>,
 }
 
 struct Caller {
@@ -66,7 +68,22 @@ impl Ticket {
         Arc::new(Ticket {
             _room: room,
             caller: None,
+            stored: None,
         })
+    }
+
+    /// For a record of the journal.
+    pub(crate) fn stored(stored: Stored) -> Arc<Ticket> {
+        Arc::new(Ticket {
+            _room: None,
+            caller: None,
+            stored: Some(stored),
+        })
+    }
+
+    /// The record that it stands for.
+    pub(crate) fn as_stored(&self) -> Option<&Stored> {
+        self.stored.as_ref()
     }
 
     /// For a request whose caller waits.
@@ -86,6 +103,7 @@ impl Ticket {
                 until,
                 state: Mutex::new(state),
             }),
+            stored: None,
         });
         let answer = Answer {
             ticket: ticket.clone(),
@@ -101,6 +119,9 @@ impl Ticket {
 
     /// An attempt with pieces of this request begins; false if its caller has gone.
     pub(crate) fn begin(&self) -> bool {
+        if let Some(stored) = &self.stored {
+            return stored.begin();
+        }
         let Some(caller) = &self.caller else { return true };
         let mut state = caller.state.lock();
         if state.gone || state.answer.is_none() {
@@ -112,6 +133,9 @@ impl Ticket {
 
     /// That attempt ended, its pieces are resolved or will be tried again.
     pub(crate) fn finish_attempt(&self, books: &Books) {
+        if let Some(stored) = &self.stored {
+            return stored.finish();
+        }
         let Some(caller) = &self.caller else { return };
         let mut state = caller.state.lock();
         state.attempts = state.attempts.saturating_sub(1);

@@ -39,12 +39,7 @@ impl Graph {
         holders(&self.built.holders, end).await;
         let harnesses = self.built.harnesses.iter().map(|((id, _), h)| (id, h));
         exporters(harnesses.collect(), end).await;
-        let closing = self
-            .built
-            .exporters
-            .iter()
-            .map(|sink| sink.push.stop())
-            .collect();
+        let closing = self.built.exporters.iter().map(|sink| sink.push.stop()).collect();
         if timeout_at(Instant::now().max(end) + CLOSE, all(closing))
             .await
             .is_err()
@@ -54,44 +49,43 @@ impl Graph {
     }
 }
 
-    /// Those that send to dead letters before the dead letters; each wave has half of what is left.
-    pub(super) async fn exporters(mut left: Vec<(&ComponentId, &Arc<Harness>)>, end: Instant) {
-        while !left.is_empty() {
-            let awaited: Vec<&ComponentId> = left.iter().filter_map(|(_, h)| h.dead_letter()).collect();
-            let (later, mut wave): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|(id, _)| awaited.contains(id));
-            left = later;
-            if wave.is_empty() {
-                // There are no cycles; were there one, it would be drained all the same.
-                wave = std::mem::take(&mut left);
-            }
-            let now = Instant::now();
-            let until = match left.is_empty() {
-                true => end,
-                false => now + end.saturating_duration_since(now) / 2,
-            };
-            let draining = wave
-                .iter()
-                .map(|(_, h)| -> component::BoxFuture<'_, ()> { Box::pin(h.drain(until)) });
-            all(draining.collect()).await;
+/// Those that send to dead letters before the dead letters; each wave has half of what is left.
+pub(super) async fn exporters(mut left: Vec<(&ComponentId, &Arc<Harness>)>, end: Instant) {
+    while !left.is_empty() {
+        let awaited: Vec<&ComponentId> = left.iter().filter_map(|(_, h)| h.dead_letter()).collect();
+        let (later, mut wave): (Vec<_>, Vec<_>) = left.into_iter().partition(|(id, _)| awaited.contains(id));
+        left = later;
+        if wave.is_empty() {
+            // There are no cycles; were there one, it would be drained all the same.
+            wave = std::mem::take(&mut left);
         }
+        let now = Instant::now();
+        let until = match left.is_empty() {
+            true => end,
+            false => now + end.saturating_duration_since(now) / 2,
+        };
+        let draining = wave
+            .iter()
+            .map(|(_, h)| -> component::BoxFuture<'_, ()> { Box::pin(h.drain(until)) });
+        all(draining.collect()).await;
     }
+}
 
-    /// Upstream first; each has half of what is left.
-    pub(super) async fn holders(holders: &[Holder], end: Instant) {
-        for holder in holders {
-            let now = Instant::now();
-            let until = now + end.saturating_duration_since(now) / 2;
-            match holder {
-                Holder::Batcher(harness) => harness.drain(until).await,
-                Holder::Node(node) => {
-                    let (switch, stop) = Stop::new();
-                    let drained = timeout_at(until, node.drain(stop)).await;
-                    switch.stop();
-                    if drained.is_err() {
-                        tracing::error!("a processor did not hand on all that it holds before the deadline");
-                    }
+/// Upstream first; each has half of what is left.
+pub(super) async fn holders(holders: &[Holder], end: Instant) {
+    for holder in holders {
+        let now = Instant::now();
+        let until = now + end.saturating_duration_since(now) / 2;
+        match holder {
+            Holder::Batcher(harness) => harness.drain(until).await,
+            Holder::Node(node) => {
+                let (switch, stop) = Stop::new();
+                let drained = timeout_at(until, node.drain(stop)).await;
+                switch.stop();
+                if drained.is_err() {
+                    tracing::error!("a processor did not hand on all that it holds before the deadline");
                 }
             }
         }
     }
+}

@@ -12,13 +12,14 @@ use parking_lot::Mutex;
 use telemetry::{Column, Ledger, Node, Place, Row};
 use wire::{Payload, Signal};
 
+use super::journal_fanout;
 use super::line::Line;
-use crate::harness::Entry;
 use crate::harness::branch::Branch;
 use crate::harness::room::Room;
 use crate::harness::send::CatchPanic;
 use crate::harness::tally::Tally;
 use crate::harness::verdict::Refused;
+use crate::harness::{DurableLane, Entry};
 
 /// What stands at the far end.
 pub(crate) enum Target {
@@ -46,6 +47,23 @@ impl Target {
             Target::Entry(entry) => entry.branch(),
             Target::Line(_) | Target::Consumer(_) => None,
         }
+    }
+
+    /// The queue on disk, if it is one.
+    pub(crate) fn durable(&self) -> Option<&DurableLane> {
+        match self {
+            Target::Entry(entry) => entry.durable(),
+            _ => None,
+        }
+    }
+
+    /// Gives it the payload if it has room for it, by itself.
+    pub(crate) async fn send(&self, payload: Payload) -> Result<Outcome, Refused> {
+        if let Some(lane) = self.durable().filter(|_| payload.items > 0) {
+            return journal_fanout::alone(lane, payload).await;
+        }
+        let room = self.reserve(&payload).await?;
+        self.call(payload, room).await
     }
 
     /// Gives it the payload that [`Target::reserve`] was asked about.
@@ -136,10 +154,7 @@ impl Spare {
         });
         let (target, bytes, share) = (target.clone(), payload.len(), spare.clone());
         branch.spawn(bytes, async move {
-            let result = match target.reserve(&payload).await {
-                Ok(room) => target.call(payload, room).await,
-                Err(refusal) => Err(refusal.into()),
-            };
+            let result = target.send(payload).await;
             *share.taken.lock() = match result {
                 Ok(_) => share.tally.clone(),
                 Err(refused) => refused.moved,

@@ -1,7 +1,7 @@
 //! One payload to several edges at once, and one answer for all of them.
 //!
-//! First every branch is asked (a pipeline's gates, an exporter's queue), so that "busy" is said before anything has
-//! moved. Then all branches run at the same time in the caller's task, the first one polled first; a single branch costs nothing extra.
+//! First every branch is asked (a pipeline's gates, an exporter's queue, the journal of those that share one), so that
+//! "busy" is said before anything has moved. Then all branches run at the same time in the caller's task, the first one polled first; a single branch costs nothing extra.
 //! Branches to exporters with `delivery: best_effort` run on in tasks of their own and have no say; what they do not take
 //! is booked on their edge as dropped. Where no branch is required the answer is yes as soon as all is handed over. The
 //! joint answer of the required ones:
@@ -22,6 +22,7 @@ use telemetry::Fan;
 use wire::Payload;
 
 use super::edge::{Edge, Spare, Target};
+use super::journal_fanout::{self, Write};
 use crate::harness::room::Room;
 use crate::harness::tally::Tally;
 use crate::harness::verdict::{self, Refused};
@@ -62,11 +63,7 @@ impl Fanout {
         }
         let targets = match self.edges.as_slice() {
             [edge] if edge.target().branch().is_none() => {
-                let target = edge.target();
-                let result = match target.reserve(&payload).await {
-                    Ok(room) => target.call(payload, room).await,
-                    Err(refusal) => Err(refusal.into()),
-                };
+                let result = edge.target().send(payload).await;
                 return match result {
                     Ok(outcome) => {
                         edge.book_accepted(&tally);
@@ -80,8 +77,14 @@ impl Fanout {
             }
             edges => edges.iter().map(Edge::target).collect::<Vec<_>>(),
         };
-        let rooms = match reserve(&targets, &payload).await {
-            Ok(rooms) => rooms,
+        let required = self
+            .edges
+            .iter()
+            .zip(&targets)
+            .filter(|(_, t)| t.branch().is_none());
+        let (edges, required): (Vec<&Edge>, Vec<&Arc<Target>>) = required.unzip();
+        let (rooms, writes) = match reserve(&required, &payload).await {
+            Ok(reserved) => reserved,
             Err(refusal) => {
                 for edge in &self.edges {
                     edge.book_refused(&tally, &Tally::default());
@@ -95,28 +98,41 @@ impl Fanout {
                 spares.push(Spare::hand(edge, target, branch, payload.clone(), &tally));
             }
         }
-        let required = self
-            .edges
-            .iter()
-            .zip(&targets)
-            .filter(|(_, t)| t.branch().is_none());
-        let (edges, required): (Vec<&Edge>, Vec<&Arc<Target>>) = required.unzip();
-        let calls = required
-            .into_iter()
-            .zip(rooms)
-            .map(|(target, room)| -> BoxFuture<'_, _> {
+        let mut calls: Vec<BoxFuture<'_, Vec<Answer>>> = Vec::with_capacity(required.len());
+        let is_written = |at: usize| writes.iter().any(|w| w.branches().any(|branch| branch == at));
+        for (at, (target, room)) in required.into_iter().zip(rooms).enumerate() {
+            if !is_written(at) {
                 let payload = payload.clone();
-                Box::pin(async move { target.call(payload, room).await })
-            });
-        let calls = calls.collect();
+                calls.push(Box::pin(
+                    async move { vec![(at, target.call(payload, room).await)] },
+                ));
+            }
+        }
+        for write in writes {
+            let payload = payload.clone();
+            let branches: Vec<usize> = write.branches().collect();
+            calls.push(Box::pin(async move {
+                let result = write.append(payload).await;
+                branches.into_iter().map(|at| (at, result.clone())).collect()
+            }));
+        }
         drop(payload);
-        let answer = join(&edges, &tally, all(calls).await);
+        let mut answers: Vec<Answer> = all(calls).await.into_iter().flatten().collect();
+        answers.sort_by_key(|(at, _)| *at);
+        let answer = join(
+            &edges,
+            &tally,
+            answers.into_iter().map(|(_, answer)| answer).collect(),
+        );
         if answer.is_ok() {
             spares.iter().for_each(|spare| spare.tell());
         }
         answer
     }
 }
+
+/// Of one of the required branches.
+type Answer = (usize, Result<Outcome, Refused>);
 
 fn join(edges: &[&Edge], tally: &Tally, results: Vec<Result<Outcome, Refused>>) -> Result<Outcome, Refusal> {
     let refusals = results
@@ -154,13 +170,24 @@ impl Consumer for Fanout {
     }
 }
 
-/// Asks the required branches.
-async fn reserve(targets: &[Arc<Target>], payload: &Payload) -> Result<Vec<Option<Room>>, Refusal> {
-    let mut rooms = Vec::with_capacity(targets.len());
-    for target in targets.iter().filter(|t| t.branch().is_none()) {
+/// Asks the required branches for room; for those that end in queues on disk, room for what is written for them
+/// together. What holds no items is not written.
+async fn reserve<'a>(
+    required: &[&'a Arc<Target>],
+    payload: &Payload,
+) -> Result<(Vec<Option<Room>>, Vec<Write<'a>>), Refusal> {
+    let mut rooms = Vec::with_capacity(required.len());
+    for target in required {
         rooms.push(target.reserve(payload).await?);
     }
-    Ok(rooms)
+    let mut writes = match payload.items {
+        0 => Vec::new(),
+        _ => journal_fanout::gather(required)?,
+    };
+    for write in &mut writes {
+        write.reserve(payload).await?;
+    }
+    Ok((rooms, writes))
 }
 
 /// Branches may reject the same items, so their numbers do not add up: the largest stands, the other words follow it.

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use component::{
-    BuildContext, ConnectorFactory, Consumer, Exporter, Fault, Hold, Node as HoldingNode, Outcome, Outputs,
-    Processor, Push, Receiver, Refusal,
+    BuildContext, ConnectorFactory, Consumer, Exporter, Extension, Fault, Hold, Node as HoldingNode, Outcome,
+    Outputs, Processor, Push, Receiver, Refusal, Storage,
 };
 use config::{ComponentId, Diags, PipelineId, Section, Stage};
 use parking_lot::Mutex;
@@ -238,7 +238,22 @@ impl Parts {
                     );
                 }
                 (Some(Exporter::Push(push)), Some(settings)) if !carried.is_empty() => {
-                    self.exporters.insert((*id).clone(), (push, settings.clone()));
+                    let mut settings = settings.clone();
+                    if let (Some(queue), Some(extensions)) = (&settings.queue, &spec.extensions)
+                        && let Some(storage) = &queue.storage
+                    {
+                        match find_storage(extensions, storage) {
+                            Ok(found) => {
+                                settings.storage = Some(found);
+                                settings.context_keys = context_keys(&*push, extensions);
+                            }
+                            Err(message) => {
+                                let fault = section.fault("sending_queue.storage", message);
+                                self.faults.push(fault.into());
+                            }
+                        }
+                    }
+                    self.exporters.insert((*id).clone(), (push, settings));
                 }
                 _ => {}
             }
@@ -327,6 +342,31 @@ impl Parts {
             }
         }
     }
+}
+
+fn find_storage(
+    extensions: &BTreeMap<ComponentId, Arc<dyn Extension>>,
+    id: &ComponentId,
+) -> Result<Storage, String> {
+    let extension = extensions.get(id).ok_or_else(|| {
+        format!("no storage client extension found: \"{id}\" is not listed in service::extensions")
+    })?;
+    let found = extension.storage();
+    found.ok_or_else(|| format!("requested extension is not a storage extension: \"{id}\""))
+}
+
+/// What an exporter reads of the clients' metadata: itself, its authenticator, and whoever that one asks.
+fn context_keys(push: &dyn Push, extensions: &BTreeMap<ComponentId, Arc<dyn Extension>>) -> Vec<String> {
+    let mut keys = push.context_keys();
+    let mut seen = BTreeSet::new();
+    let mut left: Vec<ComponentId> = push.authenticator().into_iter().collect();
+    while let Some(id) = left.pop() {
+        if let Some(extension) = extensions.get(&id).filter(|_| seen.insert(id)) {
+            keys.extend(extension.context_keys());
+            left.extend(extension.after());
+        }
+    }
+    keys
 }
 
 /// A connector for one pair of signals.
@@ -793,7 +833,13 @@ impl<'a> Construction<'a> {
             None => {
                 let outlet = self.outlet(None, fanout);
                 let next = outlet.clone();
-                (make(Arc::new(GivesOut { row: row.clone(), next })), outlet)
+                (
+                    make(Arc::new(GivesOut {
+                        row: row.clone(),
+                        next,
+                    })),
+                    outlet,
+                )
             }
         };
         self.nodes.insert(spot, (made.clone(), outlet));

@@ -7,6 +7,7 @@ mod drain;
 pub(crate) mod edge;
 pub(crate) mod fanout;
 mod graph;
+mod journal_fanout;
 mod line;
 mod outlet;
 mod plan;
@@ -24,8 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use component::{
-    BoxFuture, BuildInfo, ConnectorFactory, Consumer, ExporterFactory, Fault, Host, Memory, Outcome,
-    ProcessorFactory, ReceiverFactory, Refusal,
+    BoxFuture, BuildInfo, ConnectorFactory, Consumer, ExporterFactory, Extension, Fault, Host, Memory,
+    Outcome, ProcessorFactory, ReceiverFactory, Refusal,
 };
 use config::{ComponentId, PipelineId, Section};
 use telemetry::{Node, Telemetry};
@@ -33,10 +34,10 @@ use wire::{Payload, Signal};
 
 use self::edge::{Edge, Target};
 use self::fanout::Fanout;
-use self::graph::{Before, Built, Holder};
 pub use self::graph::Kept;
-pub use self::swap::Retired;
+use self::graph::{Before, Built, Holder};
 pub use self::plan::{Plan, row as plan_row};
+pub use self::swap::Retired;
 use crate::harness::Harness;
 
 /// What to build.
@@ -52,6 +53,8 @@ pub struct GraphSpec {
     pub exporters: BTreeMap<ComponentId, (&'static ExporterFactory, Section)>,
     /// Every configured connector, used or not.
     pub connectors: BTreeMap<ComponentId, (&'static ConnectorFactory, Section)>,
+    /// The extensions that will be started; `None` = not known, for they could not be built.
+    pub extensions: Option<BTreeMap<ComponentId, Arc<dyn Extension>>>,
 }
 
 /// One pipeline of the configuration. Every id it names is in one of the maps of [`GraphSpec`].
@@ -135,6 +138,14 @@ impl Graph {
             }
         }
         for harness in self.harnesses() {
+            if let Err(fault) = harness.open(&*host).await {
+                for started in &self.built.exporters {
+                    started.push.stop().await;
+                }
+                return Err(failed_to_start(harness.id(), "exporter", fault));
+            }
+        }
+        for harness in self.harnesses() {
             harness.start(host.clone());
         }
         for (at, source) in self.built.receivers.iter().enumerate() {
@@ -178,7 +189,7 @@ impl Graph {
     }
 }
 
-fn failed_to_start(id: &ComponentId, what: &str, fault: Fault) -> Fault {
+fn failed_to_start(id: impl std::fmt::Display, what: &str, fault: Fault) -> Fault {
     Fault::World(format!(
         "cannot start pipelines: failed to start \"{id}\" {what}: {fault}"
     ))

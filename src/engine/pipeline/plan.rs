@@ -2,6 +2,7 @@
 //!
 //! `weir plan` prints it. It is made while the graph is built, from what was built, so it cannot say anything else.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use config::ComponentId;
 use wire::Signal;
 
 use super::PipelineSpec;
-use crate::harness::{Delivery, PipelineBatch, QueueSettings, RetrySettings, Settings, Sizer};
+use crate::harness::keys::Keys;
+use crate::harness::{Delivery, Overflow, PipelineBatch, QueueSettings, RetrySettings, Settings, Sizer};
 
 const COLUMNS: usize = 80;
 const INDENT: usize = 12;
@@ -109,6 +111,7 @@ pub(crate) struct End {
     what: &'static str,
     lines: Vec<String>,
     volatile: Option<String>,
+    storage: Option<ComponentId>,
     is_best_effort: bool,
 }
 
@@ -139,6 +142,26 @@ impl Pipeline {
     }
 }
 
+impl Pipeline {
+    /// For each storage how many destinations share its one write.
+    fn writes(&self) -> Vec<String> {
+        let mut counts: BTreeMap<&ComponentId, usize> = BTreeMap::new();
+        for storage in self
+            .ends
+            .iter()
+            .filter(|e| !e.is_best_effort)
+            .filter_map(|e| e.storage.as_ref())
+        {
+            *counts.entry(storage).or_default() += 1;
+        }
+        let words = counts.into_iter().map(|(id, n)| match n {
+            1 => format!("{id}: one write"),
+            n => format!("{id}: one write for {n} destinations"),
+        });
+        words.collect()
+    }
+}
+
 impl End {
     pub(crate) fn exporter(id: &ComponentId, settings: &Settings, batch: Option<&PipelineBatch>) -> End {
         let mut lines = Vec::new();
@@ -166,15 +189,26 @@ impl End {
         }
         let awaited = settings.queue.as_ref().is_none_or(|q| q.wait_for_result);
         let is_best_effort = settings.delivery == Delivery::BestEffort;
+        let storage = settings.queue.as_ref().and_then(|q| q.storage.clone());
         let volatile = settings
             .queue
             .as_ref()
-            .filter(|_| !awaited && !is_best_effort)
+            .filter(|_| !awaited && !is_best_effort && storage.is_none())
             .map(|q| count(q.size, q.sizer));
+        if storage.is_some() {
+            lines.push(keys_words(settings, batch));
+        }
         lines.push(match &volatile {
             _ if is_best_effort => {
                 "best effort: nobody waits for it, what it does not take is dropped".into()
             }
+            None if storage.is_some() => match settings.storage.is_none_or(|s| s.sync) {
+                true => "acknowledged when on disk (written through: a crash loses nothing)".into(),
+                false => {
+                    "acknowledged when written (fsync is off: a power failure can lose what was written last)"
+                        .into()
+                }
+            },
             Some(size) => format!("acknowledged when queued in memory (a crash loses up to {size})"),
             None => "acknowledged when delivered".into(),
         });
@@ -183,6 +217,7 @@ impl End {
             what: "exporter",
             lines,
             volatile,
+            storage,
             is_best_effort,
         }
     }
@@ -201,6 +236,7 @@ impl End {
             what: "connector",
             lines,
             volatile: None,
+            storage: None,
             is_best_effort: false,
         }
     }
@@ -249,21 +285,51 @@ impl fmt::Display for Pipeline {
             }
         }
         row(f, "copies", &self.copies())?;
+        for words in self.writes() {
+            row(f, "disk", &words)?;
+        }
         self.ends.iter().try_for_each(|end| end.fmt(f))
     }
 }
 
 fn queue_words(queue: &QueueSettings) -> String {
-    let full = if queue.block {
-        "callers wait while it is full"
-    } else {
-        "full means busy"
+    let full = match queue.overflow {
+        Overflow::DropOldest => "full means that the oldest is dropped",
+        Overflow::Refuse if queue.block => "callers wait while it is full",
+        Overflow::Refuse => "full means busy",
+    };
+    let place = match &queue.storage {
+        Some(storage) => format!("on disk ({storage})"),
+        None => "in memory".into(),
     };
     format!(
-        "queue in memory: {}, {} sent at a time; {full}",
+        "queue {place}: {}, {} sent at a time; {full}",
         count(queue.size, queue.sizer),
         queue.consumers
     )
+}
+
+/// Which client metadata goes to the disk.
+fn keys_words(settings: &Settings, batch: Option<&PipelineBatch>) -> String {
+    let own = settings.queue.as_ref().and_then(|q| q.batch.as_ref());
+    let policies = own.into_iter().chain(batch.map(|b| &b.policy));
+    let mut keys = Keys::of(policies.flat_map(|p| &p.metadata_keys));
+    keys.merge(&Keys::of(&settings.context_keys));
+    let secret = match settings.storage.is_some_and(|s| s.keeps_secrets) {
+        true => Vec::new(),
+        false => keys.split_secrets(),
+    };
+    let mut text = match keys.list().collect::<Vec<_>>().as_slice() {
+        [] => "no client metadata goes to the disk".into(),
+        names => format!(
+            "of the clients' metadata these go to the disk: {}",
+            names.join(", ")
+        ),
+    };
+    if !secret.is_empty() {
+        let _ = write!(text, "; not kept, as credentials: {}", secret.join(", "));
+    }
+    text
 }
 
 fn batch_words(policy: &FlushPolicy, by: Option<&str>, exporter_max: Option<usize>, holds: bool) -> String {

@@ -38,9 +38,27 @@ impl Graph {
         let fresh = self.without(before);
         for (at, exporter) in fresh.exporters.iter().enumerate() {
             if let Err(fault) = exporter.start(host.clone()).await {
-                all(fresh.exporters[..at].iter().map(|started| started.stop()).collect()).await;
-                let id = self.built.exporters.iter().find(|sink| Arc::ptr_eq(&sink.push, exporter));
-                return Err(failed_to_start(&id.expect("it is one of these").id, "exporter", fault));
+                all(fresh.exporters[..at]
+                    .iter()
+                    .map(|started| started.stop())
+                    .collect())
+                .await;
+                let id = self
+                    .built
+                    .exporters
+                    .iter()
+                    .find(|sink| Arc::ptr_eq(&sink.push, exporter));
+                return Err(failed_to_start(
+                    &id.expect("it is one of these").id,
+                    "exporter",
+                    fault,
+                ));
+            }
+        }
+        for harness in self.harnesses() {
+            if let Err(fault) = harness.open(&*host).await {
+                all(fresh.exporters.iter().map(|started| started.stop()).collect()).await;
+                return Err(failed_to_start(harness.id(), "exporter", fault));
             }
         }
         for harness in self.harnesses() {
@@ -62,7 +80,10 @@ impl Graph {
             started.push(source.receiver.clone());
         }
         let rewires = std::mem::take(&mut *self.built.rewires.lock());
-        let swapped = rewires.into_iter().rev().filter_map(|(outlet, fanout)| outlet.swap(fanout));
+        let swapped = rewires
+            .into_iter()
+            .rev()
+            .filter_map(|(outlet, fanout)| outlet.swap(fanout));
         let quiet = swapped.collect();
         for (key, old) in &before.built.harnesses {
             if let Some(new) = self.built.harnesses.get(key).filter(|new| !Arc::ptr_eq(new, old)) {
@@ -76,13 +97,20 @@ impl Graph {
     }
 
     fn has_receiver(&self, receiver: &Arc<dyn Receiver>) -> bool {
-        self.built.receivers.iter().any(|source| Arc::ptr_eq(&source.receiver, receiver))
+        self.built
+            .receivers
+            .iter()
+            .any(|source| Arc::ptr_eq(&source.receiver, receiver))
     }
 
     /// What is here and not there.
     fn without(&self, other: &Graph) -> Retired {
         let (here, there) = (&self.built, &other.built);
-        let sources = || here.receivers.iter().filter(|source| !other.has_receiver(&source.receiver));
+        let sources = || {
+            here.receivers
+                .iter()
+                .filter(|source| !other.has_receiver(&source.receiver))
+        };
         let is_there = |holder: &Holder| {
             there.holders.iter().any(|known| match (known, holder) {
                 (Holder::Node(a), Holder::Node(b)) => Arc::ptr_eq(a, b),
@@ -91,17 +119,31 @@ impl Graph {
             })
         };
         let harnesses = here.harnesses.iter().filter(|(key, harness)| {
-            there.harnesses.get(key).is_none_or(|known| !Arc::ptr_eq(known, harness))
+            there
+                .harnesses
+                .get(key)
+                .is_none_or(|known| !Arc::ptr_eq(known, harness))
         });
-        let exporters = here.exporters.iter().map(|sink| &sink.push).filter(|push| {
-            !there.exporters.iter().any(|sink| Arc::ptr_eq(&sink.push, push))
-        });
+        let exporters = here
+            .exporters
+            .iter()
+            .map(|sink| &sink.push)
+            .filter(|push| !there.exporters.iter().any(|sink| Arc::ptr_eq(&sink.push, push)));
         Retired {
             receivers: sources().map(|source| source.receiver.clone()).collect(),
-            outlets: sources().flat_map(|source| source.outlets.values().cloned()).collect(),
+            outlets: sources()
+                .flat_map(|source| source.outlets.values().cloned())
+                .collect(),
             quiet: Vec::new(),
-            holders: here.holders.iter().filter(|holder| !is_there(holder)).cloned().collect(),
-            harnesses: harnesses.map(|((id, _), harness)| (id.clone(), harness.clone())).collect(),
+            holders: here
+                .holders
+                .iter()
+                .filter(|holder| !is_there(holder))
+                .cloned()
+                .collect(),
+            harnesses: harnesses
+                .map(|((id, _), harness)| (id.clone(), harness.clone()))
+                .collect(),
             exporters: exporters.cloned().collect(),
         }
     }
@@ -128,11 +170,17 @@ impl Retired {
         }
         drain::holders(&self.holders, end).await;
         // Unlike a gateway that stops, one that goes on has time for retries.
-        let emptied = self.harnesses.iter().map(|(_, h)| -> BoxFuture<'_, ()> { Box::pin(h.emptied()) });
+        let emptied = self
+            .harnesses
+            .iter()
+            .map(|(_, h)| -> BoxFuture<'_, ()> { Box::pin(h.emptied()) });
         let _ = timeout_at(half(Instant::now()), all(emptied.collect())).await;
         let harnesses = self.harnesses.iter().map(|(id, harness)| (id, harness)).collect();
         drain::exporters(harnesses, end).await;
-        let closing = self.exporters.iter().map(|exporter| -> BoxFuture<'_, ()> { exporter.stop() });
+        let closing = self
+            .exporters
+            .iter()
+            .map(|exporter| -> BoxFuture<'_, ()> { exporter.stop() });
         let close_by = Instant::now().max(end) + Duration::from_secs(1);
         if timeout_at(close_by, all(closing.collect())).await.is_err() {
             tracing::warn!("exporters that were replaced do not close, stopping without them");

@@ -87,6 +87,11 @@ impl Push for OtlpGrpc {
         }))
     }
 
+    fn authenticator(&self) -> Option<ComponentId> {
+        let block = self.config.auth.get()?;
+        ComponentId::parse(&block.authenticator).ok()
+    }
+
     fn export<'a>(&'a self, batch: &'a Payload) -> BoxFuture<'a, Result<Outcome, ExportError>> {
         self.export_until(batch, None)
     }

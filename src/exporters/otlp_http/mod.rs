@@ -264,6 +264,11 @@ impl Push for OtlpHttp {
         }))
     }
 
+    fn authenticator(&self) -> Option<ComponentId> {
+        let block = self.config.auth.get()?;
+        ComponentId::parse(&block.authenticator).ok()
+    }
+
     fn export<'a>(&'a self, batch: &'a Payload) -> BoxFuture<'a, Result<Outcome, ExportError>> {
         Box::pin(async move {
             let client = self

@@ -236,6 +236,13 @@ pub struct Room {
     held: Held,
 }
 
+impl Room {
+    /// Bytes that the record will take.
+    pub fn bytes(&self) -> u64 {
+        self.held.bytes
+    }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         self.shared.state.lock().unreserve(&self.destinations, self.held);
@@ -301,6 +308,11 @@ impl Journal {
             committer: Mutex::new(Some(committer)),
         };
         Ok((Journal(Arc::new(handle)), found))
+    }
+
+    /// Whether both are the same one.
+    pub fn is(&self, other: &Journal) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     fn shared(&self) -> &Arc<Shared> {

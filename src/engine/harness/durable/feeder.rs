@@ -1,0 +1,206 @@
+//! From the disk to the hub: notes what was there before, then reads what there is room for, in order.
+
+use std::sync::{Arc, Weak};
+
+use component::Class;
+use storage::Journal;
+use storage::journal::{self, DestId, Owed, Seq};
+use telemetry::Column;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use wire::Payload;
+
+use super::{Durable, Label, MIXED, Opened};
+use crate::harness::keys::Keys;
+use crate::harness::record;
+use crate::harness::tally::Tally;
+
+/// Records asked for at once when the backlog is noted.
+const PAGE: usize = 1024;
+
+impl Durable {
+    /// Notes what was there before.
+    async fn scan(&self) {
+        let Some(opened) = self.opened.get() else { return };
+        let claim = opened.journal.claim(opened.dest).await;
+        let is_first = claim.is_first;
+        *self.claim.lock() = Some(claim);
+        self.state.lock().held_back = !is_first;
+        let boundary = {
+            let mut boundary = opened.boundary.lock();
+            if !is_first {
+                *boundary = opened.journal.last();
+            }
+            *boundary
+        };
+        let (mut items, mut repeated, mut after) = (0, 0, None);
+        loop {
+            let mut page = opened.journal.owed_after(opened.dest, after, PAGE);
+            page.retain(|owed| Some(owed.seq) <= boundary);
+            let Some(last) = page.last() else { break };
+            after = Some(last.seq);
+            for owed in page {
+                if is_first {
+                    let tally = self.tally_of(opened, &owed).await;
+                    let row = &self.hub.sender.books.row;
+                    tally.add(row, Column::CarriedIn);
+                    tally.add(row, Column::Held);
+                    items += tally.items();
+                    repeated += if owed.maybe_sent { tally.items() } else { 0 };
+                }
+                self.state
+                    .lock()
+                    .note(owed.seq, &owed.tenant, owed.bytes as usize);
+            }
+            self.work.notify_one();
+            tokio::task::yield_now().await;
+        }
+        self.meters.repeated.add(repeated);
+        self.state.lock().scanning = false;
+        if items > 0 {
+            tracing::info!(
+                component = %self.hub.sender.id,
+                signal = self.hub.sender.signal.as_str(),
+                items,
+                possibly_sent = repeated,
+                "carries on with what is on disk"
+            );
+        }
+    }
+
+    async fn tally_of(&self, opened: &Opened, owed: &Owed) -> Tally {
+        let items = owed.remaining.iter().map(|r| u64::from(r.end - r.start)).sum();
+        match owed.tenant.as_deref() {
+            Some(MIXED) => {
+                let (journal, dest, seq, keys) = (opened.journal.clone(), opened.dest, owed.seq, self.keys());
+                let read = tokio::task::spawn_blocking(move || load(&journal, dest, seq, &keys)).await;
+                match read {
+                    Ok(Ok(loaded)) => Tally::of(&loaded.payload),
+                    _ => Tally::nobody(items),
+                }
+            }
+            Some(tenant) if !tenant.starts_with('~') => {
+                let mut tally = Tally::default();
+                tally.plus(owed.tenant.as_ref(), items);
+                tally
+            }
+            _ => Tally::nobody(items),
+        }
+    }
+
+    /// Reads records, and hands them over.
+    async fn read(self: &Arc<Durable>, wanted: Vec<(Seq, Label, usize)>) {
+        let Some(opened) = self.opened.get() else { return };
+        let (journal, dest, keys) = (opened.journal.clone(), opened.dest, self.keys());
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = |(seq, label, bytes)| (seq, label, bytes, load(&journal, dest, seq, &keys));
+            wanted.into_iter().map(read).collect::<Vec<_>>()
+        });
+        let Ok(all) = reading.await else { return };
+        for (seq, label, bytes, loaded) in all {
+            let again = match loaded {
+                Ok(loaded) => {
+                    let policy = self.policy(&loaded.batch);
+                    let memory = self.memory.reserve(Class::Queues, bytes);
+                    // With nothing loaded one goes on, whatever others hold.
+                    let alone = || self.state.lock().used <= bytes;
+                    let memory =
+                        memory.or_else(|| alone().then(|| self.memory.reserve(Class::Queues, 0)).flatten());
+                    match policy.zip(memory) {
+                        Some((policy, memory)) => {
+                            let left = loaded.payload.items as u64;
+                            let ticket = self.stored(seq, &label, bytes, left, memory);
+                            self.hand_over(&policy, loaded.payload, ticket);
+                            continue;
+                        }
+                        None => {
+                            self.pause();
+                            true
+                        }
+                    }
+                }
+                Err(Unloaded::Gone) => false,
+                Err(Unloaded::Damaged) => {
+                    self.meters.unreadable.add(1);
+                    tracing::error!(
+                        component = %self.hub.sender.id,
+                        signal = self.hub.sender.signal.as_str(),
+                        record = seq.0,
+                        "a record on disk cannot be read; it stays there"
+                    );
+                    false
+                }
+                Err(Unloaded::NotNow(error)) => {
+                    tracing::warn!(component = %self.hub.sender.id, %error, "cannot read from the disk, will try again");
+                    self.pause();
+                    true
+                }
+            };
+            let mut st = self.state.lock();
+            st.shrink(&label, bytes, 1);
+            if again {
+                st.note(seq, &label, bytes);
+            }
+        }
+    }
+}
+
+pub(super) struct Loaded {
+    pub(super) payload: Payload,
+    pub(super) batch: String,
+}
+
+pub(super) enum Unloaded {
+    Gone,
+    Damaged,
+    NotNow(journal::Error),
+}
+
+/// What is owed of a record. Blocks on the disk.
+pub(super) fn load(journal: &Journal, dest: DestId, seq: Seq, keys: &Keys) -> Result<Loaded, Unloaded> {
+    let remaining = journal.remaining(seq, dest);
+    if remaining.is_empty() {
+        return Err(Unloaded::Gone);
+    }
+    let data = journal.read(seq).map_err(|error| match error {
+        journal::Error::Gone { .. } => Unloaded::Gone,
+        journal::Error::Damaged { .. } => Unloaded::Damaged,
+        error => Unloaded::NotNow(error),
+    })?;
+    let (payload, batch) = record::decode(&data, keys).ok_or(Unloaded::Damaged)?;
+    let payload = record::part(payload, &remaining).ok_or(Unloaded::Damaged)?;
+    Ok(Loaded { payload, batch })
+}
+
+pub(super) async fn feed(queue: Weak<Durable>, work: Arc<Notify>) {
+    let scan = async {
+        if let Some(queue) = queue.upgrade() {
+            queue.scan().await;
+        }
+    };
+    tokio::join!(scan, load_all(&queue, &work));
+}
+
+async fn load_all(queue: &Weak<Durable>, work: &Notify) {
+    loop {
+        let (wanted, pause) = {
+            let Some(queue) = queue.upgrade() else { return };
+            let mut st = queue.state.lock();
+            let now = Instant::now();
+            let pause = st.pause_until.filter(|until| *until > now);
+            if pause.is_none() {
+                st.pause_until = None;
+            }
+            (st.next(now), pause)
+        };
+        if wanted.is_empty() {
+            match pause {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => work.notified().await,
+            }
+            continue;
+        }
+        let Some(queue) = queue.upgrade() else { return };
+        queue.read(wanted).await;
+    }
+}
