@@ -398,3 +398,104 @@ fn an_odd_entry_that_gets_its_own_value_back_is_whole() {
 fn what_is_appended_to_a_frame_stays_in_it() {
     run(8_964_440_080_506_872_448);
 }
+
+#[test]
+fn messages_lists_and_cleared_numbers_are_written() {
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use opentelemetry_proto::tonic::metrics::v1 as m;
+
+    let point = m::ExponentialHistogramDataPoint {
+        count: 7,
+        scale: 3,
+        positive: Some(m::exponential_histogram_data_point::Buckets {
+            offset: 1,
+            bucket_counts: vec![1, 2],
+        }),
+        ..Default::default()
+    };
+    let number = m::NumberDataPoint {
+        value: Some(m::number_data_point::Value::AsDouble(0.0)),
+        ..Default::default()
+    };
+    let histogram = m::HistogramDataPoint {
+        bucket_counts: vec![1, 2, 300],
+        explicit_bounds: vec![0.5],
+        ..Default::default()
+    };
+    let metric = |data| m::Metric {
+        data: Some(data),
+        ..Default::default()
+    };
+    let mut request = ExportMetricsServiceRequest {
+        resource_metrics: vec![m::ResourceMetrics {
+            scope_metrics: vec![m::ScopeMetrics {
+                metrics: vec![
+                    metric(m::metric::Data::ExponentialHistogram(m::ExponentialHistogram {
+                        data_points: vec![point],
+                        ..Default::default()
+                    })),
+                    metric(m::metric::Data::Gauge(m::Gauge {
+                        data_points: vec![number],
+                    })),
+                    metric(m::metric::Data::Histogram(m::Histogram {
+                        data_points: vec![histogram],
+                        ..Default::default()
+                    })),
+                ],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+    };
+    let bytes = request.encode_to_vec();
+    let mut scratch = Scratch::default();
+    let mut view = View::new(&mut scratch, Signal::Metrics, &bytes, Depth::Record).unwrap();
+    let of = |view: &View<'_>, kind| view.nodes().find(|n| view.kind(*n) == kind).unwrap();
+    let (exp, gauge, histogram) = (
+        of(&view, Kind::ExpHistogramPoint),
+        of(&view, Kind::NumberPoint),
+        of(&view, Kind::HistogramPoint),
+    );
+    let buckets = m::exponential_histogram_data_point::Buckets {
+        offset: -4,
+        bucket_counts: vec![9],
+    };
+    assert_eq!(view.text(exp, 8), [8, 2, 18, 2, 1, 2]);
+    view.set_content(exp, 8, &buckets.encode_to_vec());
+    assert_eq!(view.text(exp, 8), buckets.encode_to_vec());
+    view.clear_number(exp, 4);
+    assert_eq!(view.number(exp, 4), None);
+    // Written once more, it is there again.
+    view.clear_number(exp, 6);
+    view.set_number(exp, 6, 2);
+    assert_eq!(view.number(gauge, 4), Some(0));
+    view.clear_number(gauge, 4);
+    view.set_number(gauge, 6, 5);
+    assert_eq!((view.number(gauge, 4), view.number(gauge, 6)), (None, Some(5)));
+    assert_eq!(view.text(histogram, 6).len(), 24);
+    view.set_content(histogram, 6, &7u64.to_le_bytes());
+    view.set_content(histogram, 7, &[]);
+    // Neither nodes nor attributes are written so, nor what does not exist.
+    view.set_content(histogram, 8, b"x");
+    view.set_content(histogram, 9, b"x");
+    view.set_content(histogram, 16, b"x");
+    view.clear_number(histogram, 9);
+    let Finished::Edited { bytes, items } = view.finish() else {
+        panic!("it was edited");
+    };
+    assert_eq!(items, 3);
+    let metrics = &mut request.resource_metrics[0].scope_metrics[0].metrics;
+    if let Some(m::metric::Data::ExponentialHistogram(e)) = &mut metrics[0].data {
+        e.data_points[0].positive = Some(buckets);
+        e.data_points[0].count = 0;
+        e.data_points[0].scale = 1;
+    }
+    if let Some(m::metric::Data::Gauge(g)) = &mut metrics[1].data {
+        g.data_points[0].value = Some(m::number_data_point::Value::AsInt(5));
+    }
+    if let Some(m::metric::Data::Histogram(h)) = &mut metrics[2].data {
+        h.data_points[0].bucket_counts = vec![7];
+        h.data_points[0].explicit_bounds = vec![];
+    }
+    assert_eq!(ExportMetricsServiceRequest::decode(&*bytes).unwrap(), request);
+}

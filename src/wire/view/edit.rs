@@ -106,6 +106,35 @@ impl View<'_> {
         self.set_field(n, field, LEN, off, len);
     }
 
+    /// Replaces the content of a nested message or of a packed list of numbers; numbers as in [`View::text`], which reads
+    /// it. Empty content removes the field. Nothing happens if the node's message has no such field, or if it is a node
+    /// or the attributes.
+    pub fn set_content(&mut self, n: NodeId, field: u32, content: &[u8]) {
+        let (framed, table) = self.home(n, field, false);
+        let Some(row) = table.and_then(|t| t.field(field)) else {
+            return;
+        };
+        let packed = row.rule == otlp::Rule::Repeated && row.kind.wire() != LEN;
+        let message = row.rule == otlp::Rule::Single && matches!(row.kind, otlp::Kind::Message(_));
+        if framed || row.role != otlp::Role::Plain || !(packed || message) {
+            return;
+        }
+        let (off, len) = self.store(content);
+        self.set_field(n, field, LEN, off, len);
+    }
+
+    /// Removes a numeric field; numbers as in [`View::number`]. Nothing happens if the node's message has no such field.
+    pub fn clear_number(&mut self, n: NodeId, field: u32) {
+        let (_, table) = self.home(n, field, true);
+        let Some(row) = table.and_then(|t| t.field(field)) else {
+            return;
+        };
+        let wire = row.kind.wire();
+        if wire != LEN && row.rule != otlp::Rule::Repeated {
+            self.set_field(n, field, wire, self.bytes.len() as u32, 0);
+        }
+    }
+
     /// Replaces a numeric field; numbers and representation as in [`View::number`]. Nothing happens if the node's message
     /// has no such field.
     pub fn set_number(&mut self, n: NodeId, field: u32, value: u64) {

@@ -348,7 +348,8 @@ impl<'a> View<'a> {
         self.edit(n).is_some_and(|e| e.body != NONE)
     }
 
-    /// A string or bytes field of the node, as it is now; empty if absent.
+    /// A string or bytes field of the node, as it is now, or the content of a nested message or of a packed list; empty if
+    /// absent.
     ///
     /// Numbers are those of the node's message in [`otlp`]. For a scope, 1 and 2 are name and version of
     /// `InstrumentationScope`; 3 is the group's `schema_url`, as for a resource.

@@ -354,7 +354,8 @@ impl Splice<'_> {
     }
 
     fn encode_field(&mut self, change: &FieldEdit, keep_empty: bool) {
-        if change.wire == LEN && change.len == 0 && !keep_empty {
+        // A number has at least one byte; without any it was cleared.
+        if change.len == 0 && !keep_empty {
             return;
         }
         varint::write(
