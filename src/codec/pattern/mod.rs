@@ -35,6 +35,8 @@ pub struct PatternError(String);
 pub struct PatternCache {
     search: meta::Cache,
     broken: Broken,
+    /// Made when groups are first asked for.
+    groups: Option<Captures>,
 }
 
 impl Pattern {
@@ -76,6 +78,7 @@ impl Pattern {
         PatternCache {
             search: self.regex.create_cache(),
             broken: Broken::default(),
+            groups: None,
         }
     }
 
@@ -92,7 +95,7 @@ impl Pattern {
 
     /// Whether it matches anywhere in the text.
     pub fn is_match(&self, cache: &mut PatternCache, text: &[u8]) -> bool {
-        let PatternCache { search, broken } = cache;
+        let PatternCache { search, broken, .. } = cache;
         let input = Input::new(broken.repair(text).text).earliest(true);
         self.regex.search_half_with(search, &input).is_some()
     }
@@ -106,7 +109,7 @@ impl Pattern {
         out: &mut Vec<u8>,
         mut replace: impl FnMut(&[u8], &mut Vec<u8>),
     ) -> bool {
-        let PatternCache { search, broken } = cache;
+        let PatternCache { search, broken, .. } = cache;
         let repaired = broken.repair(text);
         let (mut from, mut last_end, mut copied, mut any) = (0, 0, 0, false);
         while from <= repaired.text.len() {
@@ -134,6 +137,60 @@ impl Pattern {
         any
     }
 
+    /// As [`Pattern::replace_all`], but `replace` is given the match's groups as ranges of the text, the whole match
+    /// first.
+    pub fn replace_all_groups(
+        &self,
+        cache: &mut PatternCache,
+        text: &[u8],
+        out: &mut Vec<u8>,
+        mut replace: impl FnMut(&[Option<(usize, usize)>], &mut Vec<u8>),
+    ) -> bool {
+        let PatternCache {
+            search,
+            broken,
+            groups,
+        } = cache;
+        let repaired = broken.repair(text);
+        let found = groups.get_or_insert_with(|| self.regex.create_captures());
+        let mut ranges = Vec::new();
+        let (mut from, mut last_end, mut copied, mut any) = (0, 0, 0, false);
+        while from <= repaired.text.len() {
+            self.regex
+                .search_captures_with(search, &Input::new(repaired.text).range(from..), found);
+            let Some(Span { start, end }) = found.get_match().map(|m| m.span()) else {
+                break;
+            };
+            if end > last_end || start == 0 {
+                ranges.clear();
+                ranges.extend((0..found.group_len()).map(|i| {
+                    let span = found.get_group(i)?;
+                    Some((repaired.original(span.start), repaired.original(span.end)))
+                }));
+                out.extend_from_slice(&text[copied..repaired.original(start)]);
+                replace(&ranges, out);
+                (copied, any) = (repaired.original(end), true);
+            }
+            last_end = end;
+            from = if end > from {
+                end
+            } else {
+                from + char_len(repaired.text, from)
+            };
+        }
+        if any {
+            out.extend_from_slice(&text[copied..]);
+        }
+        any
+    }
+
+    /// Number of the group with this name; the whole match is number 0.
+    pub fn group_number(&self, name: &str) -> Option<usize> {
+        self.regex
+            .group_info()
+            .to_index(regex_automata::PatternID::ZERO, name)
+    }
+
     /// The names of its groups, in order; `None` for a group without. The whole match is not among them.
     pub fn group_names(&self) -> Vec<Option<String>> {
         let info = self.regex.group_info();
@@ -143,7 +200,7 @@ impl Pattern {
 
     /// The first match's groups as ranges of the text, in order; a group that took no part is `None`.
     pub fn groups(&self, cache: &mut PatternCache, text: &[u8]) -> Option<Vec<Option<(usize, usize)>>> {
-        let PatternCache { search, broken } = cache;
+        let PatternCache { search, broken, .. } = cache;
         let repaired = broken.repair(text);
         let mut found: Captures = self.regex.create_captures();
         self.regex

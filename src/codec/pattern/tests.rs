@@ -274,8 +274,32 @@ proptest! {
             out.extend_from_slice(m);
         });
         prop_assert_eq!(replaced, pattern.is_match(&mut cache, &text));
+        let mut by_groups = Vec::new();
+        let found = pattern.replace_all_groups(&mut cache, &text, &mut by_groups, |groups, out| {
+            let (start, end) = groups[0].expect("the whole match took part");
+            out.extend_from_slice(&text[start..end]);
+        });
+        prop_assert_eq!((found, &by_groups), (replaced, &out));
         if replaced {
             prop_assert_eq!(out, text, "every match replaced by itself");
         }
     }
+}
+
+#[test]
+fn groups_of_each_match_are_given() {
+    let pattern = pattern("(?P<k>\\w)=(\\d)?");
+    assert_eq!(
+        (pattern.group_number("k"), pattern.group_number("x")),
+        (Some(1), None)
+    );
+    let (mut seen, mut out) = (Vec::new(), Vec::new());
+    let found = pattern.replace_all_groups(&mut pattern.cache(), b"a=1 \xff b=", &mut out, |groups, out| {
+        seen.push(groups.to_vec());
+        out.push(b'.');
+    });
+    assert!(found);
+    assert_eq!(out, b". \xff .");
+    let second = vec![Some((6, 8)), Some((6, 7)), None];
+    assert_eq!(seen, [vec![Some((0, 3)), Some((0, 1)), Some((2, 3))], second]);
 }
