@@ -62,7 +62,7 @@ const FLOORS_0_TO_3: [&str; 10] = [
 const NOUNS: [Noun; 16] = [
     noun("wire", &[]),
     noun("config", &["wire"]),
-    noun("ottl", &["wire", "config"]),
+    noun("ottl", &["wire", "config", "codec"]),
     noun("codec", &["wire"]),
     noun("evidence", &["wire"]),
     noun("telemetry", &FLOORS_0_TO_1),

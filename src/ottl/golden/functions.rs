@@ -1,0 +1,604 @@
+//! One row at least for each converter, and for what it refuses.
+
+use super::kit::value_of;
+use crate::Context;
+
+fn check(text: &str, expected: &str) {
+    assert_eq!(value_of(Context::Log, 0, text), expected, "{text}");
+}
+
+#[test]
+fn conversions() {
+    check("Bool(\"true\")", "true");
+    check("Bool(attributes[\"i\"])", "true");
+    check("Bool(0.0)", "false");
+    check("Bool(nil)", "nil");
+    check("Bool(\"yes\")", "fault: Bool: the text is no bool");
+    check(
+        "Bool(attributes[\"l\"])",
+        "error: Bool: expected bool, number or string but got list",
+    );
+    check("Double(\"1.5\")", "1.5");
+    check("Double(2)", "2.0");
+    check("Double(true)", "1.0");
+    check("Double(nil)", "nil");
+    check(
+        "Double(attributes[\"s\"])",
+        "error: Double: the text is no number",
+    );
+    check("Int(\"2\")", "2");
+    check("Int(3.9)", "3");
+    check("Int(-3.9)", "-3");
+    check("Int(\"2.5\")", "nil");
+    check("Int(nil)", "nil");
+    check(
+        "Int(attributes[\"m\"])",
+        "error: Int: expected number, bool or string but got map",
+    );
+    check("String(1.0)", "\"1\"");
+    check("String(attributes[\"y\"])", "\"01ff\"");
+    check(
+        "String(attributes[\"m\"])",
+        "\"{\\\"deep\\\":{\\\"y\\\":7},\\\"x\\\":\\\"in\\\"}\"",
+    );
+    check("String(log.time)", "\"\\\"2023-11-14T22:13:20.123456789Z\\\"\"");
+    check("String(span_id)", "\"[1,2,3,4,5,6,7,8]\"");
+    check("String(nil)", "nil");
+    check("Log(1)", "0.0");
+    check("Log(0)", "fault: Log: the logarithm needs a number above 0");
+    check("Log(attributes[\"none\"])", "error: Log: the logarithm of nil");
+}
+
+#[test]
+fn collections() {
+    check("Coalesce([attributes[\"none\"], attributes[\"i\"], 3])", "5");
+    check("Coalesce([])", "fault: Coalesce: the list must not be empty");
+    check(
+        "Concat([\"a\", 1, nil, attributes[\"d\"]], \"-\")",
+        "\"a-1-<nil>-1.5\"",
+    );
+    check("Concat([], \"-\")", "\"\"");
+    check("ContainsValue(attributes[\"l\"], \"two\")", "true");
+    check("ContainsValue(attributes[\"l\"], 1.0)", "true");
+    check("ContainsValue(attributes[\"l\"], 2)", "false");
+    check(
+        "ContainsValue(attributes[\"s\"], 2)",
+        "error: ContainsValue: expected list but got string",
+    );
+    check("Index(\"hello\", \"l\")", "2");
+    check("Index(\"hello\", \"z\")", "-1");
+    check("Index(attributes[\"l\"], \"two\")", "1");
+    check(
+        "Index(\"hello\", 1)",
+        "fault: Index: expected string to look for but got int64",
+    );
+    check(
+        "Index(5, 1)",
+        "fault: Index: expected string or list but got int64",
+    );
+    check("Keys({\"b\": 1, \"a\": 2})", "[\"b\", \"a\"]");
+    check("Keys(attributes[\"m\"])", "[\"x\", \"deep\"]");
+    check("Values({\"b\": 1, \"a\": nil})", "[1, nil]");
+    check("Len(attributes)", "8");
+    check("Len(\"h\u{e9}\")", "3");
+    check("Len([1, 2])", "2");
+    check("Len(attributes[\"m\"])", "2");
+    check("Len(5)", "fault: Len: expected string, map or list but got int64");
+    check("SliceToMap([\"a\", 2])", "{0: \"a\", 1: 2}");
+    check(
+        "SliceToMap([{\"k\": \"x\", \"v\": {\"w\": 1}}], [\"k\"], [\"v\", \"w\"])",
+        "{x: 1}",
+    );
+    check(
+        "SliceToMap([{\"k\": \"x\"}], key_path=[\"k\"])",
+        "{x: {k: \"x\"}}",
+    );
+    check(
+        "SliceToMap([{\"k\": 1}], [\"k\"])",
+        "fault: SliceToMap: expected key that is string but got int64",
+    );
+    check(
+        "SliceToMap([1], [\"k\"])",
+        "fault: SliceToMap: expected list of maps but got int64",
+    );
+    check("Sort([3, 1, 2])", "[1, 2, 3]");
+    check("Sort([3, 1.5, 2], \"desc\")", "[3, 2, 1.5]");
+    check("Sort([3, \"10\", true])", "[\"10\", 3, true]");
+    check("Sort([[2], 1])", "[[2], 1]");
+    check(
+        "Sort([1], \"up\")",
+        "fault: Sort: the order must be \"asc\" or \"desc\"",
+    );
+}
+
+#[test]
+fn encodings() {
+    check("Base64Decode(\"aGk=\")", "\"hi\"");
+    check(
+        "Base64Decode(\"aGk\")",
+        "fault: Base64Decode: the text is not base64",
+    );
+    check("Base64Encode(\"hi\")", "\"aGk=\"");
+    check("Base64Encode(\"hi\", \"base64-raw\")", "\"aGk\"");
+    check("Base64Encode(\"\u{fb}\u{ff}>\", \"base64-url\")", "\"w7vDvz4=\"");
+    check("Base64Encode(\"~~?\", \"base64\")", "\"fn4/\"");
+    check("Base64Encode(\"~~?\", \"base64-raw-url\")", "\"fn4_\"");
+    check(
+        "Base64Encode(\"hi\", \"base32\")",
+        "fault: Base64Encode: unsupported base64 variant \"base32\"",
+    );
+    check("Decode(\"aGk\", \"base64-raw\")", "\"hi\"");
+    check("Decode(\"fn4_\", \"base64-url\")", "\"~~?\"");
+    check("Decode(0xe9, \"iso-8859-1\")", "\"\u{e9}\"");
+    check("Decode(0x68006900, \"utf-16\")", "\"hi\"");
+    check("Decode(\"hi\", \"nop\")", "\"hi\"");
+    check("Decode(\"hi\", \"us-ascii\")", "\"hi\"");
+    check(
+        "Decode(\"hi\", \"klingon\")",
+        "fault: Decode: no decoder for the encoding \"klingon\"",
+    );
+    check(
+        "Decode(5, \"utf-8\")",
+        "fault: Decode: expected string or bytes but got int64",
+    );
+    check("Hex(5)", "\"0000000000000005\"");
+    check("Hex(1.0)", "\"3ff0000000000000\"");
+    check("Hex(\"hi\")", "\"6869\"");
+    check("Hex(true)", "\"01\"");
+    check("Hex(nil)", "\"\"");
+    check(
+        "Hex(attributes[\"m\"])",
+        "error: Hex: expected bytes, string or number but got map",
+    );
+    check(
+        "TraceID(0x0102030405060708090a0b0c0d0e0f10) == trace_id.string",
+        "fault: unexpected \"==\"; expected the end of the value",
+    );
+    check(
+        "TraceID(0x0102030405060708090a0b0c0d0e0f10)",
+        "trace 0x0102030405060708090a0b0c0d0e0f10",
+    );
+    check(
+        "TraceID(\"0102030405060708090a0b0c0d0e0f10\")",
+        "trace 0x0102030405060708090a0b0c0d0e0f10",
+    );
+    check(
+        "ProfileID(0x0102030405060708090a0b0c0d0e0f10)",
+        "profile 0x0102030405060708090a0b0c0d0e0f10",
+    );
+    check("SpanID(0x0102030405060708)", "span 0x0102030405060708");
+    check(
+        "SpanID(0x01)",
+        "fault: SpanID: an id has 8 bytes, or twice as many hexadecimal digits",
+    );
+}
+
+#[test]
+fn hashes() {
+    check("FNV(\"hello\")", "-6615550055289275125");
+    check("FNV(\"\")", "-3750763034362895579");
+    check("MD5(\"hello\")", "\"5d41402abc4b2a76b9719d911017c592\"");
+    check("SHA1(\"hello\")", "\"aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d\"");
+    check(
+        "SHA256(\"hello\")",
+        "\"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\"",
+    );
+    check(
+        "SHA512(\"\")",
+        "\"cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e\"",
+    );
+    check("MD5(5)", "fault: MD5: expected string but got int64");
+    check("Murmur3Hash(\"hello\")", "\"47fa8b24\"");
+    check(
+        "Murmur3Hash128(\"hello\")",
+        "\"029bbd41b3a7d8cb191dae486a901e5b\"",
+    );
+    check("XXH3(\"\")", "\"2d06800538d394c2\"");
+    check("XXH128(\"\")", "\"99aa06d3014798d86001c324468d497f\"");
+    check("UUID()", "\"abababab-abab-4bab-abab-abababababab\"");
+    check("UUIDv7()", "\"018cc251-f400-7bab-abab-abababababab\"");
+}
+
+#[test]
+fn json() {
+    check(
+        "ParseJSON(\"{\\\"a\\\":1,\\\"b\\\":[true,null,\\\"x\\\"]}\")",
+        "{a: 1.0, b: [true, nil, \"x\"]}",
+    );
+    check("ParseJSON(\"[1.5, {}]\")", "[1.5, {}]");
+    check("ParseJSON(\"{\\\"a\\\":1}\")[\"a\"]", "1.0");
+    check("ParseJSON(\"{\\\"a\\\":[1]}\")[\"a\"][0]", "1.0");
+    check(
+        "ParseJSON(\"{\\\"a\\\":1}\")[\"b\"]",
+        "fault: key not found in map",
+    );
+    check("ParseJSON(\"[1]\")[1]", "fault: index out of range of the list");
+    check(
+        "ParseJSON(\"5\")",
+        "fault: ParseJSON: could not convert parsed JSON: neither object nor array",
+    );
+    check(
+        "ParseJSON(body)",
+        "error: ParseJSON: the text is not JSON (line 1, column 1)",
+    );
+    check(
+        "ParseJSON(attributes[\"i\"])",
+        "error: ParseJSON: expected string but got int64",
+    );
+}
+
+#[test]
+fn network() {
+    check(
+        "CommunityID(\"128.232.110.120\", 34855, \"66.35.250.204\", 80)",
+        "\"1:LQU9qZlK+B5F3KDmev6m5PMibrg=\"",
+    );
+    check(
+        "CommunityID(\"66.35.250.204\", 80, \"128.232.110.120\", 34855, \"TCP\")",
+        "\"1:LQU9qZlK+B5F3KDmev6m5PMibrg=\"",
+    );
+    check(
+        "CommunityID(\"128.232.110.120\", 34855, \"66.35.250.204\", 80, \"TCP\", 1)",
+        "\"1:3V71V58M3Ksw/yuFALMcW0LAHvc=\"",
+    );
+    check(
+        "CommunityID(\"x\", 1, \"10.0.0.2\", 2)",
+        "fault: CommunityID: invalid IP address",
+    );
+    check(
+        "CommunityID(\"10.0.0.1\", 0, \"10.0.0.2\", 2)",
+        "fault: CommunityID: a port is between 1 and 65535",
+    );
+    check(
+        "IsInCIDR(\"10.1.2.3\", [\"192.168.0.0/16\", \"10.0.0.0/8\"])",
+        "true",
+    );
+    check("IsInCIDR(\"11.1.2.3\", [\"10.0.0.0/8\"])", "false");
+    check("IsInCIDR(\"::1\", [\"::/0\"])", "true");
+    check("IsInCIDR(\"1.2.3.4\", [\"0.0.0.0/0\"])", "true");
+    check("IsInCIDR(\"no\", [\"10.0.0.0/8\"])", "false");
+    check(
+        "IsInCIDR(\"10.1.2.3\", [\"10.0.0.0/33\"])",
+        "fault: IsInCIDR: invalid network \"10.0.0.0/33\"",
+    );
+    check(
+        "URL(\"http://u:p@example.com:8080/a/b.tar?x=1&y#frag\")",
+        "{url.original: \"http://u:p@example.com:8080/a/b.tar?x=1&y#frag\", url.domain: \"example.com\", \
+         url.scheme: \"http\", url.path: \"/a/b.tar\", url.extension: \"tar\", url.port: 8080, url.fragment: \"frag\", \
+         url.query: \"x=1&y\", url.user_info: \"u:p\", url.username: \"u\", url.password: \"p\"}",
+    );
+    check(
+        "URL(\"/only/path\")",
+        "{url.original: \"/only/path\", url.domain: \"\", url.scheme: \"\", url.path: \"/only/path\"}",
+    );
+    check("URL(\"http://[::1]:80/\")[\"url.domain\"]", "\"::1\"");
+    check(
+        "URL(\"?a=1&a=2&b=%20+\")",
+        "{query: {a: [\"1\", \"2\"], b: [\"  \"]}}",
+    );
+    check("URL(\"\")", "fault: URL: the URL is empty");
+    check("URL(\"http://a:b/\")", "fault: URL: the text is no URL");
+    check("URL(\"http://a/%zz\")", "fault: URL: the text is no URL");
+}
+
+#[test]
+fn structured_texts() {
+    check(
+        "ParseCSV(\"1,\\\"a,b\\\",3\", \"x,y,z\")",
+        "{x: \"1\", y: \"a,b\", z: \"3\"}",
+    );
+    check("ParseCSV(\"1|2\", \"x y\", \"|\", \" \")", "{x: \"1\", y: \"2\"}");
+    check("ParseCSV(\"1,2\\n3\", \"x,y\")", "{x: \"1\", y: \"2\\n3\"}");
+    check(
+        "ParseCSV(\"\\\"a\\\"\\\"b\\\",\", \"x,y\")",
+        "{x: \"a\\\"b\", y: \"\"}",
+    );
+    check(
+        "ParseCSV(\"1,2\", \"x\")",
+        "fault: ParseCSV: wrong number of fields: expected 1, found 2",
+    );
+    check(
+        "ParseCSV(\"a\\\"b\", \"x\")",
+        "fault: ParseCSV: bare \" in a field without quotes",
+    );
+    check(
+        "ParseCSV(\"a\\\"b\", \"x\", mode=\"lazyQuotes\")",
+        "{x: \"a\\\"b\"}",
+    );
+    check(
+        "ParseCSV(\"\\\"a,b\\\"\", \"x,y\", mode=\"ignoreQuotes\")",
+        "{x: \"\\\"a\", y: \"b\\\"\"}",
+    );
+    check(
+        "ParseCSV(\"a\", \"x\", mode=\"no\")",
+        "fault: ParseCSV: the mode must be \"strict\", \"lazyQuotes\" or \"ignoreQuotes\"",
+    );
+    check(
+        "ParseCSV(\"a\", \"x\", \"ab\")",
+        "fault: ParseCSV: delimiter must be a single character, and neither quote nor line end",
+    );
+    check("ParseInt(\"ff\", 16)", "255");
+    check(
+        "ParseInt(\"\", 10)",
+        "fault: ParseInt: invalid target: the text is empty",
+    );
+    check(
+        "ParseInt(\"5\", -1)",
+        "fault: ParseInt: invalid base: it must be 0, or between 2 and 36",
+    );
+    check(
+        "ParseInt(\"z\", 10)",
+        "fault: ParseInt: the text is no whole number in this base",
+    );
+    check(
+        "ParseKeyValue(\"a=1 b='x y' c=\\\"=\\\"\")",
+        "{a: \"1\", b: \"x y\", c: \"=\"}",
+    );
+    check(
+        "ParseKeyValue(\"a:1, b:2\", \":\", \",\")",
+        "{a: \"1\", b: \"2\"}",
+    );
+    check(
+        "ParseKeyValue(\"a\")",
+        "fault: ParseKeyValue: cannot divide a pair into key and value",
+    );
+    check(
+        "ParseKeyValue(\"a='b\")",
+        "fault: ParseKeyValue: never reached the end of a quoted value",
+    );
+    check(
+        "ParseKeyValue(\"\")",
+        "fault: ParseKeyValue: cannot parse an empty text",
+    );
+    check(
+        "ParseKeyValue(\"a\", \"=\", \"=\")",
+        "fault: ParseKeyValue: the delimiters must not be the same",
+    );
+    check(
+        "ToKeyValueString({\"b\": 1, \"a\": \"x y\"})",
+        "\"b=1 a=\\\"x y\\\"\"",
+    );
+    check(
+        "ToKeyValueString({\"b\": 1, \"a\": \"\\\"\"}, \":\", \",\", true)",
+        "\"a:\\\\\\\",b:1\"",
+    );
+    let mapping = "{\"error\": [{\"equals\": [\"err\"]}, {\"range\": {\"min\": 400, \"max\": 599}}], \"ok\": [\"2xx\"]}";
+    check(&format!("ParseSeverity(\"err\", {mapping})"), "\"error\"");
+    check(&format!("ParseSeverity(404, {mapping})"), "\"error\"");
+    check(&format!("ParseSeverity(204, {mapping})"), "\"ok\"");
+    check(
+        &format!("ParseSeverity(\"warn\", {mapping})"),
+        "fault: ParseSeverity: could not map the severity: no criterion holds",
+    );
+    check(
+        "ParseSeverity(1, {\"a\": 5})",
+        "fault: ParseSeverity: the criteria of \"a\" must be a list",
+    );
+}
+
+#[test]
+fn patterns() {
+    check("IsMatch(5, \"^5$\")", "true");
+    check("IsMatch(nil, \".\")", "false");
+    check("IsMatch(body, \"w.rld\")", "true");
+    check("IsMatch(body, attributes[\"s\"])", "false");
+    check("IsMatch(body, Concat([\"^hel\", \"lo\"], \"\"))", "true");
+    check(
+        "IsMatch(body, \"(\")",
+        "fault: the pattern supplied is not a valid regexp: error parsing regexp: unclosed group",
+    );
+    check(
+        "IsMatch(body, 1)",
+        "fault: argument \"pattern\" must be a regular expression in double quotes",
+    );
+    check("IsMatch(\"\u{661}\", \"^\\\\d$\")", "false");
+    check(
+        "ExtractPatterns(\"a=1\", \"(?P<k>\\\\w+)=(?P<v>.)(?P<none>x)?\")",
+        "{k: \"a\", v: \"1\", none: \"\"}",
+    );
+    check("ExtractPatterns(\"-\", \"(?P<k>\\\\w+)=\")", "{}");
+    check(
+        "ExtractPatterns(\"a\", \"a\")",
+        "fault: ExtractPatterns: at least 1 named capture group must be supplied in the given regex",
+    );
+    check(
+        "ExtractPatterns(nil, \"(?P<k>a)\")",
+        "fault: ExtractPatterns: expected string but got nil",
+    );
+}
+
+#[test]
+fn predicates() {
+    check("IsBool(true)", "true");
+    check("IsBool(attributes[\"i\"])", "false");
+    check("IsDouble(attributes[\"d\"])", "true");
+    check("IsDouble(1)", "false");
+    check("IsInt(attributes[\"i\"])", "true");
+    check("IsString(attributes[\"s\"])", "true");
+    check("IsString(nil)", "false");
+    check("IsMap(attributes)", "true");
+    check("IsMap(attributes[\"l\"])", "false");
+    check("IsList(attributes[\"l\"])", "true");
+    check("IsList(nil)", "false");
+    check("HasPrefix(body, \"hello\")", "true");
+    check("HasSuffix(body, \"hello\")", "false");
+    check(
+        "HasPrefix(nil, \"a\")",
+        "fault: HasPrefix: expected string but got nil",
+    );
+    check("IsValidLuhn(\"4539 1488 0343 6467\")", "true");
+    check("IsValidLuhn(17893729974)", "true");
+    check("IsValidLuhn(\"8273 1232 7352 0569\")", "false");
+    check("IsValidLuhn(\"\")", "false");
+    check(
+        "IsValidLuhn(\"4x\")",
+        "fault: IsValidLuhn: the number has something that is no digit",
+    );
+    check("IsValidLuhn(nil)", "fault: IsValidLuhn: the number is nil");
+    check(
+        "IsRootSpan()",
+        "fault: the log context does not have the function \"IsRootSpan\"",
+    );
+    assert_eq!(value_of(Context::Span, 0, "IsRootSpan()"), "false");
+}
+
+#[test]
+fn texts() {
+    check("ConvertCase(\"aB c\", \"snake\")", "\"a_b_c\"");
+    check("ConvertCase(\"JSONData\", \"snake\")", "\"json_data\"");
+    check("ConvertCase(\"a1b\", \"snake\")", "\"a_1_b\"");
+    check("ConvertCase(\"some-thing.else\", \"camel\")", "\"SomeThingElse\"");
+    check("ConvertCase(\"\u{e9}A\", \"upper\")", "\"\u{c9}A\"");
+    check("ConvertCase(\"AB\", \"lower\")", "\"ab\"");
+    check("ConvertCase(\"\", \"camel\")", "\"\"");
+    check(
+        "ConvertCase(\"a\", \"kebab\")",
+        "fault: ConvertCase: invalid case; allowed are lower, upper, snake, camel",
+    );
+    check("ToCamelCase(\"my_metric\")", "\"MyMetric\"");
+    check("ToSnakeCase(\"MyMetric\")", "\"my_metric\"");
+    check("ToLowerCase(\"A\u{c9}\")", "\"a\u{e9}\"");
+    check("ToUpperCase(\"a\")", "\"A\"");
+    check("Split(\"a|b||\", \"|\")", "[\"a\", \"b\", \"\", \"\"]");
+    check("Split(\"h\u{e9}\", \"\")", "[\"h\", \"\u{e9}\"]");
+    check("Split(\"a|b\", \"|\")[1]", "\"b\"");
+    check("Substring(\"abcdef\", 1, 3)", "\"bcd\"");
+    check("Substring(\"h\u{e9}llo\", 0, 2)", "\"h\"");
+    check("Substring(\"h\u{e9}llo\", 2, 3)", "\"ll\"");
+    check(
+        "Substring(\"abc\", -1, 1)",
+        "fault: Substring: invalid start for substring: it must not be negative",
+    );
+    check(
+        "Substring(\"abc\", 0, 0)",
+        "fault: Substring: invalid length for substring: it must be above 0",
+    );
+    check(
+        "Substring(\"abc\", 1, 3)",
+        "fault: Substring: invalid range for substring: it cannot be longer than the text",
+    );
+    check("Trim(\"  a b \")", "\"a b\"");
+    check("Trim(\"xyaxy\", \"yx\")", "\"a\"");
+    check("TrimPrefix(body, \"hello \")", "\"world\"");
+    check("TrimPrefix(body, \"x\")", "\"hello world\"");
+    check("TrimSuffix(body, \" world\")", "\"hello\"");
+}
+
+#[test]
+fn formats() {
+    check("Format(\"%s-%d\", [\"a\", 5])", "\"a-5\"");
+    check(
+        "Format(\"%05d|%-4d|%4d|%+d\", [5, 5, 5, 5])",
+        "\"00005|5   |   5|+5\"",
+    );
+    check(
+        "Format(\"%x %X %#x %o %b %c\", [255, 255, 255, 8, 5, 65])",
+        "\"ff FF 0xff 10 101 A\"",
+    );
+    check(
+        "Format(\"%.2f %f %e %v %g\", [1.5, 1.5, 1500.0, 1.5, 1.0])",
+        "\"1.50 1.500000 1.500000e+03 1.5 1\"",
+    );
+    check(
+        "Format(\"%q %t %v %x\", [\"a\", true, nil, \"hi\"])",
+        "\"\\\"a\\\" true <nil> 6869\"",
+    );
+    check("Format(\"100%%\", [])", "\"100%\"");
+    check("Format(\"%d\", [\"a\"])", "\"%!d(string=a)\"");
+    check("Format(\"%s %s\", [\"a\"])", "\"a %!s(MISSING)\"");
+    check("Format(\"%s\", [\"a\", 1])", "\"a%!(EXTRA int64=1)\"");
+    check("Format(\"%\", [])", "\"%!(NOVERB)\"");
+    check(
+        "Format(\"%.2s|%-3s|%3s\", [\"abc\", \"a\", \"a\"])",
+        "\"ab|a  |  a\"",
+    );
+    check("Format(\"%06.2f\", [-1.5])", "\"-01.50\"");
+}
+
+#[test]
+fn times() {
+    check("Year(log.time)", "2023");
+    check("Month(log.time)", "11");
+    check("Day(log.time)", "14");
+    check("Hour(log.time)", "22");
+    check("Minute(log.time)", "13");
+    check("Second(log.time)", "20");
+    check("Nanosecond(log.time)", "123456789");
+    check("Weekday(log.time)", "2");
+    check("Year(5)", "fault: Year: expected time but got int64");
+    check("UnixSeconds(log.time)", "1700000000");
+    check("UnixMilli(log.time)", "1700000000123");
+    check("UnixMicro(log.time)", "1700000000123456");
+    check("UnixNano(log.time)", "1700000000123456789");
+    check("Duration(\"1h2m3s\")", "3723000000000ns");
+    check("Duration(\"x\")", "fault: Duration: invalid duration \"x\"");
+    check("Hours(Duration(\"90m\"))", "1.5");
+    check("Minutes(Duration(\"90s\"))", "1.5");
+    check("Seconds(Duration(\"1500ms\"))", "1.5");
+    check("Milliseconds(Duration(\"1.5s\"))", "1500");
+    check("Microseconds(Duration(\"1ms\"))", "1000");
+    check("Nanoseconds(Duration(\"1us\"))", "1000");
+    check("Now()", "time 2024-01-01T00:00:00Z");
+    check("Now() - log.time", "4067199876543211ns");
+    check(
+        "TruncateTime(log.time, Duration(\"1h\"))",
+        "time 2023-11-14T22:00:00Z",
+    );
+    check("Unix(5, 6)", "time 1970-01-01T00:00:05.000000006Z");
+    check("Unix(-1)", "time 1969-12-31T23:59:59Z");
+    check(
+        "FormatTime(log.time, \"%Y-%m-%dT%H:%M:%S.%L%z\")",
+        "\"2023-11-14T22:13:20.123Z\"",
+    );
+    check(
+        "FormatTime(log.time, \"%Q\")",
+        "fault: FormatTime: unknown directive %Q",
+    );
+    check("Time(\"2024-02-29\", \"%Y-%m-%d\")", "time 2024-02-29T00:00:00Z");
+    check(
+        "Time(\"2024-07-01 12\", \"%Y-%m-%d %H\", \"Europe/Berlin\")",
+        "time 2024-07-01T12:00:00+02:00",
+    );
+    check(
+        "Hour(Time(\"2024-07-01 12\", \"%Y-%m-%d %H\", \"Asia/Tokyo\"))",
+        "12",
+    );
+    check(
+        "Time(body, \"%Y\")",
+        "error: Time: the text is not a time in this layout",
+    );
+    check(
+        "Time(\"\", \"%Y\")",
+        "error: Time: the text with the time is empty",
+    );
+    check(
+        "Time(body, \"%Y\", \"No/Where\")",
+        "fault: Time: unknown time zone \"No/Where\"",
+    );
+    check(
+        "Time(body, \"%Y\", \"UTC\", \"pt_BR\")",
+        "fault: Time: unsupported locale \"pt_BR\"; only English is known",
+    );
+    check(
+        "Time(body, \"%Y2006\")",
+        "fault: Time: the format must not contain digits",
+    );
+}
+
+/// No converter is without a row above.
+#[test]
+fn every_converter_has_a_row() {
+    let rows = include_str!("functions.rs");
+    for def in crate::Functions::Transform
+        .all()
+        .chain(crate::Functions::Filter.all())
+        .filter(|d| !d.is_editor())
+    {
+        let elsewhere = def.name.starts_with("HasAttr");
+        assert!(
+            elsewhere || rows.contains(&format!("\"{}(", def.name)),
+            "{} has no row",
+            def.name
+        );
+    }
+}

@@ -1,0 +1,420 @@
+//! Groups: which context they run in, what is wrong with them, how errors end, what a run allocates.
+
+use wire::Signal;
+use wire::view::{Depth, Finished, Scratch as ViewScratch, View};
+
+use super::kit::{first, log, logs, metrics, request, traces, with_env};
+use crate::{Context, ErrorMode, Functions, Group, Program, Scratch};
+
+fn group<'a>(signal: Signal, conditions: &'a [&'a str], statements: &'a [&'a str]) -> Group<'a> {
+    Group {
+        signal,
+        functions: Functions::Transform,
+        context: None,
+        conditions,
+        statements,
+    }
+}
+
+#[test]
+fn contexts_are_inferred() {
+    let check = |signal, statements: &[&str], expected: Result<Context, &str>| {
+        let found = Program::new(&group(signal, &[], statements));
+        let found = found.map(|p| p.context()).map_err(|f| f.0[0].message.clone());
+        assert_eq!(found, expected.map_err(str::to_owned), "{statements:?}");
+    };
+    use Signal::{Logs, Metrics, Traces};
+    check(
+        Logs,
+        &["set(resource.attributes[\"a\"], log.body)"],
+        Ok(Context::Log),
+    );
+    check(
+        Logs,
+        &["set(resource.attributes[\"a\"], \"b\")"],
+        Ok(Context::Resource),
+    );
+    check(
+        Logs,
+        &["set(resource.attributes[\"a\"], scope.name)"],
+        Ok(Context::Scope),
+    );
+    check(
+        Logs,
+        &["set(resource.attributes[\"a\"], otelcol.client.addr)"],
+        Ok(Context::Resource),
+    );
+    check(
+        Traces,
+        &["set(resource.attributes[\"a\"], \"b\") where span.name == \"x\""],
+        Ok(Context::Span),
+    );
+    check(
+        Traces,
+        &["set(spanevent.name, span.name)"],
+        Ok(Context::SpanEvent),
+    );
+    check(
+        Metrics,
+        &["set(metric.description, \"t\") where datapoint.attributes[\"t\"] == \"p\""],
+        Ok(Context::DataPoint),
+    );
+    check(
+        Metrics,
+        &[
+            "set(resource.attributes[\"t\"], \"p\")",
+            "set(metric.description, \"x\")",
+        ],
+        Ok(Context::Metric),
+    );
+    check(
+        Metrics,
+        &["set(metric.description, \"x\") where FLAG_NONE == 1"],
+        Ok(Context::DataPoint),
+    );
+    check(
+        Traces,
+        &["set(resource.attributes[\"a\"], 1) where IsRootSpan()"],
+        Ok(Context::Span),
+    );
+    check(
+        Traces,
+        &["set(resource.attributes[\"a\"], STATUS_CODE_OK)"],
+        Ok(Context::SpanEvent),
+    );
+    check(
+        Logs,
+        &["set(attributes[\"a\"], 1)"],
+        Err("unable to infer context from statements: no path begins with a context's name"),
+    );
+    check(
+        Logs,
+        &["set(span.name, \"a\")"],
+        Err("context \"span\" cannot be used with logs"),
+    );
+    check(
+        Traces,
+        &["set(spanevent.name, \"a\") where IsRootSpan()"],
+        Err("inferred context \"spanevent\" does not support the function \"IsRootSpan\""),
+    );
+    check(
+        Traces,
+        &["set(span.name, \"a\") where METRIC_DATA_TYPE_SUM == 1"],
+        Err("inferred context \"span\" does not support the enum symbol \"METRIC_DATA_TYPE_SUM\""),
+    );
+}
+
+#[test]
+fn all_faults_of_a_group_are_told_at_once() {
+    let check = |context, statements: &[&str], expected: &str| {
+        let group = Group {
+            context,
+            ..group(Signal::Logs, &[], statements)
+        };
+        let faults = Program::new(&group).expect_err("there are faults");
+        assert_eq!(faults.to_string(), expected);
+    };
+    check(
+        None,
+        &["set(log.body, )", "sett(log.body, 1)", "set(log.body, 1"],
+        "unexpected \")\"; expected a value\n  set(log.body, )\n                ^\n\
+         ends too early; expected \",\" or \")\"\n  set(log.body, 1\n                 ^",
+    );
+    check(
+        None,
+        &[
+            "sett(log.body, 1)",
+            "set(log.bdy, 1)",
+            "set(body, 1)",
+            "set(log.body, 1)",
+        ],
+        "undefined function \"sett\"; did you mean \"set\"?\n  sett(log.body, 1)\n  ^^^^\n\
+         segment \"bdy\" from path \"log.bdy\" is not a valid path nor a valid OTTL keyword for the log context; did you \
+         mean \"body\"?\n  set(log.bdy, 1)\n          ^^^\n\
+         missing context name for the path; write log.body\n  set(body, 1)\n      ^^^^",
+    );
+    check(
+        Some(Context::Log),
+        &[
+            "set(resource.cache[\"a\"], 1)",
+            "set(severity_text[\"a\"], 1)",
+            "set(body, NOPE)",
+            "set(body, value=1, 2)",
+            "set(body, valu=1)",
+            "set(body, IsMatch)",
+            "set(body, 1 / 0)",
+        ],
+        "the cache of another context cannot be reached; write log.cache\n  set(resource.cache[\"a\"], 1)\n      ^^^^^^^^\n\
+         \"severity_text\" is no map or list that could be indexed\n  set(severity_text[\"a\"], 1)\n                    ^^^\n\
+         enum symbol \"NOPE\" not found in the log context\n  set(body, NOPE)\n            ^^^^\n\
+         an argument without a name cannot follow one with a name\n  set(body, value=1, 2)\n                     ^\n\
+         set has no parameter \"valu\"; write set(target, value)\n  set(body, valu=1)\n            ^^^^\n\
+         enum symbol \"IsMatch\" not found in the log context; to call the converter write IsMatch(...)\n  \
+         set(body, IsMatch)\n            ^^^^^^^\n\
+         attempted to divide by 0\n  set(body, 1 / 0)\n            ^^^^^",
+    );
+}
+
+/// Runs statements on two logs, of which the second has a body that is no text; gives the bodies and what failed.
+fn run(
+    mode: ErrorMode,
+    conditions: &[&str],
+    statements: &[&str],
+) -> (Result<(), String>, Vec<String>, Vec<String>) {
+    let mut second = log();
+    second.body = None;
+    let bytes = logs(vec![log(), second]);
+    let program = Program::new(&group(Signal::Logs, conditions, statements)).expect("it compiles");
+    let mut scratch = ViewScratch::default();
+    let mut view = View::new(&mut scratch, Signal::Logs, &bytes, program.depth()).expect("it is well formed");
+    let mut failed = Vec::new();
+    let ran = with_env(|env| {
+        program.run(
+            &mut view,
+            env,
+            &mut Scratch::default(),
+            mode,
+            &mut |statement, error| {
+                failed.push(format!("{statement}: {error}"));
+            },
+        )
+    });
+    let bodies = view.nodes().filter(|n| Context::Log.is_item(view.kind(*n)));
+    let bodies = bodies
+        .map(|n| view.body(n).map_or("none".into(), super::kit::show_any))
+        .collect();
+    (ran.map_err(|e| e.to_string()), failed, bodies)
+}
+
+#[test]
+fn errors_end_as_the_mode_says() {
+    const BAD: &str = "set(log.body, HasPrefix(log.body, \"hello\"))";
+    const NEXT: &str = "set(log.body, \"none\") where log.body == nil";
+    let error = "HasPrefix: expected string but got nil".to_owned();
+    let (ran, failed, bodies) = run(ErrorMode::Ignore, &[], &[BAD, NEXT]);
+    assert_eq!((ran, failed), (Ok(()), vec![format!("{BAD}: {error}")]));
+    assert_eq!(bodies, ["true", "\"none\""]);
+    let (ran, failed, bodies) = run(ErrorMode::Silent, &[], &[BAD, NEXT]);
+    assert_eq!((ran, failed), (Ok(()), vec![]));
+    assert_eq!(bodies, ["true", "\"none\""]);
+    let (ran, failed, bodies) = run(ErrorMode::Propagate, &[], &[BAD, NEXT]);
+    assert_eq!((ran, failed), (Err(error), vec![]));
+    assert_eq!(bodies, ["true", "none"]);
+}
+
+#[test]
+fn conditions_choose_items() {
+    let (_, failed, bodies) = run(
+        ErrorMode::Ignore,
+        &["log.body == nil", "log.body == 5"],
+        &["set(log.body, 1)"],
+    );
+    assert_eq!(
+        (failed, bodies),
+        (vec![], vec!["\"hello world\"".to_owned(), "1".to_owned()])
+    );
+    // A condition that fails does not hold.
+    let (_, failed, bodies) = run(
+        ErrorMode::Ignore,
+        &["HasPrefix(log.body, \"h\")"],
+        &["set(log.body, 1)"],
+    );
+    assert_eq!(
+        failed,
+        ["HasPrefix(log.body, \"h\"): HasPrefix: expected string but got nil"]
+    );
+    assert_eq!(bodies, ["1", "none"]);
+    let (ran, ..) = run(
+        ErrorMode::Propagate,
+        &["HasPrefix(log.body, \"h\")"],
+        &["set(log.body, 1)"],
+    );
+    assert_eq!(ran, Err("HasPrefix: expected string but got nil".into()));
+}
+
+#[test]
+fn the_cache_is_fresh_for_each_item() {
+    let (_, failed, bodies) = run(
+        ErrorMode::Ignore,
+        &[],
+        &[
+            "set(log.cache[\"n\"], 1) where log.body != nil",
+            "set(log.body, Concat([log.cache[\"n\"]], \"\"))",
+        ],
+    );
+    assert_eq!(
+        (failed, bodies),
+        (vec![], vec!["\"1\"".to_owned(), "\"<nil>\"".to_owned()])
+    );
+}
+
+#[test]
+fn matching_changes_nothing() {
+    let check = |context: Context, functions, condition: &str, expected: Result<bool, &str>| {
+        let (signal, bytes) = request(context);
+        let program = Program::new(&Group {
+            signal,
+            functions,
+            context: Some(context),
+            conditions: &[condition],
+            statements: &[],
+        })
+        .expect("it compiles");
+        assert!(!program.writes());
+        let mut scratch = ViewScratch::default();
+        let view = View::new(&mut scratch, signal, &bytes, Depth::All).expect("it is well formed");
+        let n = first(&view, context);
+        let found = with_env(|env| {
+            program.matches(
+                &view,
+                n,
+                env,
+                &mut Scratch::default(),
+                ErrorMode::Propagate,
+                &mut |_, _| {},
+            )
+        });
+        assert_eq!(
+            found.map_err(|e| e.to_string()),
+            expected.map_err(str::to_owned),
+            "{condition}"
+        );
+        assert_eq!(view.finish(), Finished::Unchanged);
+    };
+    let filter = Functions::Filter;
+    check(Context::Metric, filter, "HasAttrKeyOnDatapoint(\"s\")", Ok(true));
+    check(
+        Context::Metric,
+        filter,
+        "HasAttrKeyOnDatapoint(\"none\")",
+        Ok(false),
+    );
+    check(
+        Context::Metric,
+        filter,
+        "HasAttrOnDatapoint(\"s\", \"text\")",
+        Ok(true),
+    );
+    check(
+        Context::Metric,
+        filter,
+        "HasAttrOnDatapoint(\"i\", \"5\")",
+        Ok(false),
+    );
+    check(
+        Context::Span,
+        filter,
+        "IsRootSpan() or kind == SPAN_KIND_SERVER",
+        Ok(true),
+    );
+    check(
+        Context::Span,
+        filter,
+        "attributes[\"l\"][9] == 1",
+        Err("index out of range of the list"),
+    );
+    check(
+        Context::Span,
+        filter,
+        "true or attributes[\"l\"][9] == 1",
+        Ok(true),
+    );
+    check(
+        Context::Span,
+        filter,
+        "false and attributes[\"l\"][9] == 1",
+        Ok(false),
+    );
+    check(
+        Context::Span,
+        filter,
+        "not (name == \"GET /\" and status.code == STATUS_CODE_ERROR)",
+        Ok(false),
+    );
+    check(
+        Context::Span,
+        filter,
+        "Coalesce([attributes[\"i\"]])",
+        Err("expected a condition that is bool but got int64"),
+    );
+    check(
+        Context::Log,
+        filter,
+        "trace_id == \"0102030405060708090a0b0c0d0e0f10\"",
+        Ok(false),
+    );
+    check(
+        Context::Log,
+        filter,
+        "trace_id == TraceID(0x0102030405060708090a0b0c0d0e0f10)",
+        Ok(true),
+    );
+    check(
+        Context::Log,
+        filter,
+        "attributes[\"m\"] == {\"deep\": {\"y\": 7}, \"x\": \"in\"}",
+        Ok(true),
+    );
+    check(
+        Context::Log,
+        filter,
+        "attributes[\"l\"] == [1, \"two\"]",
+        Ok(true),
+    );
+    check(Context::Log, filter, "attributes[\"none\"] != nil", Ok(false));
+}
+
+#[test]
+fn components_have_the_functions_they_have() {
+    let check = |functions, condition: &[&str], statement: &[&str], expected: &str| {
+        let group = Group {
+            signal: Signal::Metrics,
+            functions,
+            context: Some(Context::Metric),
+            conditions: condition,
+            statements: statement,
+        };
+        assert_eq!(
+            Program::new(&group).expect_err("it is refused").0[0].message,
+            expected
+        );
+    };
+    check(
+        Functions::Filter,
+        &[],
+        &["set(name, \"a\")"],
+        "this component does not have the function \"set\"",
+    );
+    check(
+        Functions::Conditions,
+        &["HasAttrKeyOnDatapoint(\"s\")"],
+        &[],
+        "this component does not have the function \"HasAttrKeyOnDatapoint\"",
+    );
+}
+
+#[test]
+fn items_without_their_groups_messages_can_be_written() {
+    // A resource without a message, a scope without one: both come into being when they are written to.
+    for (signal, bytes) in [(Signal::Traces, traces()), (Signal::Metrics, metrics())] {
+        let statements = ["set(resource.attributes[\"new\"], 1)", "set(scope.name, \"s\")"];
+        let program = Program::new(&group(signal, &[], &statements)).expect("it compiles");
+        let mut scratch = ViewScratch::default();
+        let mut view = View::new(&mut scratch, signal, &bytes, program.depth()).expect("it is well formed");
+        let ran = with_env(|env| {
+            program.run(
+                &mut view,
+                env,
+                &mut Scratch::default(),
+                ErrorMode::Propagate,
+                &mut |_, _| {},
+            )
+        });
+        assert_eq!(ran, Ok(()));
+        let resource = first(&view, Context::Resource);
+        assert_eq!(
+            view.get(resource, b"new").map(super::kit::show_any).as_deref(),
+            Some("1")
+        );
+    }
+}

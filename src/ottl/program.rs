@@ -1,0 +1,423 @@
+//! Groups of statements and lists of conditions: compiled, and run over the items of a view.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wire::Signal;
+use wire::view::{Depth, NodeId, View};
+
+use crate::compile::{Binder, Meaning};
+use crate::error::{Error, Result};
+use crate::eval::{Call, Cond, Cx, Env, Item, Node, Read, Tools};
+use crate::functions::{Functions, Prepare};
+use crate::infer::Names;
+use crate::paths::Context;
+use crate::syntax::{self, Fault, Faults, Span, ast, fault};
+use crate::table::Table;
+
+/// What becomes of an error while statements run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorMode {
+    /// It is told, and the next statement runs.
+    Ignore,
+    /// The next statement runs.
+    Silent,
+    /// The run ends with it.
+    Propagate,
+}
+
+impl ErrorMode {
+    /// The mode with this name, in any case.
+    pub fn named(name: &str) -> Option<ErrorMode> {
+        [
+            ("ignore", ErrorMode::Ignore),
+            ("silent", ErrorMode::Silent),
+            ("propagate", ErrorMode::Propagate),
+        ]
+        .into_iter()
+        .find_map(|(n, mode)| n.eq_ignore_ascii_case(name).then_some(mode))
+    }
+}
+
+/// What is compiled together.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'a> {
+    /// What payloads hold.
+    pub signal: Signal,
+    /// Which functions there are.
+    pub functions: Functions,
+    /// The context, if the user named one; then paths of it need not begin with its name. Else it is inferred.
+    pub context: Option<Context>,
+    /// Of which one must hold for an item, if there are any.
+    pub conditions: &'a [&'a str],
+    /// What is run on the item, in order. May be empty.
+    pub statements: &'a [&'a str],
+}
+
+/// Memory of runs, kept between payloads. It belongs to no program: each finds its own room, or makes it.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    program: u64,
+    tools: Tools,
+    cache: Table,
+    room: Vec<u8>,
+}
+
+/// A compiled group.
+#[derive(Debug)]
+pub struct Program {
+    id: u64,
+    context: Context,
+    conditions: Vec<(Box<str>, Cond)>,
+    statements: Vec<Statement>,
+}
+
+#[derive(Debug)]
+struct Statement {
+    source: Box<str>,
+    condition: Option<Cond>,
+    editor: Call,
+}
+
+static IDS: AtomicU64 = AtomicU64::new(1);
+
+impl Program {
+    /// Compiles a group. Errors: all that is wrong with its statements and conditions, one fault each.
+    pub fn new(group: &Group<'_>) -> std::result::Result<Program, Faults> {
+        let mut faults = Vec::new();
+        let mut keep = |fault: Fault| faults.push(fault);
+        let conditions: Vec<_> = group
+            .conditions
+            .iter()
+            .filter_map(|t| syntax::condition(t).map_err(&mut keep).ok().map(|b| (*t, b)))
+            .collect();
+        let statements: Vec<_> = group
+            .statements
+            .iter()
+            .filter_map(|t| syntax::statement(t).map_err(&mut keep).ok().map(|s| (*t, s)))
+            .collect();
+        if !faults.is_empty() {
+            return Err(Faults(faults));
+        }
+        let context = context(group, &conditions, &statements).map_err(|f| Faults(vec![f]))?;
+        let mut prepare = Prepare::default();
+        let names = Meaning {
+            context,
+            functions: group.functions,
+            // Who names the context need not say it again in each path.
+            prefixed: group.context.is_none(),
+        };
+        let mut program = Program {
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            context,
+            conditions: Vec::new(),
+            statements: Vec::new(),
+        };
+        for (text, condition) in &conditions {
+            match Binder::new(text, names, &mut prepare).condition(condition) {
+                Ok(cond) => program.conditions.push(((*text).into(), cond)),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        for (text, statement) in &statements {
+            match compile(&mut Binder::new(text, names, &mut prepare), statement) {
+                Ok(statement) => program.statements.push(statement),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if faults.is_empty() {
+            Ok(program)
+        } else {
+            Err(Faults(faults))
+        }
+    }
+
+    /// What it runs on.
+    pub fn context(&self) -> Context {
+        self.context
+    }
+
+    /// How deep the view must go.
+    pub fn depth(&self) -> Depth {
+        self.context.depth()
+    }
+
+    /// Whether it may write.
+    pub fn writes(&self) -> bool {
+        !self.statements.is_empty()
+    }
+
+    /// Runs the statements on every item for which a condition holds, or on all if there are none. What one statement
+    /// wrote the next one sees.
+    ///
+    /// `failed` is told of each error that is ignored, with the statement or condition. Errors: under
+    /// [`ErrorMode::Propagate`], the first one; the view is then half edited.
+    pub fn run(
+        &self,
+        view: &mut View<'_>,
+        env: &Env<'_>,
+        scratch: &mut Scratch,
+        mode: ErrorMode,
+        failed: &mut dyn FnMut(&str, &Error),
+    ) -> Result<()> {
+        scratch.open(self.id);
+        let Scratch {
+            tools, cache, room, ..
+        } = scratch;
+        let mut cx = Cx {
+            view,
+            cache,
+            item: [0; 4],
+            env,
+            tools,
+            room: std::mem::take(room),
+        };
+        let mut done = Ok(());
+        for n in cx.view.nodes() {
+            if !self.context.is_item(cx.view.kind(n)) || cx.view.is_removed(n) {
+                continue;
+            }
+            cx.item = chain(cx.view, self.context, n);
+            cx.cache.0.clear();
+            done = self.item(&mut cx, mode, failed);
+            if done.is_err() {
+                break;
+            }
+        }
+        *room = cx.room;
+        done
+    }
+
+    fn item(&self, cx: &mut Cx<'_, '_>, mode: ErrorMode, failed: &mut dyn FnMut(&str, &Error)) -> Result<()> {
+        if !self.conditions.is_empty() && !any(&self.conditions, cx.read(), mode, failed)? {
+            return Ok(());
+        }
+        for statement in &self.statements {
+            if let Err(error) = statement.run(cx) {
+                judge(mode, &statement.source, error, failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether one of the conditions holds for an item, which must be of the program's context. Of an error under
+    /// [`ErrorMode::Ignore`] `failed` is told, and that condition does not hold.
+    ///
+    /// Errors: under [`ErrorMode::Propagate`], the first one.
+    pub fn matches(
+        &self,
+        view: &View<'_>,
+        n: NodeId,
+        env: &Env<'_>,
+        scratch: &mut Scratch,
+        mode: ErrorMode,
+        failed: &mut dyn FnMut(&str, &Error),
+    ) -> Result<bool> {
+        let read = scratch.read(self.id, self.context, view, n, env);
+        any(&self.conditions, read, mode, failed)
+    }
+}
+
+/// A compiled value.
+#[derive(Debug)]
+pub struct Expression {
+    id: u64,
+    context: Context,
+    node: Node,
+}
+
+impl Expression {
+    /// Compiles a value. Without a context it is inferred from the paths. Errors: all that is wrong with it.
+    pub fn new(
+        signal: Signal,
+        functions: Functions,
+        named: Option<Context>,
+        text: &str,
+    ) -> std::result::Result<Expression, Faults> {
+        let wrong = |fault| Faults(vec![fault]);
+        let value = syntax::value(text).map_err(wrong)?;
+        let group = Group {
+            signal,
+            functions,
+            context: named,
+            conditions: &[],
+            statements: &[text],
+        };
+        let mut names = Names::default();
+        names.expr(&value);
+        let context = chosen(&group, &names).map_err(wrong)?;
+        let meaning = Meaning {
+            context,
+            functions,
+            prefixed: named.is_none(),
+        };
+        let mut prepare = Prepare::default();
+        let node = Binder::new(text, meaning, &mut prepare)
+            .value(&value)
+            .map_err(wrong)?;
+        Ok(Expression {
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            context,
+            node,
+        })
+    }
+
+    /// What its items are.
+    pub fn context(&self) -> Context {
+        self.context
+    }
+
+    /// Appends the value for an item, which must be of the expression's context, as an `AnyValue` message; false, and
+    /// nothing appended, for nil. Errors: the value cannot be had, or is of a type that attributes do not have.
+    pub fn encode(
+        &self,
+        view: &View<'_>,
+        n: NodeId,
+        env: &Env<'_>,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let read = scratch.read(self.id, self.context, view, n, env);
+        let value = self.node.eval(read)?;
+        if !value.is_nil() {
+            value.encode(out)?;
+        }
+        Ok(!value.is_nil())
+    }
+
+    /// The value for an item, for tests.
+    #[cfg(test)]
+    pub(crate) fn with<R>(
+        &self,
+        view: &View<'_>,
+        n: NodeId,
+        env: &Env<'_>,
+        show: impl FnOnce(Result<crate::value::Val<'_>>) -> R,
+    ) -> R {
+        let mut scratch = Scratch::default();
+        show(self.node.eval(scratch.read(self.id, self.context, view, n, env)))
+    }
+}
+
+impl Scratch {
+    /// What an expression of some program reads of one item, with an empty cache.
+    fn read<'c>(
+        &'c mut self,
+        program: u64,
+        context: Context,
+        view: &'c View<'c>,
+        n: NodeId,
+        env: &'c Env<'c>,
+    ) -> Read<'c> {
+        self.open(program);
+        self.cache.0.clear();
+        Read {
+            view: Some(view),
+            cache: &self.cache,
+            item: chain(view, context, n),
+            env: Some(env),
+            tools: &self.tools,
+        }
+    }
+
+    /// Forgets the searches of another program: rooms are numbered within one.
+    fn open(&mut self, program: u64) {
+        if self.program != program {
+            self.program = program;
+            self.tools = Tools::default();
+        }
+    }
+}
+
+impl Statement {
+    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<()> {
+        if let Some(condition) = &self.condition
+            && !condition.eval(cx.read())?
+        {
+            return Ok(());
+        }
+        (self.editor.def.edit)(&self.editor.args, cx)
+    }
+}
+
+fn compile(binder: &mut Binder<'_>, statement: &ast::Statement) -> std::result::Result<Statement, Fault> {
+    let condition = statement
+        .condition
+        .as_ref()
+        .map(|c| binder.condition(c))
+        .transpose()?;
+    let editor = binder.editor(&statement.editor)?;
+    Ok(Statement {
+        source: binder.text.into(),
+        condition,
+        editor,
+    })
+}
+
+fn context(
+    group: &Group<'_>,
+    conditions: &[(&str, ast::Bool)],
+    statements: &[(&str, ast::Statement)],
+) -> std::result::Result<Context, Fault> {
+    let mut names = Names::default();
+    statements.iter().for_each(|(_, s)| names.statement(s));
+    conditions.iter().for_each(|(_, c)| names.condition(c));
+    chosen(group, &names)
+}
+
+/// The context that the user named, or the one that the names need.
+fn chosen(group: &Group<'_>, names: &Names<'_>) -> std::result::Result<Context, Fault> {
+    let text = group
+        .statements
+        .first()
+        .or(group.conditions.first())
+        .copied()
+        .unwrap_or("");
+    if let Some(context) = group.context {
+        if context.is_of(group.signal) {
+            return Ok(context);
+        }
+        let message = format!("the {} context does not belong to this signal", context.name());
+        return Err(fault(text, Span::default(), message));
+    }
+    names.context(group.signal, group.functions).map_err(|why| {
+        fault(text, Span::default(), why).with_help(
+            "begin each path with its context (log.body, resource.attributes[\"k\"]), or split the group",
+        )
+    })
+}
+
+fn any(
+    conditions: &[(Box<str>, Cond)],
+    read: Read<'_>,
+    mode: ErrorMode,
+    failed: &mut dyn FnMut(&str, &Error),
+) -> Result<bool> {
+    for (source, condition) in conditions {
+        match condition.eval(read) {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(error) => judge(mode, source, error, failed)?,
+        }
+    }
+    Ok(false)
+}
+
+fn judge(mode: ErrorMode, source: &str, error: Error, failed: &mut dyn FnMut(&str, &Error)) -> Result<()> {
+    match mode {
+        ErrorMode::Propagate => return Err(error),
+        ErrorMode::Ignore => failed(source, &error),
+        ErrorMode::Silent => {}
+    }
+    Ok(())
+}
+
+/// The nodes from an item up to its resource, by level.
+fn chain(view: &View<'_>, context: Context, n: NodeId) -> Item {
+    let mut item = [n; 4];
+    let mut next = Some(n);
+    for level in (0..=context.level() as usize).rev() {
+        item[level] = next.unwrap_or(n);
+        next = next.and_then(|n| view.parent(n));
+    }
+    item
+}
