@@ -12,6 +12,8 @@ use super::*;
 mod backlog;
 mod encrypted;
 mod faults;
+#[cfg(feature = "crash-points")]
+mod killed;
 mod lives;
 
 const SEGMENT: u64 = 4096;
