@@ -270,16 +270,20 @@ fn head_lens(buf: &[u8]) -> Option<(usize, usize)> {
     (len <= buf.len()).then(|| (len, u32_at(buf, 8) as usize))
 }
 
-/// A head whose lengths were looked at, and its tenant.
-fn head_decode(buf: &[u8], tenant: &[u8]) -> Option<Head> {
+/// A head whose lengths were looked at, and its tenant. What it has in common with the one `before` it is shared, for
+/// there may be millions.
+fn head_decode(buf: &[u8], tenant: &[u8], before: Option<&Head>) -> Option<Head> {
     let tenant = std::str::from_utf8(tenant).ok()?;
+    let known = before
+        .and_then(|head| head.tenant.as_ref())
+        .filter(|known| ***known == *tenant);
+    let ids = (0..u16_at(buf, 6) as usize).map(|i| DestId(u16_at(buf, HEAD_FIXED + 2 * i)));
+    let same = before.filter(|head| head.destinations.iter().copied().eq(ids.clone()));
     Some(Head {
         kind: buf[4],
         items: u32_at(buf, 0),
-        tenant: (buf[5] != 0).then(|| tenant.into()),
-        destinations: (0..u16_at(buf, 6) as usize)
-            .map(|i| DestId(u16_at(buf, HEAD_FIXED + 2 * i)))
-            .collect(),
+        tenant: (buf[5] != 0).then(|| known.map_or_else(|| tenant.into(), Arc::clone)),
+        destinations: same.map_or_else(|| ids.collect(), |head| head.destinations.clone()),
     })
 }
 
@@ -293,11 +297,12 @@ pub(super) fn record_len_at(header: &[u8]) -> Option<usize> {
 }
 
 /// A whole record: what it is, and where in the buffer its data lies, decrypted in place. `None` if a bit of it is
-/// wrong, or it is encrypted and there is no key for it.
+/// wrong, or it is encrypted and there is no key for it. `before` is the head of a record near it, if one is known.
 pub(super) fn record_decode(
     buf: &mut [u8],
     offset: u64,
     cipher: Option<&Cipher>,
+    before: Option<&Head>,
 ) -> Option<(Entry, Range<usize>)> {
     let len = record_len_at(buf)?;
     if len > buf.len() || u32_at(buf, 4) != crc(&[&buf[8..len]]) {
@@ -319,7 +324,7 @@ pub(super) fn record_decode(
         offset,
         len: len as u32,
         written_ms: u64_at(clear, 24),
-        head: head_decode(head, &text[..tenant_len])?,
+        head: head_decode(head, &text[..tenant_len], before)?,
     };
     Some((entry, head_end + tenant_len..head_end + text_len))
 }
@@ -393,7 +398,7 @@ pub(super) fn index_decode(
             offset: u64_at(rest, 8),
             len: u32_at(rest, 16),
             written_ms: u64_at(rest, 20),
-            head: head_decode(head, tenant)?,
+            head: head_decode(head, tenant, entries.last().map(|entry| &entry.head))?,
         });
         rest = &head[head_len + tenant_len..];
     }
@@ -494,11 +499,11 @@ mod tests {
                     tenant == Some("müller") && cipher.is_none()
                 );
                 if cipher.is_some() {
-                    assert!(record_decode(&mut bytes.clone(), 64, None).is_none());
-                    assert!(record_decode(&mut bytes.clone(), 72, cipher.as_ref()).is_none());
+                    assert!(record_decode(&mut bytes.clone(), 64, None, None).is_none());
+                    assert!(record_decode(&mut bytes.clone(), 72, cipher.as_ref(), None).is_none());
                 }
                 assert_eq!(record_safe(&bytes), 48);
-                let (entry, range) = record_decode(&mut bytes, 64, cipher.as_ref()).unwrap();
+                let (entry, range) = record_decode(&mut bytes, 64, cipher.as_ref(), None).unwrap();
                 assert_eq!(
                     (entry.seq, entry.offset, entry.len as usize, entry.written_ms),
                     (Seq(9), 64, expected, 1_700_000_000_123)
@@ -580,7 +585,7 @@ mod tests {
                     record(Seq(1), &head(&[1, 2], Some("acme")), &[&[7; 80][..]], cipher.as_ref());
                 prop_assert_eq!(flipped.len(), 140 + if cipher.is_some() { TAG } else { 0 });
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                prop_assert!(record_decode(&mut flipped, 64, cipher.as_ref()).is_none());
+                prop_assert!(record_decode(&mut flipped, 64, cipher.as_ref(), None).is_none());
             }
             let mut done = Vec::new();
             Done { seq: Seq(5), destination: DestId(3), items: 1..9 }.encode(&mut done);
@@ -594,7 +599,7 @@ mod tests {
             prop_assert!(Done::decode(&bytes).is_none());
             let _ = head_lens(&bytes);
             for cipher in ciphers() {
-                prop_assert!(record_decode(&mut bytes, 0, cipher.as_ref()).is_none());
+                prop_assert!(record_decode(&mut bytes, 0, cipher.as_ref(), None).is_none());
                 let trailer = bytes.clone();
                 prop_assert!(index_decode(&mut bytes, &trailer, (cipher.as_ref(), 0)).is_none());
             }

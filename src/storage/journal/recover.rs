@@ -4,13 +4,12 @@
 //! whole: a record whose sum does not match is passed over, and what follows it is looked for, so that a damaged record
 //! costs itself and no other. Completions count wherever they stand: they name the record, not the file.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::crypt::{Cipher, Key};
 use super::disk::{Disk, File, read_all};
-use super::format::{self, DONE, Done, Entry, HeaderIs, RECORD_HEADER, SEGMENT_HEADER, Seq, TRAILER};
+use super::format::{self, DONE, Done, Entry, HeaderIs, RECORD_HEADER, SEGMENT_HEADER, TRAILER};
 use super::state::{Segment, State};
 use super::{Error, Quota, mark, table};
 
@@ -59,7 +58,7 @@ pub(super) fn recover(disk: &dyn Disk, key: Option<&Key>) -> Result<(State, Foun
 
     // A record that was copied forward lies in several segments if the copying was interrupted, or failed. One that was
     // closed in order counts: all of it was safe then.
-    let mut records: BTreeMap<Seq, (u64, Entry, bool)> = BTreeMap::new();
+    let mut entries: Vec<(Entry, bool, u64)> = Vec::new();
     for number in numbers {
         let name = segment_name(number);
         let file = disk
@@ -68,13 +67,7 @@ pub(super) fn recover(disk: &dyn Disk, key: Option<&Key>) -> Result<(State, Foun
         let size = file.len().map_err(|e| Error::io("read the journal", e))?;
         let read = read_segment(&*file, number, size, key, &mut found)?;
         let suspect = read.suspect;
-        for entry in read.entries {
-            match records.get(&entry.seq) {
-                Some((.., false)) => {}
-                Some(_) if suspect => {}
-                _ => drop(records.insert(entry.seq, (number, entry, suspect))),
-            }
-        }
+        entries.extend(read.entries.into_iter().map(|entry| (entry, suspect, number)));
         let segment = Segment {
             file,
             cipher: read.cipher,
@@ -89,15 +82,20 @@ pub(super) fn recover(disk: &dyn Disk, key: Option<&Key>) -> Result<(State, Foun
         };
         state.segments.insert(number, segment);
     }
-    for (number, entry, _) in records.into_values() {
-        while let Some(id) = entry.head.destinations.iter().find(|id| !state.knows(**id)) {
-            let next = state.next_destination();
-            debug_assert!(next <= id.0 as usize);
-            found.damage.push(table::missing(next));
-            state.add(table::unnamed(next), Quota::default());
-        }
-        state.insert(number, entry);
+    entries.sort_by_key(|(entry, suspect, number)| (entry.seq, *suspect, *number));
+    entries.dedup_by_key(|(entry, ..)| entry.seq);
+    let destinations = entries.iter().flat_map(|(entry, ..)| &*entry.head.destinations);
+    let last = destinations.max().map_or(0, |id| id.0 as usize + 1);
+    for unknown in state.next_destination()..last {
+        found.damage.push(table::missing(unknown));
+        state.add(table::unnamed(unknown), Quota::default());
     }
+    state.load(
+        entries
+            .into_iter()
+            .map(|(entry, _, number)| (number, entry))
+            .collect(),
+    );
     for number in logs {
         let opened = disk
             .open(&done_name(number))
@@ -200,7 +198,8 @@ fn scan(bytes: &mut [u8], number: u64, cipher: Option<&Cipher>, found: &mut Foun
     let mut gaps: Vec<Range<usize>> = Vec::new();
     let (mut at, mut gap, mut safe) = (SEGMENT_HEADER, None, 0);
     while at + RECORD_HEADER <= bytes.len() {
-        match format::record_decode(&mut bytes[at..], at as u64, cipher) {
+        let before = entries.last().map(|entry| &entry.head);
+        match format::record_decode(&mut bytes[at..], at as u64, cipher, before) {
             Some((entry, _)) => {
                 safe = safe.max(format::record_safe(&bytes[at..]));
                 gaps.extend(gap.take().map(|start| start..at));

@@ -140,10 +140,6 @@ impl State {
         self.targets.len()
     }
 
-    pub(super) fn knows(&self, id: DestId) -> bool {
-        (id.0 as usize) < self.targets.len()
-    }
-
     pub(super) fn owed_records(&self) -> u64 {
         self.records.len() as u64
     }
@@ -246,10 +242,34 @@ impl State {
 
     /// A record lies safe in a segment. Not for one that is known already: see [`State::moved`].
     pub(super) fn insert(&mut self, segment: u64, entry: Entry) {
-        let owed: Vec<(DestId, Remaining)> = entry
-            .head
-            .destinations
-            .iter()
+        for id in entry.head.destinations.iter() {
+            self.targets[id.0 as usize].owed.insert(entry.seq);
+        }
+        if let Some((seq, record)) = self.hold(segment, entry) {
+            self.records.insert(seq, record);
+        }
+    }
+
+    /// Many of them, in order, where there are none yet: millions may be owed at a start.
+    pub(super) fn load(&mut self, entries: Vec<(u64, Entry)>) {
+        let mut owed: Vec<Vec<Seq>> = self.targets.iter().map(|_| Vec::new()).collect();
+        let mut records = Vec::with_capacity(entries.len());
+        for (segment, entry) in entries {
+            for id in entry.head.destinations.iter() {
+                owed[id.0 as usize].push(entry.seq);
+            }
+            records.extend(self.hold(segment, entry));
+        }
+        self.records = records.into_iter().collect();
+        for (target, owed) in self.targets.iter_mut().zip(owed) {
+            target.owed = owed.into_iter().collect();
+        }
+    }
+
+    /// Counts a record, and makes what is known of it; `None` if nobody is owed it.
+    fn hold(&mut self, segment: u64, entry: Entry) -> Option<(Seq, Record)> {
+        let destinations = entry.head.destinations.iter();
+        let owed: Vec<(DestId, Remaining)> = destinations
             .map(|id| (*id, Remaining::all(entry.head.items)))
             .collect();
         for (id, remaining) in &owed {
@@ -258,9 +278,7 @@ impl State {
                 items: remaining.items(),
                 bytes: entry.room(),
             };
-            let target = &mut self.targets[id.0 as usize];
-            target.held.add(held);
-            target.owed.insert(entry.seq);
+            self.targets[id.0 as usize].held.add(held);
         }
         if let Some(segment) = self.segments.get_mut(&segment) {
             segment.seqs.push(entry.seq);
@@ -269,9 +287,7 @@ impl State {
                 self.live += entry.room();
             }
         }
-        if !owed.is_empty() {
-            self.records.insert(entry.seq, Record { segment, entry, owed });
-        }
+        (!owed.is_empty()).then(|| (entry.seq, Record { segment, entry, owed }))
     }
 
     pub(super) fn locate(&self, seq: Seq) -> Option<Place> {
@@ -434,7 +450,7 @@ impl Place {
         let mut buf = vec![0; self.len];
         let read = self.file.read_at(&mut buf, self.offset)?;
         buf.truncate(read);
-        let decoded = format::record_decode(&mut buf, self.offset, self.cipher.as_deref());
+        let decoded = format::record_decode(&mut buf, self.offset, self.cipher.as_deref(), None);
         Ok(decoded.map(|(entry, range)| (entry, Bytes::from(buf).slice(range))))
     }
 }
