@@ -24,6 +24,8 @@ pub(super) struct Judged {
     pub(super) again: Vec<Batch>,
     pub(super) parked: Option<(Duration, Batch)>,
     pub(super) health: Health,
+    /// How long the far side is better left alone.
+    pub(super) pause: Option<Duration>,
     given_up: Option<GivenUp>,
 }
 
@@ -52,6 +54,7 @@ impl Judged {
             again: Vec::new(),
             parked: None,
             health,
+            pause: None,
             given_up: None,
         }
     }
@@ -204,7 +207,11 @@ impl Hub {
             }
             batch.end_part(&gone, &End::Later(&retryable(refusal.clone())));
             if batch.payload.chunks.is_empty() {
-                return Judged::new(health);
+                return Judged {
+                    // Others that wait go on trying, unless they were asked not to.
+                    pause: asked.then_some(delay),
+                    ..Judged::new(health)
+                };
             }
         }
         tracing::info!(
@@ -218,6 +225,7 @@ impl Hub {
         batch.payload.detach_pieces();
         Judged {
             parked: Some((delay, batch)),
+            pause: Some(delay),
             ..Judged::new(health)
         }
     }

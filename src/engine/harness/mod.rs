@@ -25,6 +25,8 @@ pub(crate) mod verdict;
 pub(crate) mod wait;
 
 #[cfg(test)]
+mod fair_tests;
+#[cfg(test)]
 mod log_tests;
 #[cfg(test)]
 mod tests;
@@ -327,6 +329,7 @@ impl Harness {
             sizer: queue.sizer,
             block: queue.block,
             permits: Arc::new(Semaphore::new(size)),
+            shares: Arc::default(),
             memory: self.memory.clone(),
             class: Class::Queues,
             used: metrics.gauge("otelcol_exporter_queue_size", self.labels()),
@@ -509,7 +512,7 @@ impl Entry {
     pub(crate) async fn reserve(&self, payload: &Payload) -> Result<Option<Room>, Refusal> {
         match &self.lane {
             Lane::Direct(_) | Lane::Durable(_) => Ok(None),
-            Lane::Hub(hub, _) => hub.reserve(payload).await,
+            Lane::Hub(hub, policy) => hub.reserve(policy, payload).await,
         }
     }
 

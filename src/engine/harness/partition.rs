@@ -20,6 +20,8 @@ use super::retry::Breaker;
 const PARTITIONS_MAX: usize = 10_000;
 /// A partition without work is forgotten after this many times its batch timeout.
 const IDLE_TIMEOUTS: u32 = 10;
+/// Of a batch timeout, for this purpose.
+const IDLE_MIN: Duration = Duration::from_millis(200);
 
 /// How far a hub is on its way down.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +40,10 @@ pub(super) struct State {
     pub(super) free: Vec<usize>,
     pub(super) keys: HashMap<Key, usize>,
     pub(super) turn: VecDeque<usize>,
+    /// Attempts that run for partitions whose last answer was a refusal.
+    pub(super) unwell: usize,
+    /// Partitions whose turn came while there were enough of those.
+    pub(super) held_back: VecDeque<usize>,
     pub(super) parked: BinaryHeap<Reverse<Parked>>,
     pub(super) parked_count: u64,
     pub(super) running: usize,
@@ -79,6 +85,11 @@ impl Partition {
             breaker: Breaker::default(),
             used: now,
         }
+    }
+
+    /// Its part of [`State::unwell`].
+    pub(super) fn unwell(&self) -> usize {
+        if self.breaker.is_unwell() { self.running } else { 0 }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -181,22 +192,37 @@ impl State {
     }
 
     fn forget_idle(&mut self, policy: &Policy, now: Instant) {
-        let timeout = policy
-            .flush
-            .as_ref()
-            .map_or(Duration::from_millis(200), |f| f.timeout);
         for at in 0..self.partitions.len() {
-            let old = self.partitions[at].as_ref().is_some_and(|p| {
-                p.key.as_ref().is_some_and(|k| k.policy == policy.index)
-                    && p.is_idle()
-                    && now.saturating_duration_since(p.used) >= timeout * IDLE_TIMEOUTS
-            });
-            if old && let Some(key) = self.partitions[at].take().and_then(|p| p.key) {
-                self.keys.remove(&key);
-                policy.count_partitions(-1);
-                self.free.push(at);
+            let is_of_policy = |p: &Partition| p.policy.index == policy.index;
+            if self.partitions[at].as_ref().is_some_and(is_of_policy) {
+                self.forget_if_idle(at, now);
             }
         }
+    }
+
+    /// Forgets a partition of a tenant or of metadata values that has had nothing to do for long.
+    pub(super) fn forget_if_idle(&mut self, at: usize, now: Instant) {
+        let is_old = |p: &Partition| {
+            let timeout = p.policy.flush.as_ref().map_or(Duration::ZERO, |f| f.timeout);
+            let long = timeout.max(IDLE_MIN) * IDLE_TIMEOUTS;
+            p.key.is_some()
+                && p.is_idle()
+                && p.breaker.closed(now).is_none()
+                && now.saturating_duration_since(p.used) >= long
+        };
+        if self.partitions[at].as_ref().is_some_and(is_old)
+            && let Some(partition) = self.partitions[at].take()
+            && let Some(key) = partition.key
+        {
+            self.keys.remove(&key);
+            partition.policy.count_partitions(-1);
+            self.free.push(at);
+        }
+    }
+
+    /// Gives those that were held back their turn.
+    pub(super) fn let_go(&mut self) {
+        self.turn.extend(self.held_back.drain(..));
     }
 
     /// Gives a partition a place among those whose turn comes.

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wire::Payload;
 
-use super::batch::{self, Batch, Pending, Policy};
+use super::batch::{self, Batch, Key, Pending, Policy};
 use super::cut;
 use super::dead_letter;
 use super::judge::{Health, Judged};
@@ -85,6 +85,8 @@ impl Hub {
                 free: Vec::new(),
                 keys: HashMap::new(),
                 turn: VecDeque::new(),
+                unwell: 0,
+                held_back: VecDeque::new(),
                 parked: BinaryHeap::new(),
                 parked_count: 0,
                 running: 0,
@@ -107,9 +109,12 @@ impl Hub {
     }
 
     /// Takes room for a payload; `None` where there is no queue.
-    pub(crate) async fn reserve(&self, payload: &Payload) -> Result<Option<Room>, Refusal> {
+    pub(crate) async fn reserve(&self, policy: &Policy, payload: &Payload) -> Result<Option<Room>, Refusal> {
         match &self.capacity {
-            Some(capacity) if payload.items > 0 => capacity.reserve(payload).await.map(Some),
+            Some(capacity) if payload.items > 0 => {
+                let key = Key::of(policy, payload);
+                capacity.reserve(payload, key).await.map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -122,8 +127,11 @@ impl Hub {
         room: Option<Room>,
     ) -> Result<Outcome, Refused> {
         if payload.items == 0 {
-            // Nothing that could be owed: sent as it is.
-            return self.sender.direct(payload).await;
+            // Nothing that could be owed: a queue drops it, as the collector's does; else it is sent as it is.
+            return match self.capacity {
+                Some(_) => Ok(Outcome::all()),
+                None => self.sender.direct(payload).await,
+            };
         }
         if self.capacity.is_some() {
             payload.detach();
@@ -137,14 +145,28 @@ impl Hub {
             (Ticket::queued(room), None)
         };
         let (count, bytes) = (payload.items, payload.len());
-        self.take_in(policy, payload, ticket, now)?;
+        if let Err(refusal) = self.take_in(policy, payload, ticket, now) {
+            self.count_failed(count);
+            return Err(refusal.into());
+        }
         if let Some((items, sizes)) = &self.enqueued {
             items.observe(count as f64);
             sizes.observe(bytes as f64);
         }
-        match answer {
-            Some(answer) => answer.wait(&self.sender.books).await,
-            None => Ok(Outcome::all()),
+        let Some(answer) = answer else {
+            return Ok(Outcome::all());
+        };
+        let result = answer.wait(&self.sender.books).await;
+        if result.is_err() {
+            self.count_failed(count);
+        }
+        result
+    }
+
+    /// What callers are told no for counts as not enqueued, as in the collector.
+    fn count_failed(&self, items: usize) {
+        if let Some(capacity) = &self.capacity {
+            capacity.count_failed(items);
         }
     }
 
@@ -173,6 +195,14 @@ impl Hub {
         let closing = st.phase == Phase::Closing;
         let partition = st.partitions[at].as_mut().expect("just looked up");
         partition.used = now;
+        if let (Some(until), Some(closed)) = (ticket.until(), partition.breaker.closed(now))
+            && closed > until
+        {
+            return Err(Refusal::Unavailable {
+                retry_after: Some(closed - now),
+                message: "the far side asked for a pause".into(),
+            });
+        }
         match policy.gathers(payload.signal) {
             None => {
                 let pieces = cut::within(slotted(payload), policy.limits(self.sender.limits));
@@ -276,8 +306,10 @@ impl Hub {
             return None;
         }
         let others = st.keys.len() > 1;
+        let half = (self.consumers / 2).max(1);
         while let Some(at) = st.turn.pop_front() {
             let draining = st.phase >= Phase::Draining;
+            let enough_unwell = others && !draining && st.unwell >= half;
             let Some(partition) = st.partitions[at].as_mut() else {
                 continue;
             };
@@ -291,16 +323,22 @@ impl Hub {
             let most = match (draining, partition.breaker.is_probing()) {
                 (true, _) => self.consumers,
                 (false, true) => 1,
-                (false, false) if others => (self.consumers / 2).max(1),
+                (false, false) if others => half,
                 (false, false) => self.consumers,
             };
             if partition.running >= most {
                 continue; // lines up again when one of its batches is done
             }
+            if enough_unwell && partition.breaker.is_unwell() {
+                partition.in_turn = true;
+                st.held_back.push_back(at);
+                continue;
+            }
             let Some(batch) = partition.ready.pop_front() else {
                 continue;
             };
             partition.running += 1;
+            st.unwell += usize::from(partition.breaker.is_unwell());
             st.line_up(at);
             return Some(batch);
         }
@@ -337,15 +375,15 @@ impl Hub {
         let partition = st.partitions[at]
             .as_mut()
             .expect("a partition with a running batch is kept");
+        let unwell = partition.unwell();
         partition.running -= 1;
         partition.used = now;
-        match (judged.health, &judged.parked) {
+        match (judged.health, judged.pause) {
             (Health::Well, _) => partition.breaker.answered(),
-            (Health::Unwell { asked }, Some((delay, batch))) if batch.letter.is_none() => {
-                partition.breaker.refused(now + *delay, asked);
-            }
+            (Health::Unwell { asked }, Some(pause)) => partition.breaker.refused(now + pause, asked),
             _ => {}
         }
+        let unwell_now = partition.unwell();
         for batch in judged.again.into_iter().rev() {
             partition.ready.push_front(batch);
         }
@@ -363,7 +401,9 @@ impl Hub {
             }
             None => {}
         }
+        st.unwell = st.unwell - unwell + unwell_now;
         st.line_up(at);
+        st.let_go();
         let next = self.next(&mut st, now);
         if next.is_none() {
             st.running -= 1;
@@ -411,7 +451,7 @@ impl Hub {
     }
 
     /// Does what is due, and says when the next thing is.
-    fn tick(self: &Arc<Hub>) -> Option<Instant> {
+    pub(super) fn tick(self: &Arc<Hub>) -> Option<Instant> {
         let now = Instant::now();
         let mut st = self.state.lock();
         st.wake_at = None;
@@ -427,6 +467,7 @@ impl Hub {
             }
         }
         for at in 0..st.partitions.len() {
+            st.forget_if_idle(at, now);
             let Some(partition) = &st.partitions[at] else {
                 continue;
             };
@@ -546,6 +587,7 @@ impl Hub {
             for at in 0..st.partitions.len() {
                 st.line_up(at);
             }
+            st.let_go();
         }
         self.pump(&mut st, now);
     }

@@ -122,6 +122,11 @@ impl Breaker {
         self.closed_until.filter(|until| *until > now)
     }
 
+    /// Whether its last answer was a refusal.
+    pub(crate) fn is_unwell(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Whether one batch at a time is enough to find out.
     pub(crate) fn is_probing(&self) -> bool {
         self.failures >= BREAKER_FAILURES

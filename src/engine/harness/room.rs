@@ -1,13 +1,20 @@
 //! Room in a queue: capacity in units of its sizer, and memory. Both are held until the request's last piece is done.
+//!
+//! Partitions (tenants, metadata values) share the capacity: one may hold at most three times what it leaves free, so a
+//! partition that cannot be delivered ends at three quarters of the queue, two of them at three sevenths each, and there
+//! is always some room for the others.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use component::{Class, Memory, Refusal, Reservation};
+use parking_lot::Mutex;
 use telemetry::{Counter, Gauge};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wire::Payload;
 
+use super::batch::Key;
 use super::wait;
 
 /// What a queue's size is counted in.
@@ -21,12 +28,62 @@ pub enum Sizer {
     Bytes,
 }
 
+/// How many times what it leaves free one partition may hold.
+const SHARE: usize = 3;
+
+/// What each partition holds of a queue.
+#[derive(Default)]
+pub(crate) struct Shares {
+    held: Mutex<HashMap<Key, usize>>,
+    freed: Notify,
+}
+
+/// A partition's part of a [`Room`].
+struct Share {
+    shares: Arc<Shares>,
+    key: Key,
+    units: usize,
+}
+
+impl Shares {
+    /// `None`: it would be more than its share of `free` units.
+    fn take(self: &Arc<Shares>, key: &Key, units: usize, free: usize) -> Option<Share> {
+        let mut all = self.held.lock();
+        let held = all.get(key).copied().unwrap_or(0);
+        let left = free.saturating_sub(units);
+        if held > 0 && held.saturating_add(units) > left.saturating_mul(SHARE) {
+            return None;
+        }
+        all.insert(key.clone(), held + units);
+        Some(Share {
+            shares: self.clone(),
+            key: key.clone(),
+            units,
+        })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut all = self.shares.held.lock();
+        if let Some(held) = all.get_mut(&self.key) {
+            *held = held.saturating_sub(self.units);
+            if *held == 0 {
+                all.remove(&self.key);
+            }
+        }
+        drop(all);
+        self.shares.freed.notify_waiters();
+    }
+}
+
 /// The bound of a queue.
 pub(crate) struct Capacity {
     pub(crate) size: usize,
     pub(crate) sizer: Sizer,
     pub(crate) block: bool,
     pub(crate) permits: Arc<Semaphore>,
+    pub(crate) shares: Arc<Shares>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) class: Class,
     pub(crate) used: Gauge,
@@ -36,6 +93,7 @@ pub(crate) struct Capacity {
 /// One request's share of a queue; given back on drop.
 pub(crate) struct Room {
     _permit: OwnedSemaphorePermit,
+    _share: Option<Share>,
     _memory: Reservation,
     used: Gauge,
     units: i64,
@@ -48,15 +106,21 @@ impl Drop for Room {
 }
 
 impl Capacity {
-    pub(crate) async fn reserve(&self, payload: &Payload) -> Result<Room, Refusal> {
-        let room = self.try_reserve(payload).await;
+    /// Room for a payload of the partition `key`.
+    pub(crate) async fn reserve(&self, payload: &Payload, key: Option<Key>) -> Result<Room, Refusal> {
+        let room = self.try_reserve(payload, key).await;
         if room.is_err() {
             self.refused.add(payload.items as u64);
         }
         room
     }
 
-    async fn try_reserve(&self, payload: &Payload) -> Result<Room, Refusal> {
+    /// The caller has its answer, and it is no.
+    pub(crate) fn count_failed(&self, items: usize) {
+        self.refused.add(items as u64);
+    }
+
+    async fn try_reserve(&self, payload: &Payload, key: Option<Key>) -> Result<Room, Refusal> {
         let bytes = payload.len();
         let units = match self.sizer {
             Sizer::Requests => 1,
@@ -73,6 +137,14 @@ impl Capacity {
             }
         };
         let busy = Refusal::Busy { retry_after: None };
+        let share = match &key {
+            Some(key) => Some(
+                self.share(key, units, payload)
+                    .await
+                    .ok_or_else(|| busy.clone())?,
+            ),
+            None => None,
+        };
         let permit = match self.permits.clone().try_acquire_many_owned(permits) {
             Ok(permit) => permit,
             Err(_) if self.block => {
@@ -93,9 +165,24 @@ impl Capacity {
         self.used.add(units);
         Ok(Room {
             _permit: permit,
+            _share: share,
             _memory: memory,
             used: self.used.clone(),
             units,
         })
+    }
+
+    /// The share of a partition; where callers wait for room they wait for this too.
+    async fn share(&self, key: &Key, units: usize, payload: &Payload) -> Option<Share> {
+        let until = wait::until(&payload.context, Instant::now());
+        loop {
+            let freed = self.shares.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            let share = self.shares.take(key, units, self.permits.available_permits());
+            if share.is_some() || !self.block || tokio::time::timeout_at(until, freed).await.is_err() {
+                return share;
+            }
+        }
     }
 }

@@ -124,6 +124,7 @@ async fn what_is_given_back_after_an_attempt_is_counted_once() {
         assert_eq!(rig.totals().refused(), 3);
         rig.send(logs(4)).await.expect_err("too long a pause");
         assert_eq!(rig.totals().refused(), 7);
+        tokio::time::sleep(S(7)).await;
         assert_eq!(rig.send(logs(5)).await, Ok(Outcome::all()));
         let totals = rig.totals();
         assert_eq!((totals.refused(), totals.get(Column::Out)), (7, 5));
