@@ -3,7 +3,8 @@
 //! The books stay true on both sides: the first exporter books the items as failed for their reason, and the edge
 //! between the two as accepted. A caller that still waits is told of the rejection and that the rest was taken; if the
 //! dead letter cannot take it now, the caller is told to come again, as the data is safe nowhere. What came from a
-//! queue is offered again for [`RETRY`], and is then lost as `dead_letter_failed`.
+//! queue in memory is offered again for [`RETRY`], and is then lost as `dead_letter_failed`; what came from a queue on
+//! disk is never lost for want of a dead letter.
 
 use std::sync::Arc;
 use std::time::Duration;

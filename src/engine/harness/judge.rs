@@ -280,22 +280,30 @@ impl Hub {
                 batch.end(&End::Failed(letter.reason, &letter.refusal));
                 return None;
             }
-            Laid::Later(refusal) => {
-                let now = Instant::now();
-                let draining = self.state.lock().phase >= Phase::Draining;
-                let trouble = Trouble::Unwell(refusal.retry_after());
-                let next = letter
-                    .backoff
-                    .next(Some(&dead_letter::RETRY), trouble, now, retry::chance());
-                if draining && batch.is_stored() {
-                    return None; // it stays where it is
-                }
-                let next = match next {
-                    // What is on disk is not lost for want of a dead letter.
-                    Next::GiveUp(_) if batch.is_stored() => Next::Wait(dead_letter::RETRY.max),
-                    next => next,
+            // What is on disk is not lost for want of a dead letter: it is offered again, or stays where it is.
+            laid if batch.is_stored() && !matches!(laid, Laid::Nowhere) => {
+                let trouble = match laid {
+                    Laid::Later(refusal) => Trouble::Unwell(refusal.retry_after()),
+                    _ => Trouble::Unwell(None),
                 };
-                match next {
+                let draining = self.state.lock().phase >= Phase::Draining;
+                let (retry, now) = (Some(&dead_letter::RETRY), Instant::now());
+                let delay = match letter.backoff.next(retry, trouble, now, retry::chance()) {
+                    Next::Wait(delay) => delay,
+                    Next::GiveUp(_) => dead_letter::RETRY.max,
+                };
+                if draining {
+                    return None;
+                }
+                batch.payload.detach_pieces();
+                batch.letter = Some(letter);
+                return Some((delay, batch));
+            }
+            Laid::Later(refusal) => {
+                let (now, trouble) = (Instant::now(), Trouble::Unwell(refusal.retry_after()));
+                let draining = self.state.lock().phase >= Phase::Draining;
+                let retry = Some(&dead_letter::RETRY);
+                match letter.backoff.next(retry, trouble, now, retry::chance()) {
                     Next::Wait(delay) if !draining => {
                         batch.payload.detach_pieces();
                         batch.letter = Some(letter);

@@ -47,6 +47,8 @@ pub(crate) struct Built {
     entries: BTreeMap<Way, (Option<PipelineBatch>, Entry)>,
     /// What kept components will send to, once this graph takes over.
     pub(crate) rewires: Mutex<Vec<(Arc<Outlet>, Fanout)>>,
+    /// Exporters with the ways to their dead letters, to be connected once those have started.
+    pub(crate) letters: Mutex<Vec<Letters>>,
 }
 
 /// A receiver and where it sends.
@@ -106,6 +108,26 @@ impl<'a> Before<'a> {
     fn hop(self, hop: &Hop) -> Option<&'a (Arc<dyn Consumer>, Arc<Outlet>)> {
         let known = self.built.hops.get(hop);
         known.filter(|_| self.kept.connectors.contains(&hop.id))
+    }
+}
+
+/// The way from an exporter to its dead letter.
+pub(crate) struct Letters {
+    from: Arc<Harness>,
+    to: ComponentId,
+    next: Arc<Fanout>,
+}
+
+impl Built {
+    /// Connects the exporters that are picked with their dead letters.
+    pub(crate) fn connect_letters(&self, pick: impl Fn(&Arc<Harness>) -> bool) {
+        self.letters.lock().retain(|way| {
+            let picked = pick(&way.from);
+            if picked {
+                way.from.set_dead_letter(&way.to, way.next.clone());
+            }
+            !picked
+        });
     }
 }
 
@@ -588,6 +610,7 @@ struct Construction<'a> {
     hops: BTreeMap<Hop, (Arc<dyn Consumer>, Arc<Outlet>)>,
     entries: BTreeMap<Way, (Option<PipelineBatch>, Entry)>,
     rewires: Vec<(Arc<Outlet>, Fanout)>,
+    letters: Vec<Letters>,
     harnesses: BTreeMap<(ComponentId, Signal), Arc<Harness>>,
     holders: Vec<Holder>,
     plans: Vec<Option<plan::Pipeline>>,
@@ -614,6 +637,7 @@ impl<'a> Construction<'a> {
             hops: BTreeMap::new(),
             entries: BTreeMap::new(),
             rewires: Vec::new(),
+            letters: Vec::new(),
             harnesses: BTreeMap::new(),
             holders: Vec::new(),
             plans: (0..count).map(|_| None).collect(),
@@ -665,6 +689,7 @@ impl<'a> Construction<'a> {
             hops: self.hops,
             entries: self.entries,
             rewires: Mutex::new(self.rewires),
+            letters: Mutex::new(self.letters),
         })
     }
 
@@ -948,7 +973,11 @@ impl<'a> Construction<'a> {
             let (from, to) = (Node::Exporter(from.to_string()), Node::Exporter(id.to_string()));
             let target = Target::Entry(letter.entry(None).required());
             let edge = Edge::new(&self.cx.telemetry.ledger, from, to, signal, target);
-            harness.set_dead_letter(id, Arc::new(Fanout::new(vec![edge])));
+            self.letters.push(Letters {
+                from: harness.clone(),
+                to: id.clone(),
+                next: Arc::new(Fanout::new(vec![edge])),
+            });
             ends.insert(id.clone(), plan::End::exporter(id, letter.settings(), None));
             left.push(((id.clone(), signal), letter));
         }

@@ -145,6 +145,7 @@ impl Graph {
                 return Err(failed_to_start(harness.id(), "exporter", fault));
             }
         }
+        self.built.connect_letters(|_| true);
         for harness in self.harnesses() {
             harness.start(host.clone());
         }

@@ -61,6 +61,9 @@ impl Graph {
                 return Err(failed_to_start(harness.id(), "exporter", fault));
             }
         }
+        let is_kept =
+            |harness: &Arc<Harness>| before.built.harnesses.values().any(|h| Arc::ptr_eq(h, harness));
+        self.built.connect_letters(|harness| !is_kept(harness));
         for harness in self.harnesses() {
             harness.start(host.clone());
         }
@@ -79,6 +82,7 @@ impl Graph {
             }
             started.push(source.receiver.clone());
         }
+        self.built.connect_letters(|_| true);
         let rewires = std::mem::take(&mut *self.built.rewires.lock());
         let swapped = rewires
             .into_iter()

@@ -14,6 +14,7 @@ use wire::Signal;
 use super::*;
 use crate::harness::{Harness, QueueSettings, RetrySettings, Settings};
 use crate::pipeline::GraphContext;
+use crate::pipeline::edge::{Edge, Target};
 use crate::pipeline::fanout::Fanout;
 use crate::test_kit::*;
 
@@ -429,5 +430,76 @@ async fn a_full_disk_is_busy_with_a_hint_and_recovers() {
     until("all delivered", || life.owed("out") == (0, 0)).await;
     assert_eq!(taken(&script), sorted(sent));
     until("all booked", || life.totals("out").held() == 0).await;
+    life.end().await;
+}
+
+#[tokio::test]
+async fn what_is_on_disk_is_not_lost_for_want_of_a_dead_letter() {
+    let disk = SimDisk::default();
+    let bad = Script::by(|_| Act::Reject);
+    // Busy, then the dead letter rejects it too, and takes it at last.
+    let dead = Script::new([Act::RetryAfter(MS(1)), Act::Reject]);
+    let mut with_letter = settings(10);
+    with_letter.dead_letter = ComponentId::parse("dead").ok();
+    let life = Life::begin(&disk, &[("out", &bad, with_letter)]).await;
+    let harness = Harness::new(
+        &ComponentId::parse("dead").expect("an id"),
+        Signal::Logs,
+        dead.clone(),
+        Settings::default(),
+        &life.cx.telemetry,
+        &life.cx.memory,
+    );
+    let edge = Edge::new(
+        &life.cx.telemetry.ledger,
+        Node::Exporter("out".into()),
+        Node::Exporter("dead".into()),
+        Signal::Logs,
+        Target::Entry(harness.entry(None)),
+    );
+    let id = ComponentId::parse("dead").expect("an id");
+    life.harnesses[0].set_dead_letter(&id, Arc::new(Fanout::new(vec![edge])));
+    let names = life.send(logs(3)).await.expect("on disk");
+    until("the dead letter has refused twice", || {
+        dead.seen.lock().len() >= 2
+    })
+    .await;
+    assert_eq!(life.owed("out").1, 3, "still owed");
+    until("the dead letter has it", || {
+        life.totals("dead").get(Column::Out) == 3
+    })
+    .await;
+    until("the disk is free of it", || life.owed("out") == (0, 0)).await;
+    assert_eq!(taken(&dead), names);
+    assert_eq!(
+        bad.sizes(),
+        [3],
+        "the far side that rejected it is not asked again"
+    );
+    assert_eq!(life.totals("out").failed["rejected"], 3);
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_refused_for_ever_keeps_no_other_from_disk_or_peer() {
+    let disk = SimDisk::default();
+    let is_bad = |p: &Payload| p.chunks[0].origin.tenant.as_deref() == Some("bad");
+    let script = Script::by(move |p| match is_bad(p) {
+        true => Act::RetryAfter(Duration::from_secs(600)),
+        false => Act::Take,
+    });
+    let life = Life::begin(&disk, &[("out", &script, settings(1000))]).await;
+    let mut good = Vec::new();
+    for n in 0..150 {
+        life.send(logs_of("bad", 1)).await.expect("on disk");
+        life.send(logs_of("bad", 1)).await.expect("on disk");
+        let tenant = ["a", "b", "c"][n % 3];
+        good.extend(life.send(logs_of(tenant, 1)).await.expect("on disk"));
+    }
+    until("the good are through", || taken(&script).len() == good.len()).await;
+    assert_eq!(taken(&script), good);
+    let bad = script.seen.lock().iter().filter(|s| is_bad(&s.payload)).count();
+    assert!(bad <= 2, "the far side asked for a pause, and got {bad} attempts");
+    assert_eq!(life.owed("out").0, 300);
     life.end().await;
 }
