@@ -19,6 +19,7 @@ mod corpus;
 mod crash;
 mod delivery;
 mod docs;
+mod durable;
 mod fanout;
 mod health;
 mod json;

@@ -12,7 +12,8 @@ use std::sync::OnceLock;
 use component::prelude::*;
 use storage::Journal;
 use storage::journal::disk::RealDisk;
-use storage::journal::{Found, Key, Options};
+use storage::journal::{Found, Health, Key, Options};
+use telemetry::Metrics;
 use tracing::{error, info};
 
 /// Smallest file of a journal.
@@ -28,7 +29,8 @@ pub(crate) static FACTORY: ExtensionFactory = ExtensionFactory {
         Ok(Arc::new(FileStorage {
             config: section.parse_valid()?,
             id: cx.id.clone(),
-            journal: OnceLock::new(),
+            journal: Arc::default(),
+            metrics: cx.telemetry.metrics.clone(),
         }))
     },
 };
@@ -239,10 +241,38 @@ impl Config {
 struct FileStorage {
     config: Config,
     id: ComponentId,
-    journal: OnceLock<Journal>,
+    journal: Arc<OnceLock<Journal>>,
+    metrics: Arc<Metrics>,
 }
 
+/// What is shown of a journal.
+const SHOWN: &[(&str, fn(&Health) -> f64)] = &[
+    ("weir_journal_bytes", |h| h.bytes as f64),
+    ("weir_journal_owed_bytes", |h| h.live_bytes as f64),
+    ("weir_journal_appended_records", |h| h.counts.appended as f64),
+    ("weir_journal_appended_bytes", |h| h.counts.appended_bytes as f64),
+    ("weir_journal_refused_records", |h| h.counts.refused as f64),
+    ("weir_journal_syncs", |h| {
+        h.syncs.counts.iter().sum::<u64>() as f64
+    }),
+    ("weir_journal_sync_seconds", |h| h.syncs.sum.as_secs_f64()),
+    ("weir_journal_troubles", |h| {
+        f64::from(u8::from(h.trouble.is_some()))
+    }),
+];
+
 impl FileStorage {
+    fn show(&self) {
+        for (name, of) in SHOWN {
+            let journal = Arc::downgrade(&self.journal);
+            let labels = vec![("extension", self.id.to_string())];
+            self.metrics.gauge_fn(name, labels, move || {
+                let journal = journal.upgrade().and_then(|cell| cell.get().cloned());
+                journal.map_or(0.0, |journal| of(&journal.health()))
+            });
+        }
+    }
+
     /// Opens the journal. Blocks on the disk.
     fn open(config: &Config) -> Result<(Journal, Found), String> {
         let directory = Path::new(&config.directory);
@@ -270,6 +300,7 @@ impl Extension for FileStorage {
             let bytes = journal.bytes();
             info!(component = %self.id, records = found.records, bytes, scanned = found.scanned, "the journal is open");
             let _ = self.journal.set(journal);
+            self.show();
             Ok(())
         })
     }
@@ -309,7 +340,18 @@ mod tests {
 
     use super::*;
 
-    component::component_tests!(FACTORY, "directory: .");
+    component::component_tests!(FACTORY, minimal());
+
+    /// A directory that lives as long as the tests do.
+    fn minimal() -> &'static str {
+        static DIRECTORY: OnceLock<(tempfile::TempDir, String)> = OnceLock::new();
+        let made = DIRECTORY.get_or_init(|| {
+            let directory = tempfile::tempdir().unwrap();
+            let yaml = format!("directory: '{}'", directory.path().display());
+            (directory, yaml)
+        });
+        &made.1
+    }
 
     #[test]
     fn tells_faults() {

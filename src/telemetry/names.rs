@@ -266,6 +266,16 @@ pub static TABLE: &[Def] = &[
     histogram("otelcol_exporter_queue_batch_send_size_bytes", "By", BYTES, "Encoded bytes of a batch that left the sending queue."),
     histogram("otelcol_exporter_enqueue_size", "{item}", ITEMS, "Items in a request that entered the sending queue."),
     histogram("otelcol_exporter_enqueue_size_bytes", "By", BYTES, "Encoded bytes of a request that entered the sending queue."),
+    // the journal
+    row("weir_journal_bytes", "By", Gauge, "Bytes of all files of a storage's journal."),
+    row("weir_journal_owed_bytes", "By", Gauge, "Bytes of records that some exporter is owed."),
+    row("weir_journal_orphan_items", "{item}", Gauge, "Items that are owed to exporters which are not in the configuration."),
+    row("weir_journal_appended_records", "{record}", Counter, "Records that were written and acknowledged."),
+    row("weir_journal_appended_bytes", "By", Counter, "Bytes of records that were written and acknowledged."),
+    row("weir_journal_refused_records", "{record}", Counter, "Records that the disk did not take."),
+    row("weir_journal_syncs", "{sync}", Counter, "Times that records were written through to the disk, many at once."),
+    row("weir_journal_sync_seconds", "s", Counter, "Time spent on that."),
+    row("weir_journal_troubles", "{storage}", Gauge, "1 while the journal cannot do something and tries again, else 0."),
     // scrapers
     row("otelcol_scraper_scraped_", "{item}", Counter, "Items that the scraper read."),
     row("otelcol_scraper_errored_", "{item}", Counter, "Items that the scraper could not read."),

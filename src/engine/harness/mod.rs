@@ -42,6 +42,8 @@ use component::{
     Stop,
 };
 use parking_lot::Mutex;
+use storage::Journal;
+use storage::journal::DestId;
 use telemetry::{Level, Node, Place, Telemetry};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -389,6 +391,13 @@ impl Harness {
             Some(durable) => durable.open(host).await,
             None => Ok(()),
         }
+    }
+
+    /// The journal of a queue on disk that was opened, our place in it, and the storage's id.
+    pub(crate) fn opened(&self) -> Option<(Journal, DestId, ComponentId)> {
+        let durable = self.durable.lock().clone()?;
+        let opened = durable.opened()?;
+        Some((opened.journal.clone(), opened.dest, durable.storage().clone()))
     }
 
     /// Begins to watch the clock; the exporter was started before.

@@ -29,6 +29,8 @@ use component::{
     Outcome, ProcessorFactory, ReceiverFactory, Refusal,
 };
 use config::{ComponentId, PipelineId, Section};
+use storage::Journal;
+use storage::journal::DestId;
 use telemetry::{Node, Telemetry};
 use wire::{Payload, Signal};
 
@@ -146,6 +148,7 @@ impl Graph {
             }
         }
         self.built.connect_letters(|_| true);
+        self.tell_orphans();
         for harness in self.harnesses() {
             harness.start(host.clone());
         }
@@ -179,6 +182,38 @@ impl Graph {
         ways.iter()
             .any(Option::is_some)
             .then(|| -> Arc<dyn Consumer> { Arc::new(ByHost(ways)) })
+    }
+
+    /// What a journal owes to exporters that are not here is kept, and said.
+    fn tell_orphans(&self) {
+        let mut journals: Vec<(Journal, Vec<DestId>, ComponentId)> = Vec::new();
+        for (journal, dest, storage) in self.harnesses().filter_map(|h| h.opened()) {
+            match journals.iter_mut().find(|(known, ..)| known.is(&journal)) {
+                Some((_, mine, _)) => mine.push(dest),
+                None => journals.push((journal, vec![dest], storage)),
+            }
+        }
+        for (journal, mine, storage) in journals {
+            let all = journal.destinations().into_iter();
+            let orphans = all.filter(|d| d.records > 0 && !mine.contains(&d.id));
+            let items = orphans.map(|orphan| {
+                tracing::warn!(
+                    storage = %storage,
+                    destination = orphan.name,
+                    items = orphan.items,
+                    requests = orphan.records,
+                    "data on disk belongs to an exporter that is not in the configuration; it is kept: put the exporter \
+                     back, or see `weir journal drain`, `export` and `discard`"
+                );
+                orphan.items
+            });
+            let items: u64 = items.sum();
+            let labels = vec![("extension", storage.to_string())];
+            self.telemetry
+                .metrics
+                .gauge("weir_journal_orphan_items", labels)
+                .set(items as i64);
+        }
     }
 
     fn harnesses(&self) -> impl Iterator<Item = &Arc<Harness>> {

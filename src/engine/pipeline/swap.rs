@@ -64,6 +64,7 @@ impl Graph {
         let is_kept =
             |harness: &Arc<Harness>| before.built.harnesses.values().any(|h| Arc::ptr_eq(h, harness));
         self.built.connect_letters(|harness| !is_kept(harness));
+        self.tell_orphans();
         for harness in self.harnesses() {
             harness.start(host.clone());
         }

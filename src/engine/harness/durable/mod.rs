@@ -161,6 +161,10 @@ impl Durable {
         self.opened.get()
     }
 
+    pub(crate) fn storage(&self) -> &ComponentId {
+        &self.storage
+    }
+
     pub(crate) fn bounds(&self) -> Bounds {
         self.bounds
     }
