@@ -29,6 +29,7 @@ mod otlp;
 mod overload;
 mod prometheus;
 mod quickstart;
+mod reload;
 mod self_telemetry;
 mod signals;
 mod support;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use weir::service::reload::Diff;
 use weir::service::{Service, load};
 
 /// A running gateway.
@@ -50,12 +51,25 @@ impl Gateway {
             Err(faults) => panic!("{faults}\n{text}"),
         };
         service.start().await.expect("the gateway starts");
+        Gateway::of(service, grpc, http)
+    }
+
+    fn of(service: std::sync::Arc<Service>, grpc: u16, http: u16) -> Gateway {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Gateway {
             service,
             grpc: at(grpc),
             http: at(http),
         }
+    }
+
+    /// Applies another configuration, with the same ports.
+    pub async fn reload(&self, config: &str) -> Result<Diff, config::Diags> {
+        let text = config
+            .replace("{grpc}", &self.grpc.port().to_string())
+            .replace("{http}", &self.http.port().to_string());
+        let loaded = load(&[("test.yaml".to_owned(), text)], &config::Gates::default())?;
+        self.service.apply("test", loaded).await
     }
 
     pub fn telemetry(&self) -> &telemetry::Telemetry {

@@ -10,13 +10,14 @@ mod run;
 mod schema;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use config::{Diag, Diags, Gates};
 
-use crate::service::providers;
+use crate::service::{Loaded, providers};
 
 /// A telemetry gateway that runs OpenTelemetry Collector configs.
 #[derive(Parser)]
@@ -57,7 +58,7 @@ enum Command {
 }
 
 /// Where the configuration comes from.
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct Sources {
     /// Configuration file or URI (file:, env:, yaml:, http:, https:); may be given several times
     #[arg(long = "config", global = true, value_name = "URI")]
@@ -99,6 +100,22 @@ impl Sources {
             return Err("at least one config flag must be provided: weir --config gateway.yaml".to_owned());
         }
         Ok(Given { texts, gates })
+    }
+
+    /// Reads all of it again.
+    fn load(&self) -> Result<Loaded, Diags> {
+        let Given { texts, gates } = self.read().map_err(|told| Diag::new(None, "", told.trim_end()))?;
+        let mut loaded = crate::service::load(&texts, &gates)?;
+        loaded.files.extend(self.files());
+        Ok(loaded)
+    }
+
+    /// The `--config` arguments that are files.
+    fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let parts = self.config.iter().filter_map(|uri| config::source_uri(uri).ok());
+        parts
+            .filter(|(scheme, _)| *scheme == "file")
+            .map(|(_, path)| path.into())
     }
 }
 

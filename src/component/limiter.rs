@@ -140,6 +140,7 @@ impl config::Validate for Config {
 pub struct Limiter {
     kind: &'static str,
     id: ComponentId,
+    config: Config,
     budget: Weak<Memory>,
     interval: std::time::Duration,
     hard: u64,
@@ -188,6 +189,7 @@ impl Limiter {
         Limiter {
             kind,
             id,
+            config: config.clone(),
             budget,
             interval: config.check_interval.0,
             hard,
@@ -221,6 +223,11 @@ impl Limiter {
     /// How often to [`Limiter::check`].
     pub fn interval(&self) -> std::time::Duration {
         self.interval
+    }
+
+    /// What it was made from.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// As the configuration calls the component.

@@ -1,8 +1,8 @@
 //! The one memory budget: a cap per class, over which the door says `Busy`.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
 use config::ComponentId;
 use parking_lot::Mutex;
@@ -32,7 +32,7 @@ const CLASSES: usize = 5;
 pub struct Memory {
     used: [AtomicUsize; CLASSES],
     caps: [usize; CLASSES],
-    limiters: Mutex<Vec<(&'static str, Arc<Limiter>)>>,
+    limiters: Mutex<Vec<(&'static str, Weak<Limiter>)>>,
 }
 
 impl Memory {
@@ -67,7 +67,8 @@ impl Memory {
         self.used.iter().map(|used| used.load(Relaxed)).sum()
     }
 
-    /// The limiter of a component, made at first use: one id is one limiter in every pipeline that names it.
+    /// The limiter of a component, made at first use: one id is one limiter in every pipeline that names it. Other
+    /// limits make another one. It lives as long as somebody asks it.
     pub fn limiter(
         self: &Arc<Memory>,
         kind: &'static str,
@@ -75,17 +76,21 @@ impl Memory {
         config: &limiter::Config,
     ) -> Arc<Limiter> {
         let mut limiters = self.limiters.lock();
-        if let Some((_, known)) = limiters.iter().find(|(k, l)| *k == kind && l.id() == id) {
-            return known.clone();
+        limiters.retain(|(_, limiter)| limiter.strong_count() > 0);
+        let is_it = |limiter: &Arc<Limiter>| limiter.id() == id && limiter.config() == config;
+        let of_kind = limiters.iter().filter(|(k, _)| *k == kind);
+        if let Some(known) = of_kind.filter_map(|(_, l)| l.upgrade()).find(is_it) {
+            return known;
         }
         let fresh = Arc::new(Limiter::new(kind, id.clone(), config, Arc::downgrade(self)));
-        limiters.push((kind, fresh.clone()));
+        limiters.push((kind, Arc::downgrade(&fresh)));
         fresh
     }
 
     /// Every limiter there is: the service looks after each at its interval.
     pub fn limiters(&self) -> Vec<Arc<Limiter>> {
-        self.limiters.lock().iter().map(|(_, l)| l.clone()).collect()
+        let limiters = self.limiters.lock();
+        limiters.iter().filter_map(|(_, l)| l.upgrade()).collect()
     }
 
     /// Takes bytes from a class, or `None` if that would pass its cap. Given back on drop.

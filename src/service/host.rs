@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use component::{BoxFuture, Consumer, Extension, Fault, Health, Host, Reported, Status};
 use config::ComponentId;
 use engine::pipeline::Graph;
@@ -19,33 +20,31 @@ use super::journals::Named;
 use super::leases::Leases;
 use super::reload::Reloader;
 
+/// One configuration at work.
+pub(super) struct Live {
+    pub(super) graph: Arc<Graph>,
+    /// In the order in which they start.
+    pub(super) extensions: Vec<(ComponentId, Arc<dyn Extension>)>,
+    pub(super) parts: Parts,
+    pub(super) built: SystemTime,
+}
+
 /// One per service.
 pub(super) struct RoofHost {
-    graph: Arc<Graph>,
-    extensions: HashMap<ComponentId, Arc<dyn Extension>>,
-    parts: Parts,
+    live: ArcSwap<Live>,
     telemetry: Telemetry,
     ready: AtomicBool,
     statuses: Mutex<HashMap<String, Reported>>,
-    leases: Leases,
-    built: SystemTime,
+    pub(super) leases: Leases,
     fatal: watch::Sender<Option<String>>,
 }
 
 impl RoofHost {
-    pub(super) fn new(
-        graph: Arc<Graph>,
-        extensions: Vec<(ComponentId, Arc<dyn Extension>)>,
-        parts: Parts,
-        telemetry: Telemetry,
-    ) -> Arc<RoofHost> {
+    pub(super) fn new(live: Live, telemetry: Telemetry) -> Arc<RoofHost> {
         Arc::new(RoofHost {
-            graph,
-            parts,
+            live: ArcSwap::from_pointee(live),
             telemetry,
             ready: AtomicBool::new(false),
-            built: SystemTime::now(),
-            extensions: extensions.into_iter().collect(),
             statuses: Mutex::default(),
             leases: Leases::default(),
             fatal: watch::Sender::new(None),
@@ -58,14 +57,28 @@ impl RoofHost {
     }
 
     /// What runs.
-    pub(super) fn parts(&self) -> &Parts {
-        &self.parts
+    pub(super) fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// From now on this is what runs.
+    pub(super) fn set_live(&self, live: Arc<Live>) {
+        self.live.store(live);
+    }
+
+    /// Forgets how these are: they are new, or gone.
+    pub(super) fn forget(&self, ids: impl Iterator<Item = String>) {
+        let mut statuses = self.statuses.lock();
+        for id in ids {
+            statuses.remove(&id);
+        }
     }
 
     /// The journals of all storages that have started, in the order of `service::extensions`.
     pub(super) fn journals(&self) -> Vec<Named> {
-        let ids = self.parts.extensions().iter();
-        ids.filter_map(|id| Some((id.clone(), self.extensions.get(id)?.journal()?)))
+        let live = self.live();
+        let all = live.extensions.iter();
+        all.filter_map(|(id, extension)| Some((id.clone(), extension.journal()?)))
             .collect()
     }
 
@@ -82,14 +95,15 @@ impl RoofHost {
 
 impl Host for RoofHost {
     fn exporter(&self, id: &ComponentId) -> Result<Arc<dyn Consumer>, Fault> {
-        let found = self.graph.exporter(id);
+        let found = self.live().graph.exporter(id);
         found.ok_or_else(|| Fault::World(format!("no exporter {id} in any pipeline")))
     }
 
     fn extension(&self, id: &ComponentId) -> Result<Arc<dyn Extension>, Fault> {
-        self.extensions
-            .get(id)
-            .cloned()
+        let live = self.live();
+        let found = live.extensions.iter().find(|(known, _)| known == id);
+        found
+            .map(|(_, extension)| extension.clone())
             .ok_or_else(|| Fault::World(format!("extension {id} is not listed in service::extensions")))
     }
 
@@ -128,6 +142,7 @@ impl Host for RoofHost {
     }
 
     fn health(&self) -> Health {
+        let live = self.live();
         let statuses = self.statuses.lock();
         // Components report by id alone. Receivers and connectors never do: one that shares its id with an exporter
         // is not meant.
@@ -136,11 +151,11 @@ impl Host for RoofHost {
             let found = statuses.get(&id.to_string()).filter(|_| reports(kind)).cloned();
             let reported = found.unwrap_or(Reported {
                 status: Status::Ok,
-                since: self.built,
+                since: live.built,
             });
             (format!("{kind}:{id}"), reported)
         };
-        let pipelines = self.parts.pipelines().iter().map(|p| {
+        let pipelines = live.parts.pipelines().iter().map(|p| {
             let kinds = [
                 ("receiver", &p.receivers),
                 ("processor", &p.processors),
@@ -156,7 +171,7 @@ impl Host for RoofHost {
         });
         Health {
             pipelines: pipelines.collect(),
-            extensions: self
+            extensions: live
                 .parts
                 .extensions()
                 .iter()
@@ -166,7 +181,7 @@ impl Host for RoofHost {
     }
 
     fn configuration(&self) -> Option<String> {
-        Some(self.parts.effective().to_json())
+        Some(self.live().parts.effective().to_json())
     }
 }
 
@@ -186,7 +201,7 @@ impl Gateway for Desk {
     }
 
     fn plan(&self) -> String {
-        self.host.graph.plan().to_string()
+        self.host.live().graph.plan().to_string()
     }
 
     fn health(&self) -> Health {
@@ -198,7 +213,7 @@ impl Gateway for Desk {
     }
 
     fn configuration(&self) -> String {
-        self.host.parts.effective().to_json()
+        self.host.live().parts.effective().to_json()
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {

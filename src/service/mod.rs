@@ -19,8 +19,9 @@ pub mod reload;
 pub mod self_telemetry;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use component::{BuildContext, BuildInfo, Event, Extension, Fault, Host, Memory, Status};
 use config::{ComponentId, Diag, Diags, Effective, Gates, Place, Section, Stage};
@@ -28,11 +29,13 @@ use engine::pipeline::{Graph, GraphContext, GraphSpec, PipelineSpec, Plan};
 use registry::Factory;
 use telemetry::Telemetry;
 use telemetry::logs::{Guard, Record};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 use wire::Signal;
 
-use host::{Desk, RoofHost};
+use host::{Desk, Live, RoofHost};
 use journals::Keeper;
 use keys::Life;
 use limits::Limits;
@@ -45,6 +48,7 @@ pub const INFO: BuildInfo = BuildInfo {
 };
 
 /// A configuration that was read. What is wrong with its components is found by building them.
+#[derive(Clone)]
 pub struct Loaded {
     /// What the user should know, though it works.
     pub warnings: Vec<Diag>,
@@ -60,13 +64,16 @@ pub struct Loaded {
     admin: Option<admin::Settings>,
     /// `service::reload` and `service::shutdown`.
     life: Life,
+    /// Files that the text is made of, for `service::reload::watch`; whoever read the sources adds theirs.
+    pub files: Vec<PathBuf>,
     /// Blocks of `service` that the collector does not have.
     own: BTreeMap<&'static str, Section>,
 }
 
 /// Reads configuration texts (name, text), left to right, later ones over earlier ones.
 pub fn load(sources: &[(String, String)], gates: &Gates) -> Result<Loaded, Diags> {
-    let (document, mut warnings) = config::load(sources, &providers::World, gates)?;
+    let world = providers::Noting::default();
+    let (document, mut warnings) = config::load(sources, &world, gates)?;
     let mut faults = document.faults;
     let mut cx = Resolve {
         warnings: &mut warnings,
@@ -120,6 +127,7 @@ pub fn load(sources: &[(String, String)], gates: &Gates) -> Result<Loaded, Diags
         settings,
         admin,
         life,
+        files: world.files(),
         own,
         faults,
         spec,
@@ -178,7 +186,7 @@ pub fn validate(sources: &[(String, String)], gates: &Gates) -> Result<(Plan, Ve
     let mut warnings = loaded.warnings.clone();
     let parts = effective::Parts::of(&loaded);
     let service = Service::build(loaded)?;
-    let plan = service.graph.plan().clone();
+    let plan = service.plan();
     warnings.extend(lints::all(&parts, &plan));
     Ok((plan, warnings))
 }
@@ -202,8 +210,6 @@ pub fn effective(
 
 /// A gateway: built, perhaps running.
 pub struct Service {
-    graph: Arc<Graph>,
-    extensions: Vec<(ComponentId, Arc<dyn Extension>)>,
     host: Arc<RoofHost>,
     telemetry: Telemetry,
     settings: Settings,
@@ -212,11 +218,14 @@ pub struct Service {
     outboxes: parking_lot::Mutex<Vec<mpsc::Receiver<Record>>>,
     memory: Arc<Memory>,
     limits: parking_lot::Mutex<Option<Limits>>,
-    life: parking_lot::Mutex<Life>,
+    life: watch::Sender<Life>,
+    files: parking_lot::Mutex<Vec<PathBuf>>,
     /// Itself, for those that ask for a reload.
     me: Weak<Service>,
     source: OnceLock<reload::Source>,
     reloading: tokio::sync::Mutex<()>,
+    /// What reloads have replaced and what still stops.
+    retiring: parking_lot::Mutex<JoinSet<()>>,
     admin: Option<admin::Settings>,
     administration: tokio::sync::Mutex<Option<admin::Listener>>,
     keeper: tokio::sync::Mutex<Option<Keeper>>,
@@ -231,31 +240,16 @@ impl Service {
         };
         telemetry::process::register(&telemetry.metrics);
         let memory = Arc::new(Memory::of_machine());
-        let parts = effective::Parts::of(&loaded);
-        let mut faults = loaded.faults;
-        let mut extensions = Vec::new();
-        for (id, (factory, section)) in loaded.extensions {
-            let cx = BuildContext {
-                id: id.clone(),
-                telemetry: telemetry.clone(),
-                memory: memory.clone(),
-                info: INFO,
-            };
-            match (factory.build)(section, &cx) {
-                Ok(extension) if loaded.extensions_used.contains(&id) => extensions.push((id, extension)),
-                Ok(_) => {}
-                Err(fault) => faults.extend(diags(fault, &format!("extensions::{id}"))),
-            }
-        }
-        // started in the order in which the configuration lists them
-        extensions.sort_by_key(|(id, _)| loaded.extensions_used.iter().position(|used| used == id));
-        let extensions = in_order_of_need(extensions);
         let cx = GraphContext {
             telemetry: telemetry.clone(),
             memory: memory.clone(),
             info: INFO,
         };
+        let parts = effective::Parts::of(&loaded);
         let mut spec = loaded.spec;
+        let mut faults = loaded.faults;
+        let (extensions, more) = make_extensions(loaded.extensions, &loaded.extensions_used, &cx, |_| None);
+        faults.extend(more);
         let graph = match faults.is_empty() {
             true => {
                 spec.extensions = Some(extensions.iter().cloned().collect());
@@ -265,11 +259,14 @@ impl Service {
         };
         match graph {
             Ok(graph) => {
-                let graph = Arc::new(graph);
-                let host = RoofHost::new(graph.clone(), extensions.clone(), parts, telemetry.clone());
-                Ok(Arc::new_cyclic(|me| Service {
-                    graph,
+                let live = Live {
+                    graph: Arc::new(graph),
                     extensions,
+                    parts,
+                    built: SystemTime::now(),
+                };
+                let host = RoofHost::new(live, telemetry.clone());
+                Ok(Arc::new_cyclic(|me| Service {
                     host,
                     telemetry,
                     settings: loaded.settings,
@@ -277,10 +274,12 @@ impl Service {
                     outboxes: parking_lot::Mutex::default(),
                     memory,
                     limits: parking_lot::Mutex::default(),
-                    life: parking_lot::Mutex::new(loaded.life),
+                    life: watch::Sender::new(loaded.life),
+                    files: parking_lot::Mutex::new(loaded.files),
                     me: me.clone(),
                     source: OnceLock::new(),
                     reloading: tokio::sync::Mutex::default(),
+                    retiring: parking_lot::Mutex::default(),
                     admin: loaded.admin,
                     administration: tokio::sync::Mutex::default(),
                     keeper: tokio::sync::Mutex::default(),
@@ -307,7 +306,7 @@ impl Service {
             self.stop(Duration::ZERO).await;
         } else {
             self.host.set_ready(true);
-            for (_, extension) in &self.extensions {
+            for (_, extension) in &self.host.live().extensions {
                 extension.notify(Event::Ready);
             }
             info!("Everything is ready. Begin running and processing data.");
@@ -327,7 +326,8 @@ impl Service {
             let listener = admin::Listener::start(settings, Arc::new(desk)).await?;
             *self.administration.lock().await = Some(listener);
         }
-        for (id, extension) in &self.extensions {
+        let live = self.host.live();
+        for (id, extension) in &live.extensions {
             extension
                 .start(self.host.clone())
                 .await
@@ -337,22 +337,31 @@ impl Service {
             Keeper::start(self.host.journals(), &self.telemetry, self.host.clone()).await;
         let limits = Limits::watch(self.memory.limiters(), &self.host());
         *self.limits.lock() = Some(limits);
-        self.graph.start(self.host.clone()).await
+        live.graph.start(self.host.clone()).await
     }
 
     /// Closes the doors, delivers what was taken (at most `drain_max`), closes the rest. Safe twice.
     pub async fn stop(&self, drain_max: Duration) {
         info!("Starting shutdown...");
         self.host.set_ready(false);
-        for (_, extension) in &self.extensions {
+        // A reload that runs comes to its end first; none begins any more.
+        let _no_reload = self.reloading.lock().await;
+        let live = self.host.live();
+        for (_, extension) in &live.extensions {
             extension.notify(Event::NotReady);
         }
         self.limits.lock().take();
-        self.graph.drain(drain_max).await;
+        let end = Instant::now() + drain_max;
+        let mut retiring = std::mem::take(&mut *self.retiring.lock());
+        let retired = async { while retiring.join_next().await.is_some() {} };
+        let (_, retired) = tokio::join!(live.graph.drain(drain_max), timeout_at(end, retired));
+        if retired.is_err() {
+            retiring.shutdown().await;
+        }
         if let Some(keeper) = self.keeper.lock().await.take() {
             keeper.stop().await;
         }
-        for (_, extension) in self.extensions.iter().rev() {
+        for (_, extension) in live.extensions.iter().rev() {
             extension.stop().await;
         }
         if let Some(listener) = self.administration.lock().await.take() {
@@ -367,7 +376,7 @@ impl Service {
 
     /// How long [`Service::stop`] should wait: `service::shutdown::deadline`.
     pub fn drain_max(&self) -> Duration {
-        self.life.lock().shutdown.deadline.0
+        self.life.borrow().shutdown.deadline.0
     }
 
     /// Waits until a component says that the service cannot go on.
@@ -376,8 +385,8 @@ impl Service {
     }
 
     /// What was built, for `weir plan`.
-    pub fn plan(&self) -> &Plan {
-        self.graph.plan()
+    pub fn plan(&self) -> Plan {
+        self.host.live().graph.plan().clone()
     }
 
     /// The books and the metrics.
@@ -396,6 +405,37 @@ impl Service {
     pub fn host(&self) -> Arc<dyn Host> {
         self.host.clone()
     }
+}
+
+/// The extensions in use, in the order in which they start: those that `kept` knows, else new ones. With all faults,
+/// those of extensions that are not used too.
+fn make_extensions(
+    all: BTreeMap<ComponentId, (&'static component::ExtensionFactory, Section)>,
+    used: &[ComponentId],
+    cx: &GraphContext,
+    kept: impl Fn(&ComponentId) -> Option<Arc<dyn Extension>>,
+) -> (Vec<(ComponentId, Arc<dyn Extension>)>, Vec<Diag>) {
+    let (mut extensions, mut faults) = (Vec::new(), Vec::new());
+    for (id, (factory, section)) in all {
+        if let Some(kept) = kept(&id) {
+            extensions.push((id, kept));
+            continue;
+        }
+        let cx = BuildContext {
+            id: id.clone(),
+            telemetry: cx.telemetry.clone(),
+            memory: cx.memory.clone(),
+            info: cx.info,
+        };
+        match (factory.build)(section, &cx) {
+            Ok(extension) if used.contains(&id) => extensions.push((id, extension)),
+            Ok(_) => {}
+            Err(fault) => faults.extend(diags(fault, &format!("extensions::{id}"))),
+        }
+    }
+    // as the configuration lists them
+    extensions.sort_by_key(|(id, _)| used.iter().position(|used| used == id));
+    (in_order_of_need(extensions), faults)
 }
 
 /// The same extensions, each behind those that it needs; else the order stays. A circle is left as it is: whoever

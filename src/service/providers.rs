@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{Diag, Diags, Provider, Stage};
 use http::{HeaderMap, StatusCode, Uri};
 use net::HttpClientConfig;
 use net::client::HttpClient;
+use parking_lot::Mutex;
 
 /// Largest text that is read as configuration.
 const TEXT_BYTES_MAX: usize = 16 << 20;
@@ -33,8 +35,28 @@ impl Provider for World {
     }
 }
 
+/// The real world, and the files that were read from it.
+#[derive(Default)]
+pub struct Noting(Mutex<Vec<PathBuf>>);
+
+impl Noting {
+    /// Every file that was asked for, there or not.
+    pub fn files(self) -> Vec<PathBuf> {
+        self.0.into_inner()
+    }
+}
+
+impl Provider for Noting {
+    fn retrieve(&self, scheme: &str, opaque: &str) -> Result<Option<String>, String> {
+        if scheme == "file" {
+            self.0.lock().push(opaque.into());
+        }
+        World.retrieve(scheme, opaque)
+    }
+}
+
 /// A whole file; reading ends at the bound whatever its size is said to be.
-fn read(path: &str) -> Result<String, String> {
+pub(super) fn read(path: impl AsRef<Path>) -> Result<String, String> {
     let mut text = Vec::new();
     let read = File::open(path).and_then(|file| {
         let bound = TEXT_BYTES_MAX as u64 + 1;

@@ -43,7 +43,7 @@ pub use self::swap::Retired;
 use crate::harness::Harness;
 
 /// What to build.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct GraphSpec {
     /// In the order of the configuration.
     pub pipelines: Vec<PipelineSpec>,

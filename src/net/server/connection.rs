@@ -23,6 +23,9 @@ use super::{Body, BoxFuture, Peer, Phase, Service, Settings, Shared};
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const SLOW_HANDSHAKE: &str = "slow_handshake";
 const FLOOD: &str = "flood";
+/// For a client that is just writing a request to a server that stops: it cannot know yet. Over HTTP/1.1 nobody says
+/// GOAWAY, so an idle connection waits that long, and is closed with the next answer.
+const LINGER: Duration = Duration::from_millis(250);
 /// For a client to close a connection on which nothing is in flight, once it was asked to.
 const IDLE_GRACE: Duration = Duration::from_secs(10);
 
@@ -32,12 +35,16 @@ pub(super) async fn serve(
     addr: Option<SocketAddr>,
     shared: &Shared,
     pulse: &Arc<Pulse>,
-    mut phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<Phase>,
 ) {
     let settings = &shared.settings;
+    let mut early = phase.clone();
+    let leaving = async {
+        let _ = early.wait_for(|p| *p > Phase::Serving).await;
+        let _ = tokio::time::timeout(LINGER, early.wait_for(|p| *p == Phase::Closed)).await;
+    };
     let opened = tokio::select! {
-        // Before the first request nobody is owed anything.
-        _ = phase.wait_for(|p| *p > Phase::Serving) => return,
+        () = leaving => return,
         opened = open(stream, addr, settings, pulse) => opened,
     };
     let Some((wire, version, peer)) = opened else {
@@ -47,11 +54,34 @@ pub(super) async fn serve(
         service: shared.service.clone(),
         peer,
         pulse: pulse.clone(),
+        leaving: (version == Version::Http1).then(|| phase.clone()),
+    };
+    let linger = match version {
+        Version::Http1 => LINGER,
+        Version::Http2 => Duration::ZERO,
     };
     let io = TokioIo::new(wire);
     let ended = match version {
-        Version::Http1 => drive(shared.http1.serve_connection(io, service), settings, pulse, phase).await,
-        Version::Http2 => drive(shared.http2.serve_connection(io, service), settings, pulse, phase).await,
+        Version::Http1 => {
+            drive(
+                shared.http1.serve_connection(io, service),
+                settings,
+                pulse,
+                phase,
+                linger,
+            )
+            .await
+        }
+        Version::Http2 => {
+            drive(
+                shared.http2.serve_connection(io, service),
+                settings,
+                pulse,
+                phase,
+                linger,
+            )
+            .await
+        }
     };
     if let Err(error) = ended {
         // h2 has limits of its own.
@@ -120,12 +150,15 @@ async fn drive<C: GracefulConnection<Error = hyper::Error>>(
     settings: &Settings,
     pulse: &Pulse,
     mut phase: watch::Receiver<Phase>,
+    linger: Duration,
 ) -> Result<(), hyper::Error> {
     let mut conn = std::pin::pin!(conn);
     // Whether GOAWAY was said, and when the connection is closed whatever it does.
     let mut draining = false;
     let mut was_idle = false;
     let mut close_at: Option<Instant> = None;
+    // When an idle connection of a server that stops is closed.
+    let mut shut_at: Option<Instant> = None;
     let mut old_at = settings.age_max.map(|age| Instant::now() + jittered(age));
     loop {
         let idle_max = settings.idle_max.filter(|_| !draining);
@@ -170,9 +203,18 @@ async fn drive<C: GracefulConnection<Error = hyper::Error>>(
                 draining = true;
                 close_at = None;
                 old_at = None;
-                conn.as_mut().graceful_shutdown();
+                if !linger.is_zero() && pulse.is_idle() {
+                    shut_at = Some(Instant::now() + linger);
+                } else {
+                    conn.as_mut().graceful_shutdown();
+                }
             }
-            () = sleep_until(next) => {}
+            () = sleep_until(shut_at.map_or(next, |at| at.min(next))) => {
+                if shut_at.is_some_and(|at| at <= Instant::now()) {
+                    shut_at = None;
+                    conn.as_mut().graceful_shutdown();
+                }
+            }
         }
     }
 }
@@ -189,6 +231,8 @@ struct Adapter {
     service: Arc<dyn Service>,
     peer: Peer,
     pulse: Arc<Pulse>,
+    /// Says in answers that the connection will close; `None` where the protocol says so itself.
+    leaving: Option<watch::Receiver<Phase>>,
 }
 
 impl hyper::service::Service<http::Request<Incoming>> for Adapter {
@@ -201,6 +245,7 @@ impl hyper::service::Service<http::Request<Incoming>> for Adapter {
         Answer {
             future: self.service.clone().call(request, self.peer.clone()),
             call: Some(call),
+            leaving: self.leaving.clone(),
         }
     }
 }
@@ -209,13 +254,22 @@ impl hyper::service::Service<http::Request<Incoming>> for Adapter {
 struct Answer {
     future: BoxFuture<http::Response<Body>>,
     call: Option<Call>,
+    leaving: Option<watch::Receiver<Phase>>,
 }
 
 impl Future for Answer {
     type Output = Result<http::Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = std::task::ready!(self.future.as_mut().poll(cx));
+        let mut response = std::task::ready!(self.future.as_mut().poll(cx));
+        if self
+            .leaving
+            .as_ref()
+            .is_some_and(|phase| *phase.borrow() > Phase::Serving)
+        {
+            let close = http::HeaderValue::from_static("close");
+            response.headers_mut().insert(http::header::CONNECTION, close);
+        }
         Poll::Ready(Ok(match self.call.take() {
             Some(mut call) => {
                 call.answered(response.status().as_u16() >= 400);

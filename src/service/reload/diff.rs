@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use config::{ComponentId, Effective};
+use engine::pipeline::Kept;
 use wire::Signal;
 
 use crate::service::effective::Parts;
@@ -112,6 +113,35 @@ impl Diff {
     /// Whether it goes on as it is.
     pub(crate) fn is_kept(&self, kind: &'static str, id: &ComponentId) -> bool {
         self.components.get(&(kind, id.clone())) == Some(&Fate::Kept)
+    }
+
+    /// For the graph.
+    pub(crate) fn kept(&self) -> Kept {
+        let of = |wanted: &str| {
+            let kept = self.components.iter().filter(|(_, fate)| **fate == Fate::Kept);
+            let ids = kept.filter(|((kind, _), _)| *kind == wanted);
+            ids.map(|((_, id), _)| id.clone()).collect()
+        };
+        Kept {
+            receivers: of("receivers"),
+            processors: of("processors"),
+            exporters: of("exporters"),
+            connectors: of("connectors"),
+        }
+    }
+
+    /// Those that do not go on as they are.
+    pub(crate) fn moved(&self) -> impl Iterator<Item = &ComponentId> {
+        let moved = self.components.iter().filter(|(_, fate)| **fate != Fate::Kept);
+        moved.map(|((_, id), _)| id)
+    }
+
+    /// Those whose sockets others may have, as [`Leases`](super::super::leases::Leases) names them.
+    pub(crate) fn leaving(&self) -> BTreeSet<String> {
+        let stops = |fate: &Fate| matches!(fate, Fate::Removed | Fate::Restarted(_));
+        let stop = self.components.iter().filter(|(_, fate)| stops(fate));
+        stop.map(|((kind, id), _)| format!("{}:{id}", singular(kind)))
+            .collect()
     }
 
     /// True if nothing changes.

@@ -4,16 +4,23 @@
 //! at a time. What is wrong with the new configuration is told, and nothing has changed then.
 
 mod diff;
+mod watch;
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
-use config::{Diag, Diags};
+use component::{Event, Extension, Fault};
+use config::{ComponentId, Diag, Diags};
+use engine::pipeline::{Graph, GraphContext};
 use telemetry::names;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 pub use self::diff::{Diff, Fate};
-use super::{Loaded, Service};
+use super::effective::Parts;
+use super::host::Live;
+use super::limits::Limits;
+use super::{Loaded, Service, diags};
 
 /// Reads the configuration again, whatever its sources are.
 pub type Source = Box<dyn Fn() -> Result<Loaded, Diags> + Send + Sync>;
@@ -106,12 +113,110 @@ impl Service {
     }
 
     async fn replace(&self, loaded: Loaded) -> Result<Diff, Diags> {
-        let next = Service::build(loaded)?;
-        let diff = Diff::of(self.host.parts(), next.host.parts());
-        if diff.is_empty() {
-            return Ok(diff);
+        // Built once for nothing: what is wrong is told before anything real is touched, and what a component is
+        // can be read from its section.
+        let trial = Service::build(loaded.clone())?;
+        let (old, next) = (self.host.live(), trial.host.live());
+        let diff = Diff::of(&old.parts, &next.parts);
+        drop((trial, next));
+        let cx = GraphContext {
+            telemetry: self.telemetry.clone(),
+            memory: self.memory.clone(),
+            info: super::INFO,
+        };
+        let parts = Parts::of(&loaded);
+        let running = |id: &ComponentId| {
+            let found = old.extensions.iter().find(|(known, _)| known == id);
+            found.map(|(_, extension)| extension.clone())
+        };
+        self.refuse_what_cannot_move(&diff, running)?;
+        let kept = |id: &ComponentId| running(id).filter(|_| diff.is_kept("extensions", id));
+        let (extensions, faults) =
+            super::make_extensions(loaded.extensions, &loaded.extensions_used, &cx, kept);
+        Diags::check(faults)?;
+        let mut spec = loaded.spec;
+        spec.extensions = Some(extensions.iter().cloned().collect());
+        let graph = Graph::build_after(spec, &cx, &old.graph, &diff.kept());
+        let path = "service::pipelines";
+        let graph =
+            graph.map_err(|faults| Diags(faults.into_iter().flat_map(|f| diags(f, path)).collect()))?;
+        let live = Arc::new(Live {
+            graph: Arc::new(graph),
+            extensions,
+            parts,
+            built: SystemTime::now(),
+        });
+        self.switch(&old, live, &diff).await?;
+        *self.files.lock() = loaded.files;
+        self.life.send_replace(loaded.life);
+        Ok(diff)
+    }
+
+    /// What has data on disk is not taken away from under its queues.
+    fn refuse_what_cannot_move(
+        &self,
+        diff: &Diff,
+        running: impl Fn(&ComponentId) -> Option<Arc<dyn Extension>>,
+    ) -> Result<(), Diags> {
+        let mut faults = Vec::new();
+        for ((kind, id), fate) in &diff.components {
+            let has_data = || running(id).is_some_and(|extension| extension.journal().is_some());
+            if *kind == "extensions" && matches!(fate, Fate::Restarted(_)) && has_data() {
+                let text =
+                    "queues on disk are in use: a change of their storage takes a restart of the process";
+                faults.push(Diag::new(None, format!("extensions::{id}"), text));
+            }
         }
-        let text = "this change is not taken while the service runs: start it again";
-        Err(Diag::new(None, "service", text).into())
+        Diags::check(faults)
+    }
+
+    /// Starts what is new, lets it take over, and sees to it that what was replaced stops.
+    async fn switch(&self, old: &Arc<Live>, live: Arc<Live>, diff: &Diff) -> Result<(), Diags> {
+        let host = &self.host;
+        let is_new = |(id, _): &&(ComponentId, Arc<dyn Extension>)| !diff.is_kept("extensions", id);
+        host.leases.begin(diff.leaving()).await;
+        host.set_live(live.clone());
+        let mut started = Vec::new();
+        let taken_over = async {
+            for (id, extension) in live.extensions.iter().filter(is_new) {
+                let start = extension.start(host.clone()).await;
+                start.map_err(|fault| Fault::World(format!("failed to start extensions: {id}: {fault}")))?;
+                started.push(extension.clone());
+            }
+            live.graph.take_over(&old.graph, host.clone()).await
+        };
+        let retired = match taken_over.await {
+            Ok(retired) => retired,
+            Err(fault) => {
+                for extension in started.iter().rev() {
+                    extension.stop().await;
+                }
+                host.set_live(old.clone());
+                host.leases.end(false).await;
+                return Err(Diags(diags(fault, "service")));
+            }
+        };
+        host.leases.end(true).await;
+        host.forget(diff.moved().map(ToString::to_string));
+        *self.limits.lock() = Some(Limits::watch(self.memory.limiters(), &self.host()));
+        for extension in &started {
+            extension.notify(Event::Ready);
+        }
+        let deadline = self.drain_max();
+        let gone = old
+            .extensions
+            .iter()
+            .filter(is_new)
+            .map(|(_, extension)| extension.clone());
+        let gone: Vec<_> = gone.collect();
+        let mut retiring = self.retiring.lock();
+        while retiring.try_join_next().is_some() {}
+        retiring.spawn(async move {
+            retired.drain(Instant::now() + deadline).await;
+            for extension in gone.iter().rev() {
+                extension.stop().await;
+            }
+        });
+        Ok(())
     }
 }

@@ -99,7 +99,7 @@ struct Periodic {
 }
 
 /// What the keys mean.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     pub(super) level: Level,
     pub(super) pulls: Vec<PullSettings>,
@@ -122,14 +122,14 @@ impl Default for Settings {
 }
 
 /// One page.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct PullSettings {
     pub(super) address: String,
     pub(super) shape: Shape,
 }
 
 /// One periodic reader.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct PushSettings {
     pub(super) interval: Duration,
     pub(super) timeout: Duration,

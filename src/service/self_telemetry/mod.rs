@@ -33,7 +33,7 @@ use logs::Logs;
 use views::Views;
 
 /// `service::telemetry`, read and checked.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     logs: Logs,
     metrics: metrics::Settings,
