@@ -479,8 +479,15 @@ mod tests {
         let id = ComponentId::of_kind("memory_limiter");
         let one = budget.limiter("processor", &id, &config);
         assert!(Arc::ptr_eq(&one, &budget.limiter("processor", &id, &config)));
-        assert!(!Arc::ptr_eq(&one, &budget.limiter("extension", &id, &config)));
-        assert_eq!(budget.limiters().len(), 2);
+        let other = budget.limiter("extension", &id, &config);
+        assert!(!Arc::ptr_eq(&one, &other));
+        // other limits, as after a reload
+        let tighter = parse("{check_interval: 1s, limit_mib: 50}").unwrap();
+        let next = budget.limiter("processor", &id, &tighter);
+        assert!(!Arc::ptr_eq(&one, &next));
+        assert_eq!(budget.limiters().len(), 3);
+        drop((one, other));
+        assert_eq!(budget.limiters().len(), 1);
     }
 
     /// What `events` logs, without time and caller.
