@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use storage::crash::POINTS;
+
 use crate::support::kills::soak::{Bounds, soak};
 use crate::support::kills::{End, Queue, Setup, World};
 
@@ -51,11 +53,70 @@ async fn waiting_for_the_result_loses_nothing() {
     assert!(report.acknowledged > 0, "{report:?}");
 }
 
+/// Every order in which things get to the disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_every_point_nothing_acknowledged_is_lost() {
+    let mut world = World::begin(Setup::default()).await;
+    // Names are written while the directory is new.
+    let (first, then): (Vec<&str>, Vec<&str>) = POINTS.iter().partition(|p| p.starts_with("journal.table"));
+    let mut unmet = Vec::new();
+    for point in first.into_iter().chain(then) {
+        if !world.live(End::At(point, 1)).await {
+            unmet.push(point);
+        }
+        if point.contains("append") || point.contains("done") {
+            let pass = 2 + world.rng.below(10);
+            world.live(End::At(point, pass)).await;
+        }
+    }
+    assert!(unmet.is_empty(), "never come by: {unmet:?}");
+    let report = world.finish().await;
+    assert!(POINTS.iter().all(|point| report.kills[*point] > 0), "{report:?}");
+    assert!(report.acknowledged > 0, "{report:?}");
+}
+
+/// At any time, also while it starts; without fsync, for a process that ends takes nothing from the system.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_time_nothing_acknowledged_is_lost() {
+    let setup = Setup {
+        fsync: false,
+        ..Setup::default()
+    };
+    let mut world = World::begin(setup).await;
+    for n in 0..16 {
+        let time = Duration::from_millis(world.rng.below(250));
+        if n % 3 == 2 {
+            let point = POINTS[world.rng.below(POINTS.len() as u64) as usize];
+            let pass = 1 + world.rng.below(20);
+            world.live(End::At(point, pass)).await;
+        } else if n % 3 == 1 {
+            world.live(End::Listening(time)).await;
+        } else {
+            world.live(End::After(time)).await;
+        }
+    }
+    world.live(End::Stop).await;
+    let report = world.finish().await;
+    assert!(report.acknowledged > 0, "{report:?}");
+}
+
+/// What may have been sent before a kill is counted at the next start, and it is at least what comes twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_come_twice_is_told() {
+    let mut world = World::begin(Setup::default()).await;
+    for _ in 0..8 {
+        let time = Duration::from_millis(100 + world.rng.below(300));
+        world.live(End::Listening(time)).await;
+    }
+    let report = world.finish().await;
+    assert!(report.duplicates <= report.duplicates_told, "{report:?}");
+}
+
 /// Backends that come and go, for a short while; tier 3 has ten minutes of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_soak_leaves_nothing_behind() {
     let setup = Setup {
-        queue: Queue::Memory,
+        storage: "    max_size: 67108864\n",
         ..Setup::default()
     };
     let bounds = Bounds {

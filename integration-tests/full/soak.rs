@@ -10,11 +10,11 @@ async fn ten_minutes() {
     let given = std::env::var("WEIR_SOAK_SECS").ok();
     let secs = given.and_then(|text| text.parse().ok()).unwrap_or(600);
     let setup = Setup {
-        segment: "4MiB",
+        segment: 4 << 20,
         records: 50,
         text: 700,
         pause: Duration::from_millis(25),
-        storage: "    max_size: 512MiB\n",
+        storage: "    max_size: 536870912\n",
         ..Setup::default()
     };
     let bounds = Bounds {

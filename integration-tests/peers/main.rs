@@ -18,6 +18,7 @@ mod doors;
 mod envoy;
 mod gateway;
 mod javascript;
+mod outage;
 mod programs;
 mod python;
 mod replay;

@@ -79,7 +79,7 @@ pub struct Setup {
     pub queue: Queue,
     pub fsync: bool,
     /// Of the journal, small so that segments come and go.
-    pub segment: &'static str,
+    pub segment: u64,
     /// Connections over gRPC, and as many over HTTP.
     pub connections: usize,
     /// Records of a request.
@@ -99,7 +99,7 @@ impl Default for Setup {
         Setup {
             queue: Queue::Disk,
             fsync: true,
-            segment: "256KiB",
+            segment: 64 << 10,
             connections: 2,
             records: 10,
             text: 300,
