@@ -15,7 +15,7 @@ use super::crypt::{Cipher, Lock};
 use super::disk::File;
 use super::format::{self, Done, Encoded, Entry, Head, RECORDS_MAX, Seq, Spot, padded};
 use super::health::{Task, now_ms};
-use super::log::{DONE_SYNC, Logs};
+use super::log::Logs;
 use super::mark::{Asked, Marks};
 use super::recover::segment_name;
 use super::state::Segment;
@@ -132,7 +132,12 @@ impl Writer {
         while !state.has_work() {
             if !self.has_unfinished() {
                 self.shared.work.wait(&mut state);
-            } else if self.shared.work.wait_for(&mut state, DONE_SYNC).timed_out() {
+            } else if self
+                .shared
+                .work
+                .wait_for(&mut state, self.sync_pause())
+                .timed_out()
+            {
                 break;
             }
         }

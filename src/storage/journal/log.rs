@@ -14,7 +14,7 @@ use super::recover::done_name;
 use crate::crash;
 
 /// How often the logs are made safe against a power failure.
-pub(super) const DONE_SYNC: Duration = Duration::from_secs(1);
+const DONE_SYNC: Duration = Duration::from_secs(1);
 
 /// After the disk took no completions, the next attempt.
 const LOG_PAUSE: Duration = Duration::from_secs(1);
@@ -123,39 +123,49 @@ impl Writer {
         written
     }
 
+    /// How long nothing has to be synced.
+    pub(super) fn sync_pause(&self) -> Duration {
+        DONE_SYNC.saturating_sub(self.logs.synced_at.elapsed())
+    }
+
+    /// Syncs one file if it is time: clients wait meanwhile, so the next one has its turn after them.
     pub(super) fn sync_logs_in_time(&mut self) {
-        if self.logs.synced_at.elapsed() >= DONE_SYNC {
-            // What it could not do is told already.
-            let _ = self.sync_logs();
+        if self.sync_pause().is_zero() && !matches!(self.sync_one(), Some(Ok(()))) {
+            self.logs.synced_at = Instant::now();
         }
     }
 
     /// Makes logs and marks safe against a power failure.
     pub(super) fn sync_logs(&mut self) -> Result<(), Error> {
         self.logs.synced_at = Instant::now();
-        let mut result = self.sync_marks();
-        let unsynced = std::mem::take(&mut self.logs.unsynced);
-        let is_idle = unsynced.is_empty();
-        for number in unsynced {
-            let state = self.shared.state.lock();
-            let file = state.segments.get(&number).and_then(|s| s.done.clone());
-            drop(state);
-            if let Some(file) = file {
-                result = result.and(file.sync());
-            }
+        while let Some(synced) = self.sync_one() {
+            synced?;
         }
-        if self.names_changed {
+        Ok(())
+    }
+
+    /// Syncs one file, if there is any to sync. What fails is told.
+    fn sync_one(&mut self) -> Option<Result<(), Error>> {
+        let synced = if self.marks.is_unsynced {
+            self.sync_marks()
+        } else if self.names_changed {
             let synced = self.shared.disk.sync_names();
             self.names_changed = synced.is_err();
-            result = result.and(synced);
-        }
-        if !is_idle {
+            synced
+        } else {
+            let number = self.logs.unsynced.pop_first()?;
+            let file = {
+                let state = self.shared.state.lock();
+                state.segments.get(&number).and_then(|s| s.done.clone())
+            };
+            let synced = file.map_or(Ok(()), |file| file.sync());
             crash::point("journal.done.after_sync");
-        }
-        let result = result.map_err(|error| Error::io("sync the journal", error));
-        if let Err(error) = &result {
+            synced
+        };
+        let synced = synced.map_err(|error| Error::io("sync the journal", error));
+        if let Err(error) = &synced {
             self.fails(Task::Note, error);
         }
-        result
+        Some(synced)
     }
 }
