@@ -6,7 +6,7 @@
 /// All points, in the order in which a record meets them.
 pub const POINTS: &[&str] = &[
     "journal.rotate.after_create",
-    "journal.rotate.after_header_sync",
+    "journal.rotate.after_header",
     "journal.rotate.after_names_sync",
     "journal.append.before_write",
     "journal.append.before_sync",

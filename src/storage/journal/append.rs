@@ -374,11 +374,14 @@ impl Writer {
         let name = segment_name(number);
         let file = disk.create(&name, room).map_err(|e| Error::io(doing, e))?;
         crash::point("journal.rotate.after_create");
+        // The first group's sync makes the header safe too. Where there is none, an encrypted segment without its header
+        // would be lost as a whole.
+        let is_synced_later = self.shared.options.sync;
         let made = file
             .write_at(&[IoSlice::new(&format::segment_header(number, lock))], 0)
-            .and_then(|()| file.sync())
+            .and_then(|()| if is_synced_later { Ok(()) } else { file.sync() })
             .and_then(|()| {
-                crash::point("journal.rotate.after_header_sync");
+                crash::point("journal.rotate.after_header");
                 disk.sync_names()
             });
         if let Err(error) = made {
@@ -391,8 +394,26 @@ impl Writer {
         Ok(file)
     }
 
-    /// Closes the active segment with its index. Without one it can be read all the same, only slower.
+    /// Makes what was written to the active segment safe, or never writes to it again.
+    pub(super) fn sync_active(&mut self) -> Result<(), Error> {
+        let Some(active) = &mut self.active else {
+            return Ok(());
+        };
+        if let Err(error) = active.file.sync() {
+            self.abandon(&[]);
+            return Err(Error::io("sync the journal", error));
+        }
+        active.synced = active.offset;
+        Ok(())
+    }
+
+    /// Closes the active segment with its index. Without one it can be read all the same, only slower; so it is synced
+    /// when there is time.
     pub(super) fn seal(&mut self) -> Result<(), Error> {
+        // An index says that all of it is safe.
+        if self.active.as_ref().is_some_and(|a| a.synced < a.offset) {
+            self.sync_active()?;
+        }
         let Some(active) = self.active.take() else {
             return Ok(());
         };
@@ -402,9 +423,9 @@ impl Writer {
         let written = active
             .file
             .set_len(size)
-            .and_then(|()| active.file.write_at(&[IoSlice::new(&index)], active.offset))
-            .and_then(|()| active.file.sync());
+            .and_then(|()| active.file.write_at(&[IoSlice::new(&index)], active.offset));
         crash::point("journal.seal.after_index");
+        self.logs.sync_later(active.file);
         if let Err(error) = &written {
             tracing::warn!(%error, "a segment of the journal has no index; the next start reads all of it");
         }

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Error;
 use super::append::Writer;
+use super::disk::File;
 use super::format::Done;
 use super::health::Task;
 use super::recover::done_name;
@@ -31,6 +33,8 @@ pub(super) struct Logs {
     log_after: Option<Instant>,
     /// Written since they were synced.
     unsynced: BTreeSet<u64>,
+    /// Segments that were closed since then.
+    closed: Vec<Arc<dyn File>>,
     synced_at: Instant,
 }
 
@@ -40,15 +44,21 @@ impl Logs {
             unlogged: Vec::new(),
             log_after: None,
             unsynced: BTreeSet::new(),
+            closed: Vec::new(),
             synced_at: Instant::now(),
         }
+    }
+
+    /// Syncs a segment with its turn.
+    pub(super) fn sync_later(&mut self, segment: Arc<dyn File>) {
+        self.closed.push(segment);
     }
 }
 
 impl Writer {
     /// There is something to do even if nobody asks for anything.
     pub(super) fn has_unfinished(&self) -> bool {
-        !self.logs.unsynced.is_empty()
+        !(self.logs.unsynced.is_empty() && self.logs.closed.is_empty())
             || !self.logs.unlogged.is_empty()
             || self.marks.is_unsynced
             || self.names_changed
@@ -152,6 +162,8 @@ impl Writer {
             let synced = self.shared.disk.sync_names();
             self.names_changed = synced.is_err();
             synced
+        } else if let Some(segment) = self.logs.closed.pop() {
+            segment.sync()
         } else {
             let number = self.logs.unsynced.pop_first()?;
             let file = {

@@ -162,13 +162,16 @@ fn read_segment(
     found.scanned += 1;
     let mut bytes = read_all(file).map_err(io)?;
     if is_bad {
-        // A header is safe before anything is answered out of its segment: alone, it was on its way when the power went.
+        // A header is safe before anything is answered out of its segment: where it is missing, or alone, it was on its
+        // way when the power went.
+        let has_any = |bytes: &[u8]| bytes.iter().any(|b| *b != 0);
         let (header, rest) = bytes.split_at(SEGMENT_HEADER.min(bytes.len()));
-        if rest.iter().any(|b| *b != 0) {
-            let damage = format!("{}: the header is damaged", segment_name(number));
-            found.damage.push(damage);
-        } else {
-            found.torn += u64::from(header.iter().any(|b| *b != 0));
+        match (has_any(header), has_any(rest)) {
+            (true, true) => found
+                .damage
+                .push(format!("{}: the header is damaged", segment_name(number))),
+            (false, false) => {}
+            _ => found.torn += 1,
         }
     }
     Ok(Read {

@@ -143,13 +143,7 @@ impl Writer {
             copies.push((copy, number));
         }
         crash::point("journal.copy.before_sync");
-        if let Some(active) = &mut self.active {
-            if let Err(error) = active.file.sync() {
-                self.abandon(&[]);
-                return Err(Error::io("sync the journal", error));
-            }
-            active.synced = active.offset;
-        }
+        self.sync_active()?;
         self.sync_logs()?;
         crash::point("journal.copy.after_sync");
         {

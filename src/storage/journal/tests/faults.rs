@@ -277,7 +277,7 @@ fn a_segment_that_could_not_be_begun_does_not_stay() {
     let (journal, _) = open(&disk);
     let (a, _) = two(&journal);
     // Creating succeeds, the sync of its name fails, and removing it does too.
-    disk.fail_after(3, Failure::Io);
+    disk.fail_after(2, Failure::Io);
     append(&journal, 1, &[a], b"refused").unwrap_err();
     assert_eq!(disk.list().unwrap(), ["0000000001.segment", "destinations"]);
     append(&journal, 1, &[a], b"refused").unwrap_err();
