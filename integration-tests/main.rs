@@ -13,6 +13,7 @@ mod acceptance;
 mod admin;
 mod auth;
 mod bad_clients;
+mod books;
 mod callers;
 mod configs;
 mod corpus;

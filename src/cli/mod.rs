@@ -3,6 +3,7 @@
 mod admin;
 mod components;
 mod gates;
+mod journal;
 mod ledger;
 mod plan;
 mod quickstart;
@@ -53,6 +54,9 @@ enum Command {
     },
     /// Show a running gateway's books: what came, where it went, and whether they balance
     Ledger(ledger::Options),
+    /// Show what queues on disk hold; export it, send it elsewhere, or give it up
+    #[command(subcommand)]
+    Journal(journal::Command),
     /// Serve OTLP on 4317 and 4318 with a built-in configuration, and show it at work
     Quickstart(quickstart::Options),
 }
@@ -134,6 +138,7 @@ pub fn main() -> ExitCode {
         Some(Command::Components) => components::list(),
         Some(Command::FeatureGate { id }) => gates::show(id.as_deref()),
         Some(Command::Ledger(options)) => ledger::ledger(&arguments.sources, options),
+        Some(Command::Journal(command)) => journal::run(&arguments.sources, command),
         Some(Command::Quickstart(options)) => quickstart::quickstart(options),
     };
     match done {

@@ -140,6 +140,16 @@ fn write(journal: &Journal, kept: Kept) -> Result<(), String> {
     }
 }
 
+/// Changes the books in a journal that no gateway has open, if there are some. Errors: in words.
+pub(crate) fn amend_books(journal: &Journal, change: impl FnOnce(&mut Kept)) -> Result<(), String> {
+    let mut kept = read(journal)?;
+    if kept == Kept::default() {
+        return Ok(());
+    }
+    change(&mut kept);
+    write(journal, kept)
+}
+
 /// What the journals hold, by the place in the books whose duty it is.
 fn found(journals: &[Named]) -> BTreeMap<(String, String), u64> {
     let mut found = BTreeMap::new();
@@ -160,7 +170,7 @@ fn found(journals: &[Named]) -> BTreeMap<(String, String), u64> {
 }
 
 /// Exporter and signal of a destination's name, `exporter/<id>/<signal>`.
-pub(super) fn exporter_of(destination: &str) -> Option<(&str, &str)> {
+pub(crate) fn exporter_of(destination: &str) -> Option<(&str, &str)> {
     destination.strip_prefix("exporter/")?.rsplit_once('/')
 }
 

@@ -7,7 +7,7 @@
 pub mod admin;
 mod effective;
 mod host;
-mod journals;
+pub(crate) mod journals;
 pub mod keys;
 pub mod known;
 mod leases;
@@ -17,6 +17,7 @@ pub mod providers;
 pub mod registry;
 pub mod reload;
 pub mod self_telemetry;
+pub mod sending;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -50,6 +50,7 @@ use tokio::time::Instant;
 use wire::{Payload, Signal};
 
 pub use config::{Delivery, OnAuthError, Overflow, QueueSettings, Settings};
+pub use record::read_record;
 pub use retry::RetrySettings;
 pub use room::Sizer;
 

@@ -71,6 +71,18 @@ fn text(out: &mut Vec<u8>, text: &str) {
 
 /// What was written: the payload, and the id of its `batch` processor. `None` if it cannot be that.
 pub(crate) fn decode(data: &Bytes, keys: &Keys) -> Option<(Payload, String)> {
+    decode_with(data, |name| keys.names(name))
+}
+
+/// What is owed of a record of a journal, with all that was kept of its context: for tools that have no exporter.
+///
+/// `owed` are ranges of items, in order and apart. `None` if the record is damaged.
+pub fn read_record(data: &Bytes, owed: &[Range<u32>]) -> Option<Payload> {
+    let (payload, _) = decode_with(data, |_| true)?;
+    part(payload, owed)
+}
+
+fn decode_with(data: &Bytes, is_wanted: impl Fn(&str) -> bool) -> Option<(Payload, String)> {
     let mut head = Reader(data);
     let (version, signal) = (head.u8()?, head.u8()?);
     if version != VERSION {
@@ -86,7 +98,7 @@ pub(crate) fn decode(data: &Bytes, keys: &Keys) -> Option<(Payload, String)> {
         let name = head.text()?;
         let values = (0..head.u32()?).map(|_| head.text().map(str::to_owned));
         let values: Vec<String> = values.collect::<Option<_>>()?;
-        if keys.names(name) {
+        if is_wanted(name) {
             metadata.push((name.to_owned(), values));
         }
     }

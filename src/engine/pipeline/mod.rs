@@ -18,6 +18,8 @@ mod timed;
 #[cfg(test)]
 mod branch_tests;
 #[cfg(test)]
+mod lives_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -326,13 +326,18 @@ pub(super) struct World {
     pub(super) graph: Arc<Graph>,
 }
 
+/// The exporters of the graphs that are built from now on.
+pub(super) fn exporter_scripts(scripts: &[(&str, Arc<Script>)]) {
+    BENCH.with_borrow_mut(|b| {
+        *b = Bench::default();
+        b.scripts
+            .extend(scripts.iter().map(|(id, s)| (id.to_string(), s.clone())));
+    });
+}
+
 impl World {
     pub(super) async fn start(text: &str, scripts: &[(&str, Arc<Script>)]) -> World {
-        BENCH.with_borrow_mut(|b| {
-            *b = Bench::default();
-            b.scripts
-                .extend(scripts.iter().map(|(id, s)| (id.to_string(), s.clone())));
-        });
+        exporter_scripts(scripts);
         let cx = context();
         let graph = Graph::build(spec(text), &cx).unwrap_or_else(|faults| panic!("{faults:?}"));
         graph.start(Arc::<Reports>::default()).await.expect("starts");

@@ -81,12 +81,43 @@ pub struct Lives {
     pub waiting: Vec<Difference>,
 }
 
+/// How items ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended<'a> {
+    /// Delivered.
+    Out,
+    /// On purpose, by this rule.
+    Dropped(&'a str),
+}
+
 impl Kept {
     /// The same but for the time at which it was written.
     pub fn says_the_same(&self, other: &Kept) -> bool {
         (self.lives, self.clean) == (other.lives, other.clean)
             && self.unbooked == other.unbooked
             && self.lines == other.lines
+    }
+
+    /// Books what ended while no gateway ran, by a hand of somebody.
+    pub fn book(&mut self, place: &str, signal: &str, tenant: Option<&str>, how: Ended<'_>, items: u64) {
+        let is_it = |line: &Past| {
+            (line.place.as_str(), line.signal.as_str(), line.tenant.as_deref()) == (place, signal, tenant)
+        };
+        let at = self.lines.iter().position(is_it).unwrap_or_else(|| {
+            self.lines.push(Past {
+                kind: Kind::Node,
+                place: place.to_owned(),
+                signal: signal.to_owned(),
+                tenant: tenant.map(str::to_owned),
+                totals: Totals::default(),
+            });
+            self.lines.len() - 1
+        });
+        let totals = &mut self.lines[at].totals;
+        match how {
+            Ended::Out => totals.columns[Column::Out as usize] += items,
+            Ended::Dropped(rule) => *totals.dropped.entry(rule.to_owned()).or_default() += items,
+        }
     }
 
     /// The same with all tenants in one: for what is too large to be kept.
@@ -433,6 +464,19 @@ mod tests {
             assert_eq!(next.lives().unwrap().waiting, difference(6));
             kept = next.keep(2000, true);
         }
+    }
+
+    #[test]
+    fn what_ends_by_hand_between_two_lives_is_booked() {
+        let first = Ledger::default();
+        life(&first, 0, 10, 4);
+        let mut kept = first.keep(1000, true);
+        kept.book("exporter a", "logs", None, Ended::Out, 1);
+        kept.book("exporter a", "logs", Some("x"), Ended::Dropped("discarded"), 2);
+        let second = Ledger::default();
+        assert_eq!(second.remember(reread(&kept), &found(3)), Vec::<String>::new());
+        let told: Vec<String> = second.lifetime().iter().map(|line| line.4.to_string()).collect();
+        assert_eq!(told, ["in 10, out 5", "dropped{discarded} 2"]);
     }
 
     #[test]

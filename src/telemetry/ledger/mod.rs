@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use wire::{Payload, Signal};
 
 pub use fan::Fan;
-pub use lives::{Difference, Kept, Lives};
+pub use lives::{Difference, Ended, Kept, Lives};
 pub use report::{Kind, Line, Report};
 
 /// Tenants that get columns of their own in a row; the rest share `other`.
