@@ -16,7 +16,7 @@ pub struct Target {
 }
 
 /// All targets that must hold.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 8] = [
     Target {
         name: "validate",
         run: targets::validate,
@@ -40,6 +40,14 @@ pub const TARGETS: [Target; 6] = [
     Target {
         name: "exposition",
         run: targets::exposition,
+    },
+    Target {
+        name: "ottl_parse",
+        run: targets::ottl_parse,
+    },
+    Target {
+        name: "ottl_run",
+        run: targets::ottl_run,
     },
 ];
 

@@ -132,6 +132,88 @@ pub fn split(input: &[u8]) {
     assert_eq!(items, shape.items as usize);
 }
 
+/// Any text is a statement, or has a fault whose place lies within it. One byte for the signal comes first.
+pub fn ottl_parse(input: &[u8]) {
+    let [signal, text @ ..] = input else {
+        return;
+    };
+    let text = String::from_utf8_lossy(text);
+    for (conditions, statements) in [(&[&*text][..], &[][..]), (&[], &[&*text])] {
+        let group = ottl::Group {
+            signal: Signal::ALL[*signal as usize % 4],
+            functions: ottl::Functions::Transform,
+            context: None,
+            conditions,
+            statements,
+        };
+        if let Err(faults) = ottl::Program::new(&group) {
+            assert!(!faults.0.is_empty());
+            for fault in &faults.0 {
+                let (line, column) = fault.place();
+                let shown = fault
+                    .statement
+                    .split('\n')
+                    .nth(line - 1)
+                    .expect("there is such a line");
+                assert!(column <= shown.chars().count() + 1);
+                assert!(fault.to_string().contains('^'));
+            }
+        }
+    }
+}
+
+/// A statement, a zero byte, and a request: what a program leaves is well formed if the request was.
+pub fn ottl_run(input: &[u8]) {
+    let Some((signal, _, rest)) = open(input) else {
+        return;
+    };
+    let Some(at) = rest.iter().position(|b| *b == 0) else {
+        return;
+    };
+    let (text, bytes) = (String::from_utf8_lossy(&rest[..at]), &rest[at + 1..]);
+    let statements: Vec<&str> = text.split(';').collect();
+    let group = ottl::Group {
+        signal,
+        functions: ottl::Functions::Transform,
+        context: None,
+        conditions: &[],
+        statements: &statements,
+    };
+    let Ok(program) = ottl::Program::new(&group) else {
+        return;
+    };
+    let valid = wire::validate(signal, bytes, &Limits::default()).is_ok_and(|s| !s.non_canonical);
+    let mut scratch = Scratch::default();
+    let Ok(mut view) = View::new(&mut scratch, signal, bytes, program.depth()) else {
+        assert!(!valid);
+        return;
+    };
+    let client = Context::default();
+    let env = ottl::Env {
+        context: &client,
+        now: &|| ottl::Time::new(1_700_000_000, 0),
+        random: &|bytes| bytes.fill(7),
+    };
+    let room = &mut ottl::Scratch::default();
+    program
+        .run(&mut view, &env, room, ottl::ErrorMode::Ignore, &mut |_, error| {
+            assert!(!error.to_string().is_empty());
+        })
+        .expect("errors are ignored");
+    if let Finished::Edited { bytes, items } = view.finish()
+        && valid
+    {
+        match wire::validate(signal, &bytes, &Limits::default()) {
+            Ok(shape) => assert_eq!(shape.items, items),
+            // What a statement nests or spells is the user's.
+            Err(m) => assert!(
+                matches!(m.reason, wire::Reason::Depth | wire::Reason::Utf8),
+                "{m}"
+            ),
+        }
+    }
+}
+
 /// The result is canonical, and normal already.
 pub fn normalize(input: &[u8]) {
     let Some((signal, choice, bytes)) = open(input) else {

@@ -3,5 +3,6 @@
 mod editors;
 mod functions;
 mod kit;
+mod oracle;
 mod paths;
 mod programs;

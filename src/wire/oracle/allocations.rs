@@ -17,8 +17,12 @@ use wire::{Chunk, Context, Cut, Limits, Payload, Signal};
 #[global_allocator]
 static ALLOCATOR: counting::Counting = counting::Counting;
 
+/// The counter is the process's: one test at a time.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[test]
 fn no_path_allocates_by_record() {
+    let _alone = ALONE.lock();
     let request = support::request(1, 512, 4);
     let scratch = &mut Scratch::default();
     let shape = wire::validate(Signal::Logs, &request, &Limits::default()).expect("it is well formed");
@@ -82,4 +86,86 @@ fn no_path_allocates_by_record() {
     check("join", 10, &mut || {
         drop(wire::join(vec![payload(), payload()]).expect("one signal"))
     });
+}
+
+/// A program reads without allocating, and what it writes goes to the view's own memory.
+#[test]
+fn no_statement_allocates_by_record() {
+    use ottl::{Env, ErrorMode, Functions, Group, Program, Time};
+
+    let _alone = ALONE.lock();
+    let request = support::request(1, 512, 4);
+    let (client, view_scratch, scratch) = (
+        Context::default(),
+        &mut Scratch::default(),
+        &mut ottl::Scratch::default(),
+    );
+    let env = Env {
+        context: &client,
+        now: &|| Time::new(0, 0),
+        random: &|_| {},
+    };
+    let mut check = |functions, conditions: &[&str], statements: &[&str], allowed: u64| {
+        let group = Group {
+            signal: Signal::Logs,
+            functions,
+            context: None,
+            conditions,
+            statements,
+        };
+        let program = Program::new(&group).expect("it compiles");
+        let mut allocated = [0; 2];
+        // Once to warm the scratch.
+        for allocated in &mut allocated {
+            let mut view =
+                View::new(view_scratch, Signal::Logs, &request, Depth::All).expect("it is well formed");
+            let before = support::allocations();
+            for n in view
+                .nodes()
+                .filter(|n| view.kind(*n) == wire::view::Kind::LogRecord)
+            {
+                if !conditions.is_empty() {
+                    program
+                        .matches(&view, n, &env, scratch, ErrorMode::Propagate, &mut |_, _| {})
+                        .expect("no error");
+                }
+            }
+            program
+                .run(&mut view, &env, scratch, ErrorMode::Propagate, &mut |_, _| {})
+                .expect("no error");
+            *allocated = support::allocations() - before;
+        }
+        assert!(
+            allocated[1] <= allowed,
+            "{conditions:?} {statements:?}: {} allocations",
+            allocated[1]
+        );
+    };
+    check(
+        Functions::Filter,
+        &[
+            "log.attributes[\"none\"] == \"x\" or resource.attributes[\"none\"] != nil",
+            "IsMatch(log.body, \"never to be found$\") or not (log.severity_number < SEVERITY_NUMBER_FATAL4)",
+            "IsString(log.attributes[\"none\"]) or log.attributes[\"none\"][\"deeper\"] == 1",
+            "log.time > log.observed_time and log.severity_number * 2 + 1 > 1000 and log.time - log.observed_time == nil",
+            "Len(log.attributes) > 1000 or HasPrefix(log.severity_text, \"never\") or log.trace_id == nil",
+            "log.severity_text == \"never\" or scope.name == \"never\" or log.span_id == SpanID(0x0000000000000001)",
+        ],
+        &[],
+        0,
+    );
+    check(
+        Functions::Transform,
+        &[],
+        &[
+            "set(log.attributes[\"environment\"], \"test\")",
+            "set(log.attributes[\"copy\"], log.body)",
+            "set(log.severity_text, \"WARN\") where log.severity_number > 0",
+            "replace_pattern(log.attributes[\"copy\"], \"[a-z]+\", \"x\")",
+            "delete_key(log.attributes, \"environment\")",
+            "delete_matching_keys(log.attributes, \"^never\")",
+            "truncate_all(log.attributes, 4096)",
+        ],
+        0,
+    );
 }
