@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use component::{FlushPolicy, Refusal, Rejection};
 use telemetry::{Column, Counter, Gauge, Histogram};
 use tokio::time::Instant;
@@ -207,6 +208,8 @@ pub(crate) struct Batch {
     pub(crate) backoff: Backoff,
     /// Was cut out of a rejected batch, and is not cut along chunk borders again.
     pub(crate) alone: bool,
+    /// Its bytes are on disk alone, and read again before it is sent.
+    pub(crate) shelved: bool,
     /// Given up: it waits for the dead letter.
     pub(crate) letter: Option<Box<Letter>>,
     pub(crate) sender: Arc<Sender>,
@@ -225,6 +228,7 @@ impl Batch {
             partition,
             backoff: Backoff::default(),
             alone: false,
+            shelved: false,
             letter: None,
             sender: sender.clone(),
         }
@@ -258,6 +262,25 @@ impl Batch {
     /// Whether it lies in a journal: what does not end stays there.
     pub(crate) fn is_stored(&self) -> bool {
         self.owners.first().is_some_and(|o| o.as_stored().is_some())
+    }
+
+    /// Lets go of the bytes of what lies in a journal, and says how many.
+    pub(crate) fn shelve(&mut self) -> usize {
+        if self.shelved || !self.is_stored() {
+            return 0;
+        }
+        self.shelved = true;
+        let mut given = 0;
+        for chunk in &mut self.payload.chunks {
+            let bytes = chunk.len();
+            chunk.set_bytes(Bytes::new());
+            let owner = self.owners.get(chunk.origin.slot as usize);
+            if let Some(stored) = owner.and_then(|o| o.as_stored()) {
+                stored.shelve(bytes);
+            }
+            given += bytes;
+        }
+        given
     }
 
     /// The youngest record that it has a part of.

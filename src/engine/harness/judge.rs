@@ -79,9 +79,27 @@ impl Judged {
     }
 }
 
+/// After the disk did not give back what was shelved.
+const UNSHELVE_PAUSE: Duration = Duration::from_secs(1);
+
 impl Hub {
     /// Sends a batch once, and settles what can be settled.
     pub(super) async fn attempt(&self, mut batch: Batch) -> Judged {
+        if batch.shelved {
+            let stored = batch.owners.first().and_then(|o| o.as_stored());
+            let Some(queue) = stored.and_then(|s| s.queue()) else {
+                return Judged::new(Health::Unknown); // it stays where it is
+            };
+            let Some(chunks) = queue.unshelve(&batch.owners, &batch.payload.chunks).await else {
+                return Judged {
+                    parked: Some((UNSHELVE_PAUSE, batch)),
+                    ..Judged::new(Health::Unknown)
+                };
+            };
+            batch.payload.items = chunks.iter().map(|c| c.shape.items as usize).sum();
+            batch.payload.chunks = chunks;
+            batch.shelved = false;
+        }
         let begun: Vec<Arc<Ticket>> = if batch.is_awaited() || batch.is_stored() {
             let begun: Vec<_> = batch
                 .owners

@@ -416,6 +416,31 @@ impl Hub {
         next
     }
 
+    /// Lets go of the bytes of what waits for its turn and lies on disk as well: at least so many, if there are. What is
+    /// parked goes first, then what is ready where the far side was unwell. Says how many.
+    pub(super) fn shelve(&self, wanted: usize) -> usize {
+        let mut st = self.state.lock();
+        let mut given = 0;
+        let mut parked = std::mem::take(&mut st.parked).into_vec();
+        for Reverse(parked) in &mut parked {
+            if given < wanted {
+                given += parked.batch.shelve();
+            }
+        }
+        st.parked = parked.into();
+        let unwell = st
+            .partitions
+            .iter_mut()
+            .flatten()
+            .filter(|p| p.parked > 0 || p.breaker.is_probing());
+        for batch in unwell.flat_map(|p| p.ready.iter_mut().rev()) {
+            if given < wanted {
+                given += batch.shelve();
+            }
+        }
+        given
+    }
+
     // --- time ---
 
     /// Sees to it that the driver is up at `due`.

@@ -8,12 +8,13 @@ use storage::journal::{self, DestId, Owed, Seq};
 use telemetry::Column;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use wire::Payload;
+use wire::{Chunk, Payload};
 
 use super::{Durable, Label, MIXED, Opened};
 use crate::harness::keys::Keys;
 use crate::harness::record;
 use crate::harness::tally::Tally;
+use crate::harness::wait::Ticket;
 
 /// Records asked for at once when the backlog is noted.
 const PAGE: usize = 1024;
@@ -88,6 +89,41 @@ impl Durable {
         }
     }
 
+    /// Reads the pieces of a batch again that was shelved; what is owed no more, or cannot be read, is left out. `None`:
+    /// not now.
+    pub(crate) async fn unshelve(&self, owners: &[Arc<Ticket>], chunks: &[Chunk]) -> Option<Vec<Chunk>> {
+        let opened = self.opened.get()?;
+        let (journal, dest, keys) = (opened.journal.clone(), opened.dest, self.keys());
+        let wanted = chunks.iter().filter(|c| c.shape.items > 0).filter_map(|chunk| {
+            let origin = &chunk.origin;
+            let seq = owners.get(origin.slot as usize)?.as_stored()?.seq;
+            Some((origin.slot, seq, origin.first..origin.first + chunk.shape.items))
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut out: Vec<Chunk> = Vec::with_capacity(wanted.len());
+            let mut last: Option<(Seq, Payload)> = None;
+            for (slot, seq, items) in wanted {
+                if last.as_ref().is_none_or(|(known, _)| *known != seq) {
+                    last = match whole(&journal, dest, seq, &keys) {
+                        Ok((payload, _)) => Some((seq, payload)),
+                        Err(Unloaded::NotNow(_)) => return None,
+                        Err(_) => None,
+                    };
+                }
+                let piece = last
+                    .as_ref()
+                    .and_then(|(_, p)| record::part(p.clone(), std::slice::from_ref(&items)));
+                out.extend(piece.into_iter().flat_map(|p| p.chunks).map(|mut chunk| {
+                    chunk.origin.slot = slot;
+                    chunk
+                }));
+            }
+            Some(out)
+        });
+        reading.await.ok().flatten()
+    }
+
     /// Reads records, and hands them over.
     async fn read(self: &Arc<Durable>, wanted: Vec<(Seq, Label, usize)>) {
         let Some(opened) = self.opened.get() else { return };
@@ -159,7 +195,14 @@ pub(super) enum Unloaded {
 /// What is owed of a record. Blocks on the disk.
 pub(super) fn load(journal: &Journal, dest: DestId, seq: Seq, keys: &Keys) -> Result<Loaded, Unloaded> {
     let remaining = journal.remaining(seq, dest);
-    if remaining.is_empty() {
+    let (payload, batch) = whole(journal, dest, seq, keys)?;
+    let payload = record::part(payload, &remaining).ok_or(Unloaded::Damaged)?;
+    Ok(Loaded { payload, batch })
+}
+
+/// A record of which something is owed, and the id of its `batch` processor.
+fn whole(journal: &Journal, dest: DestId, seq: Seq, keys: &Keys) -> Result<(Payload, String), Unloaded> {
+    if journal.remaining(seq, dest).is_empty() {
         return Err(Unloaded::Gone);
     }
     let data = journal.read(seq).map_err(|error| match error {
@@ -167,9 +210,7 @@ pub(super) fn load(journal: &Journal, dest: DestId, seq: Seq, keys: &Keys) -> Re
         journal::Error::Damaged { .. } => Unloaded::Damaged,
         error => Unloaded::NotNow(error),
     })?;
-    let (payload, batch) = record::decode(&data, keys).ok_or(Unloaded::Damaged)?;
-    let payload = record::part(payload, &remaining).ok_or(Unloaded::Damaged)?;
-    Ok(Loaded { payload, batch })
+    record::decode(&data, keys).ok_or(Unloaded::Damaged)
 }
 
 pub(super) async fn feed(queue: Weak<Durable>, work: Arc<Notify>) {
@@ -194,6 +235,12 @@ async fn load_all(queue: &Weak<Durable>, work: &Notify) {
             (st.next(now), pause)
         };
         if wanted.is_empty() {
+            let Some(strong) = queue.upgrade() else { return };
+            let pressing = strong.state.lock().pressing(Instant::now());
+            if pressing.is_some_and(|bytes| strong.hub.shelve(bytes) > 0) {
+                continue;
+            }
+            drop(strong);
             match pause {
                 Some(until) => tokio::time::sleep_until(until).await,
                 None => work.notified().await,

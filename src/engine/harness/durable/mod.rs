@@ -333,11 +333,17 @@ impl Durable {
         self.meters.used.add(-self.units(records, count, bytes));
     }
 
+    /// A loaded record holds less of the window.
+    fn unload(&self, label: &Label, bytes: usize) {
+        self.state.lock().shrink(label, bytes, 0);
+        self.work.notify_one();
+    }
+
     /// A record has left the hub.
     fn released(&self, stored: &Stored) {
         let mut st = self.state.lock();
         st.loaded.remove(&stored.seq);
-        st.shrink(&stored.label, stored.bytes, 1);
+        st.shrink(&stored.label, stored.held(), 1);
         if !st.closed && stored.is_owed() {
             st.note(stored.seq, &stored.label, stored.bytes);
         }

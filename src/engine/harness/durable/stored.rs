@@ -15,12 +15,13 @@ pub(crate) struct Stored {
     queue: Weak<Durable>,
     pub(crate) seq: Seq,
     pub(super) label: Label,
-    /// In the journal, and so in the window.
+    /// In the journal.
     pub(super) bytes: usize,
+    /// In the window, with what is reserved for it.
+    held: Mutex<(usize, Reservation)>,
     /// Items that are owed.
     left: AtomicU64,
     state: Mutex<Sending>,
-    _memory: Reservation,
 }
 
 #[derive(Default)]
@@ -43,10 +44,34 @@ impl Stored {
             seq,
             label: label.clone(),
             bytes,
+            held: Mutex::new((bytes, memory)),
             left: AtomicU64::new(left),
             state: Mutex::default(),
-            _memory: memory,
         }
+    }
+
+    /// Bytes of the window that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.held.lock().0
+    }
+
+    /// Bytes of a piece are in memory no more.
+    pub(crate) fn shelve(&self, bytes: usize) {
+        let given = {
+            let mut held = self.held.lock();
+            let given = bytes.min(held.0);
+            held.0 -= given;
+            held.1.shrink(given);
+            given
+        };
+        if let Some(queue) = self.queue.upgrade() {
+            queue.unload(&self.label, given);
+        }
+    }
+
+    /// Where it is read again; `None` if the queue is gone.
+    pub(crate) fn queue(&self) -> Option<Arc<Durable>> {
+        self.queue.upgrade()
     }
 
     /// Whether something of it waits to be sent.

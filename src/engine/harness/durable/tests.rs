@@ -394,6 +394,74 @@ async fn what_was_delivered_of_a_record_does_not_come_again() {
 }
 
 #[tokio::test]
+async fn what_does_not_fit_the_window_waits_on_disk_and_keeps_its_order() {
+    let disk = SimDisk::default();
+    let script = Script::by(|_| Act::RetryAfter(MS(100)));
+    let mut one = settings(1000);
+    one.queue.as_mut().expect("on").consumers = 1;
+    let life = Life::begin(&disk, &[("out", &script, one)]).await;
+    let mut sent = Vec::new();
+    for _ in 0..60 {
+        sent.extend(life.send(logs(500)).await.expect("there is room"));
+    }
+    let loaded = life.cx.memory.used(Class::Queues);
+    assert!(
+        life.owed("out").1 == 30_000 && loaded <= 2 * backlog::WINDOW_BYTES,
+        "{loaded} bytes"
+    );
+    assert!(life.journal.health().live_bytes > 4 * backlog::WINDOW_BYTES as u64);
+    *script.rule.lock() = None;
+    until("all delivered", || life.owed("out") == (0, 0)).await;
+    assert_eq!(taken(&script), sorted(sent));
+    until("all booked", || life.totals("out").held() == 0).await;
+    until("all memory is back", || life.cx.memory.used(Class::Queues) == 0).await;
+    life.end().await;
+}
+
+#[tokio::test]
+async fn tenants_that_are_refused_for_ever_do_not_hold_up_another() {
+    let disk = SimDisk::default();
+    let is_bad = |p: &Payload| {
+        p.chunks[0]
+            .origin
+            .tenant
+            .as_deref()
+            .is_some_and(|t| t.starts_with("bad"))
+    };
+    let script = Script::by(move |p| match is_bad(p) {
+        true => Act::RetryAfter(MS(300)),
+        false => Act::Take,
+    });
+    let life = Life::begin(&disk, &[("out", &script, settings(10_000))]).await;
+    let mut bad = Vec::new();
+    for round in 0..3 {
+        for tenant in 0..40 {
+            let payload = logs_of(&format!("bad-{tenant}"), 400 + round);
+            bad.extend(life.send(payload).await.expect("there is room"));
+        }
+    }
+    let mut good = Vec::new();
+    for _ in 0..30 {
+        good.extend(life.send(logs_of("good", 300)).await.expect("there is room"));
+    }
+    until("the good one goes on", || {
+        life.totals("out").get(Column::Out) == good.len() as u64
+    })
+    .await;
+    assert_eq!(taken(&script), sorted(good.clone()));
+    let loaded = life.cx.memory.used(Class::Queues);
+    assert!(loaded <= 2 * backlog::WINDOW_BYTES, "{loaded} bytes");
+    life.check_books();
+    // What was shelved is read again, and is what it was.
+    *script.rule.lock() = None;
+    until("all delivered", || life.owed("out") == (0, 0)).await;
+    good.extend(bad);
+    assert_eq!(taken(&script), sorted(good));
+    until("all booked", || life.totals("out").held() == 0).await;
+    life.end().await;
+}
+
+#[tokio::test]
 async fn a_full_disk_is_busy_with_a_hint_and_recovers() {
     let disk = SimDisk::default();
     let options = Options {
