@@ -66,9 +66,9 @@ impl Cx<'_, '_> {
 #[derive(Debug, Default)]
 pub(crate) struct Tools {
     /// By the number of the pattern in its program.
-    caches: RefCell<Vec<Option<PatternCache>>>,
+    caches: RefCell<Vec<Option<Box<PatternCache>>>>,
     /// Patterns that a path or a function gave, the newest last.
-    dynamic: RefCell<Vec<(Pattern, PatternCache)>>,
+    dynamic: RefCell<Vec<(Pattern, Box<PatternCache>)>>,
 }
 
 /// Dynamic patterns that are kept compiled.
@@ -83,7 +83,7 @@ impl Tools {
         run: impl FnOnce(&Pattern, &mut PatternCache) -> T,
     ) -> T {
         let held = self.caches.borrow_mut().get_mut(number).and_then(Option::take);
-        let mut cache = held.unwrap_or_else(|| pattern.cache());
+        let mut cache = held.unwrap_or_else(|| Box::new(pattern.cache()));
         let result = run(pattern, &mut cache);
         let mut caches = self.caches.borrow_mut();
         if caches.len() <= number {
@@ -111,7 +111,7 @@ impl Tools {
                     std::str::from_utf8(source).map_err(|_| Error::new("the pattern is not UTF-8"))?;
                 let pattern = Pattern::new(source)
                     .map_err(|e| Error::text(format!("the pattern supplied is not a valid regexp: {e}")))?;
-                let cache = pattern.cache();
+                let cache = Box::new(pattern.cache());
                 (pattern, cache)
             }
         };

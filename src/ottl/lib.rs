@@ -9,8 +9,8 @@
 //! | contexts | resource, scope, log, span, spanevent, metric, datapoint; `otelcol` in all of them |
 //! | paths | all of these contexts; slices (`events`, `data_points`, ...) are counted and compared, not copied |
 //! | editors | all of the standard ones |
-//! | converters | the standard ones but for XML, grok and user agents |
-//! | not yet | the functions that only `transform` has (conversions of metrics, `ParseCLF`, ...); lambdas are refused |
+//! | converters | the standard ones but for XML, grok and user agents; `ParseCLF` of `transform`, `HasAttr*` of `filter` |
+//! | not yet | the other functions that only `transform` has (those that make or convert metrics, ...); `route()` |
 //!
 //! Where it differs from the collector: maps and lists keep the order in which they are written, text is never cut within a
 //! character, `Time` without a zone is in UTC, and names of months are English.

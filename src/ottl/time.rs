@@ -216,7 +216,7 @@ pub(crate) fn at(c: &Civil, zone: Zone) -> Option<Time> {
 
 /// A duration as Go writes it: `1h2m3s`, `-1.5h`, `100ms`, `0`.
 pub(crate) fn parse_duration(text: &[u8]) -> Result<i64> {
-    let invalid = || Error::text(format!("invalid duration {:?}", String::from_utf8_lossy(text)));
+    let invalid = || Error::new("the text is not a duration");
     let whole = std::str::from_utf8(text).map_err(|_| invalid())?;
     let (negative, mut rest) = match whole.strip_prefix('-') {
         Some(rest) => (true, rest),

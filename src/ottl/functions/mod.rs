@@ -3,6 +3,7 @@
 //! Converters give a value, editors change the item. What a function can prepare from literals (patterns, globs, time
 //! layouts) it prepares once, when the statement is compiled; a literal that is wrong is then a fault of the statement.
 
+mod clf;
 mod collection;
 mod conversion;
 mod encoding;
@@ -199,9 +200,14 @@ impl Def {
         self
     }
 
-    pub(crate) const fn only(mut self, contexts: &'static [Context]) -> Def {
+    /// Only in these contexts, since it reads the item there.
+    pub(crate) const fn only(self, contexts: &'static [Context]) -> Def {
+        self.in_contexts(contexts).impure()
+    }
+
+    /// Only in these contexts.
+    pub(crate) const fn in_contexts(mut self, contexts: &'static [Context]) -> Def {
         self.only = contexts;
-        self.pure = false;
         self
     }
 
@@ -221,8 +227,9 @@ pub enum Functions {
     Conditions,
 }
 
-const TABLES: [&[Def]; 12] = [
+const TABLES: [&[Def]; 13] = [
     editors::DEFS,
+    clf::DEFS,
     collection::DEFS,
     conversion::DEFS,
     encoding::DEFS,
@@ -239,10 +246,12 @@ const TABLES: [&[Def]; 12] = [
 impl Functions {
     pub(crate) fn all(self) -> impl Iterator<Item = &'static Def> {
         let all = TABLES.iter().flat_map(|table| table.iter());
+        let of_filter = |def: &Def| def.name.starts_with("HasAttr");
+        let of_transform = |def: &Def| def.is_editor() || def.name == "ParseCLF";
         all.filter(move |def| match self {
-            Functions::Transform => !def.name.starts_with("HasAttr"),
-            Functions::Filter => !def.is_editor(),
-            Functions::Conditions => !def.is_editor() && !def.name.starts_with("HasAttr"),
+            Functions::Transform => !of_filter(def),
+            Functions::Filter => !of_transform(def),
+            Functions::Conditions => !of_transform(def) && !of_filter(def),
         })
     }
 

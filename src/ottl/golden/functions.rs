@@ -377,6 +377,43 @@ fn structured_texts() {
 }
 
 #[test]
+fn access_logs() {
+    let line = r#"10.0.0.1 - bob [10/Oct/2000:13:55:36 -0700] \"GET /a HTTP/1.0\" 200 2326"#;
+    let parsed = r#"clf.remote_host: "10.0.0.1", clf.rfc931: "-", clf.auth_user: "bob", clf.timestamp: "10/Oct/2000:13:55:36 -0700", clf.request: "GET /a HTTP/1.0", clf.method: "GET", clf.request_uri: "/a", clf.protocol: "HTTP/1.0", clf.status: 200, clf.bytes: 2326"#;
+    check(&format!("ParseCLF(\"{line}\")"), &format!("{{{parsed}}}"));
+    check(&format!("ParseCLF(\"{line}\", \"clf\")[\"clf.status\"]"), "200");
+    check(
+        &format!(r#"ParseCLF("{line} \"http://r/\" \"curl \\\"8\\\"\"", "combined")"#),
+        &format!(r#"{{{parsed}, clf.referer: "http://r/", clf.user_agent: "curl \"8\""}}"#),
+    );
+    check(
+        r#"ParseCLF("h - - [t] \"-\" 408 -")"#,
+        r#"{clf.remote_host: "h", clf.rfc931: "-", clf.auth_user: "-", clf.timestamp: "t", clf.request: "-", clf.status: 408}"#,
+    );
+    check(
+        "ParseCLF(body)",
+        "error: ParseCLF: the text is not a line of an access log in this format",
+    );
+    check(
+        &format!("ParseCLF(\"{line} \")"),
+        "fault: ParseCLF: the text is not a line of an access log in this format",
+    );
+    check(
+        &format!("ParseCLF(\"{line}\", \"combined\")"),
+        "fault: ParseCLF: the text is not a line of an access log in this format",
+    );
+    check(
+        "ParseCLF(body, \"x\")",
+        "fault: ParseCLF: the format must be \"clf\" or \"combined\"",
+    );
+    check("ParseCLF(nil)", "fault: ParseCLF: expected string but got nil");
+    assert_eq!(
+        value_of(Context::Span, 0, "ParseCLF(name)"),
+        "fault: the span context does not have the function \"ParseCLF\""
+    );
+}
+
+#[test]
 fn patterns() {
     check("IsMatch(5, \"^5$\")", "true");
     check("IsMatch(nil, \".\")", "false");
@@ -531,7 +568,7 @@ fn times() {
     check("UnixMicro(log.time)", "1700000000123456");
     check("UnixNano(log.time)", "1700000000123456789");
     check("Duration(\"1h2m3s\")", "3723000000000ns");
-    check("Duration(\"x\")", "fault: Duration: invalid duration \"x\"");
+    check("Duration(\"x\")", "fault: Duration: the text is not a duration");
     check("Hours(Duration(\"90m\"))", "1.5");
     check("Minutes(Duration(\"90s\"))", "1.5");
     check("Seconds(Duration(\"1500ms\"))", "1.5");
