@@ -476,7 +476,7 @@ pub(crate) fn resolve(context: Context, names: &[&str], prefixed: bool) -> Resul
 
 /// The one that differs least from what was written, if it differs little.
 pub(crate) fn near<'n>(names: impl Iterator<Item = &'n str>, written: &str) -> Option<String> {
-    let most = 1 + written.len() / 4;
+    let most = (written.len() + 2) / 4;
     let (distance, name) = names.map(|n| (distance(n, written), n)).min()?;
     (distance <= most).then(|| name.to_owned())
 }

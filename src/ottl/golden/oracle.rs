@@ -97,7 +97,11 @@ fn statement(rng: &mut Rng) -> Statement {
     let edit = match rng.below(9) {
         0 => Edit::DeleteKey(level(rng), key(rng)),
         1 => Edit::KeepKeys(level(rng), vec![key(rng), key(rng)]),
-        2 => Edit::Merge(level(rng), level(rng), *rng.pick(&["insert", "update", "upsert"])),
+        2 => Edit::Merge(
+            level(rng),
+            level(rng),
+            ["insert", "update", "upsert"][rng.below(3)],
+        ),
         3 => Edit::Limit(level(rng), rng.below(4)),
         _ => Edit::Set(path(rng), expr(rng)),
     };

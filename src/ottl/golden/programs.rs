@@ -4,7 +4,7 @@ use wire::Signal;
 use wire::view::{Depth, Finished, Scratch as ViewScratch, View};
 
 use super::kit::{first, log, logs, metrics, request, traces, with_env};
-use crate::{Context, ErrorMode, Functions, Group, Program, Scratch};
+use crate::{Context, ErrorMode, Expression, Functions, Group, Program, Scratch};
 
 fn group<'a>(signal: Signal, conditions: &'a [&'a str], statements: &'a [&'a str]) -> Group<'a> {
     Group {
@@ -417,4 +417,87 @@ fn items_without_their_groups_messages_can_be_written() {
             Some("1")
         );
     }
+}
+
+#[test]
+fn values_are_encoded_for_others() {
+    let check = |text: &str, expected: Result<Option<&str>, &str>| {
+        let (signal, bytes) = request(Context::Log);
+        let expression = Expression::new(signal, Functions::Conditions, None, text).expect("it compiles");
+        let mut scratch = ViewScratch::default();
+        let view = View::new(&mut scratch, signal, &bytes, Depth::All).expect("it is well formed");
+        let n = first(&view, expression.context());
+        let mut out = b">".to_vec();
+        let found = with_env(|env| expression.encode(&view, n, env, &mut Scratch::default(), &mut out));
+        let shown = found.map(|some| some.then(|| super::kit::show_any(wire::view::Value::new(&out[1..]))));
+        let expected = expected.map(|v| v.map(str::to_owned)).map_err(str::to_owned);
+        assert_eq!(shown.map_err(|e| e.to_string()), expected, "{text}");
+    };
+    check("log.severity_number + 1", Ok(Some("10")));
+    check("resource.attributes", Ok(Some("{host: \"h1\"}")));
+    check(
+        "Concat([scope.name, log.body], \"/\")",
+        Ok(Some("\"lib/hello world\"")),
+    );
+    check("log.attributes[\"none\"]", Ok(None));
+    check("log.time", Err("unsupported type time for an attribute's value"));
+    check("log.attributes[\"l\"][5]", Err("index out of range of the list"));
+    let refused = Expression::new(Signal::Logs, Functions::Conditions, None, "Nope(log.body)")
+        .expect_err("it is unknown");
+    assert_eq!(
+        refused.to_string(),
+        "undefined function \"Nope\"\n  Nope(log.body)\n  ^^^^"
+    );
+}
+
+#[test]
+fn modes_have_names() {
+    let check = |name, expected| assert_eq!(ErrorMode::named(name), expected, "{name}");
+    check("ignore", Some(ErrorMode::Ignore));
+    check("Silent", Some(ErrorMode::Silent));
+    check("PROPAGATE", Some(ErrorMode::Propagate));
+    check("", None);
+    check("log", None);
+}
+
+/// Rooms for searches are numbered within a program; one scratch serves several all the same.
+#[test]
+fn a_scratch_serves_several_programs() {
+    let (signal, bytes) = request(Context::Log);
+    let scratch = &mut Scratch::default();
+    for _ in 0..2 {
+        for (pattern, expected) in [("^hello", true), ("(a|b)+c{3}\\\\d", false), ("world$", true)] {
+            let condition = format!("IsMatch(log.body, \"{pattern}\")");
+            let conditions = [&*condition];
+            let program = Program::new(&group(signal, &conditions, &[])).expect("it compiles");
+            let mut view_scratch = ViewScratch::default();
+            let view =
+                View::new(&mut view_scratch, signal, &bytes, program.depth()).expect("it is well formed");
+            let n = first(&view, Context::Log);
+            let found =
+                with_env(|env| program.matches(&view, n, env, scratch, ErrorMode::Propagate, &mut |_, _| {}));
+            assert_eq!(found, Ok(expected), "{pattern}");
+        }
+    }
+}
+
+/// More patterns out of items than are kept compiled.
+#[test]
+fn patterns_out_of_items_are_found_again() {
+    let patterns: Vec<String> = (0..100)
+        .map(|i| format!("IsMatch(\"x{i}y\", Concat([\"x\", \"{i}\", \"y$\"], log.cache[\"a\"]))"))
+        .collect();
+    let statements: Vec<String> =
+        std::iter::once("set(log.cache[\"a\"], \"\")".to_owned())
+            .chain(patterns.iter().map(|p| {
+                format!("set(log.attributes[\"hits\"], Int(log.attributes[\"hits\"]) + 1) where {p}")
+            }))
+            .collect();
+    let statements: Vec<&str> = std::iter::once("set(log.attributes[\"hits\"], 0)")
+        .chain(statements.iter().map(String::as_str))
+        .collect();
+    assert_eq!(
+        super::kit::after(Context::Log, 0, &statements, "attributes[\"hits\"]"),
+        "100"
+    );
 }
