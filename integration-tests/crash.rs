@@ -100,6 +100,19 @@ async fn killed_at_any_time_nothing_acknowledged_is_lost() {
     assert!(report.acknowledged > 0, "{report:?}");
 }
 
+/// While queues go from old exporters to new ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_in_a_reload_nothing_acknowledged_is_lost() {
+    let mut world = World::begin(Setup::default()).await;
+    for _ in 0..8 {
+        let time = Duration::from_millis(world.rng.below(80));
+        world.live(End::Reloading(time)).await;
+    }
+    let report = world.finish().await;
+    assert_eq!(report.kills["in a reload"], 8);
+    assert!(report.acknowledged > 0, "{report:?}");
+}
+
 /// What may have been sent before a kill is counted at the next start, and it is at least what comes twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_may_come_twice_is_told() {

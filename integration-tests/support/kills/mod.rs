@@ -35,7 +35,7 @@ const COMPLETION: Duration = Duration::from_millis(500);
 /// Items that a start found owed though they may have been sent.
 const POSSIBLE_DUPLICATES: &str = "weir_exporter_possible_duplicates";
 
-/// Attempts at the same time, of each exporter and signal.
+/// Attempts at the same time, of each exporter and signal; a reload adds up to two.
 const CONSUMERS: u64 = 4;
 
 /// splitmix64.
@@ -119,7 +119,7 @@ pub enum End {
     After(Duration),
     /// So long after it listened.
     Listening(Duration),
-    /// Asked to read its configuration again, and killed so long after.
+    /// Asked to read its configuration again, in which both exporters have changed, and killed so long after.
     Reloading(Duration),
     /// In order.
     Stop,
@@ -145,6 +145,8 @@ pub struct Report {
 /// Everything around the gateway.
 pub struct World {
     setup: Setup,
+    /// The configuration.
+    text: String,
     seed: u64,
     pub rng: Rng,
     dir: Option<tempfile::TempDir>,
@@ -206,9 +208,10 @@ impl World {
         });
         let dir = tempfile::tempdir().unwrap();
         let text = config(&setup, dir.path(), ports, behind);
-        std::fs::write(dir.path().join("config.yaml"), text).unwrap();
+        std::fs::write(dir.path().join("config.yaml"), &text).unwrap();
         World {
             setup,
+            text,
             seed,
             rng,
             dir: Some(dir),
@@ -317,6 +320,12 @@ impl World {
             }
             End::Reloading(time) => {
                 assert!(self.listens(&mut process).await, "{}", process.said());
+                let consumers = CONSUMERS as usize + self.report.lives % 3;
+                let changed = self.text.replace(
+                    &format!("num_consumers: {CONSUMERS}"),
+                    &format!("num_consumers: {consumers}"),
+                );
+                std::fs::write(self.path().join("config.yaml"), changed).unwrap();
                 process.signal(rustix::process::Signal::HUP);
                 sleep(time).await;
                 "in a reload"
@@ -347,7 +356,7 @@ impl World {
     /// Records that may come again after a kill: what was being sent, and what was completed a moment before.
     pub fn cut_off(&self, killed: Instant) -> u64 {
         // Logs and spans are queues of their own.
-        let mut in_flight = 2 * CONSUMERS * self.setup.records;
+        let mut in_flight = 2 * (CONSUMERS + 2) * self.setup.records;
         if self.is_relayed {
             // Whoever stands before us sends again what was not answered.
             in_flight += 2 * self.setup.connections as u64 * self.setup.records;
