@@ -105,7 +105,7 @@ async fn killed_at_any_time_nothing_acknowledged_is_lost() {
 async fn killed_in_a_reload_nothing_acknowledged_is_lost() {
     let mut world = World::begin(Setup::default()).await;
     for _ in 0..8 {
-        let time = Duration::from_millis(world.rng.below(80));
+        let time = Duration::from_millis(world.rng.below(250));
         world.live(End::Reloading(time)).await;
     }
     let report = world.finish().await;
