@@ -14,6 +14,7 @@ mod admin;
 mod auth;
 mod bad_clients;
 mod books;
+mod branches;
 mod callers;
 mod configs;
 mod corpus;

@@ -12,6 +12,7 @@ async fn a_minute_of_overload_is_withstood() {
         "{sizer: bytes, queue_size: 33554432}",
         "{sizer: bytes, queue_size: 33554432, wait_for_result: true}",
         "{enabled: false}",
+        "{storage: file_storage, sizer: bytes, queue_size: 1000000000}",
     ] {
         withstands(queue, BLOCKED).await;
     }

@@ -18,13 +18,14 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts with a configuration in which `{grpc}` and `{http}` stand for ports.
+    /// Starts with a configuration in which `{grpc}` and `{http}` stand for ports, and `{dir}` for a folder of its own.
     pub async fn start(config: &str) -> Child {
         let (grpc, http) = (free_port(), free_port());
+        let dir = tempfile::tempdir().unwrap();
         let text = config
             .replace("{grpc}", &grpc.to_string())
-            .replace("{http}", &http.to_string());
-        let dir = tempfile::tempdir().unwrap();
+            .replace("{http}", &http.to_string())
+            .replace("{dir}", dir.path().to_str().unwrap());
         let file = dir.path().join("config.yaml");
         std::fs::write(&file, text).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_weir"))

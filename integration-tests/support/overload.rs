@@ -18,10 +18,20 @@ use super::sample;
 const LIMIT_MIB: usize = 160;
 const CONNECTIONS: usize = 4;
 const CALLS: usize = 8;
+const REFUSED_MIN: usize = 40;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn config(peer: &Peer, queue: &str) -> String {
+    let (extensions, storage) = match queue.contains("storage") {
+        true => (
+            "extensions: [file_storage]",
+            "extensions: {file_storage: {directory: '{dir}'}}",
+        ),
+        false => ("", ""),
+    };
     format!(
         r#"
+{storage}
 receivers:
   otlp:
     protocols:
@@ -37,6 +47,7 @@ exporters:
     retry_on_failure: {{initial_interval: 100ms, max_interval: 500ms, max_elapsed_time: 0}}
     sending_queue: {queue}
 service:
+  {extensions}
   telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}
   pipelines:
     logs: {{receivers: [otlp], processors: [memory_limiter], exporters: [otlp_grpc]}}
@@ -85,14 +96,19 @@ pub async fn withstands(queue: &str, blocked: Duration) {
     let child = Child::start(&config(&peer, queue)).await;
     let body: Bytes = sample::logs(400).encode_to_vec().into();
     let answers = Arc::<Answers>::default();
-    let end = Instant::now() + blocked;
+    // A machine that is busy with other tests may need longer to fill the queue.
+    let (end, last) = (Instant::now() + blocked, Instant::now() + blocked + PATIENCE);
+    let goes_on = move |answers: &Answers| {
+        let now = Instant::now();
+        now < end || (now < last && answers.refused.load(Relaxed) < REFUSED_MIN)
+    };
     let mut clients = JoinSet::new();
     for _ in 0..CONNECTIONS {
         let grpc = Grpc::connect(child.grpc).await;
         for _ in 0..CALLS {
             let (grpc, body, answers) = (grpc.clone(), body.clone(), answers.clone());
             clients.spawn(async move {
-                while Instant::now() < end {
+                while goes_on(&answers) {
                     answers.grpc(&grpc.export(LOGS, &body).await);
                     sleep(Duration::from_millis(20)).await;
                 }
@@ -100,7 +116,7 @@ pub async fn withstands(queue: &str, blocked: Duration) {
         }
         let (http, body, answers) = (child.http, body.clone(), answers.clone());
         clients.spawn(async move {
-            while Instant::now() < end {
+            while goes_on(&answers) {
                 answers.http(&client::post_otlp(http, "/v1/logs", &body).await);
                 sleep(Duration::from_millis(20)).await;
             }
@@ -110,10 +126,7 @@ pub async fn withstands(queue: &str, blocked: Duration) {
         done.unwrap();
     }
     let (accepted, refused) = (answers.accepted.load(Relaxed), answers.refused.load(Relaxed));
-    assert!(
-        refused > 10 * CONNECTIONS,
-        "{accepted} accepted, {refused} refused"
-    );
+    assert!(refused >= REFUSED_MIN, "{accepted} accepted, {refused} refused");
     let peak = child.memory_peak();
     assert!(
         peak < LIMIT_MIB,
