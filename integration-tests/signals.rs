@@ -22,8 +22,13 @@ impl Running {
             "yaml:{{receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '{endpoint}'}}}}}}}}, exporters: {{nop: }}, \
              extensions: {{health_check: {{endpoint: '{health}'}}}}, service: {{extensions: [health_check], telemetry: {{metrics: {{level: none}}}}, pipelines: {{logs: {{receivers: [otlp], exporters: [nop]}}}}}}}}"
         );
+        Running::of(&config)
+    }
+
+    /// With a `--config` argument.
+    fn of(config: &str) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
-            .args(["--config", &config])
+            .args(["--config", config])
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program runs");
@@ -66,7 +71,8 @@ fn signals_stop_it_in_order_with_0_and_a_hangup_does_not() {
         let mut gateway = Running::start("127.0.0.1:0");
         gateway.wait_for("Everything is ready");
         gateway.signal(Signal::HUP);
-        gateway.wait_for("reloading is not supported yet");
+        let line = gateway.wait_for("configuration reloaded");
+        assert!(line.contains("nothing changes"), "{line}");
         gateway.signal(signal);
         let line = gateway.wait_for("Received signal from OS");
         assert!(line.contains(name), "{line}");
@@ -74,6 +80,44 @@ fn signals_stop_it_in_order_with_0_and_a_hangup_does_not() {
         let code = gateway.child.wait().expect("it is ours").code();
         assert_eq!(code, Some(0), "{name}");
     }
+}
+
+#[test]
+fn a_file_that_changes_is_read_again_and_what_is_wrong_with_it_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("gw.yaml");
+    let write = |exporter: &str| {
+        let text = format!(
+            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}}}}}}}\nexporters:\n  {exporter}\n\
+             service:\n  reload: {{watch: 20ms}}\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines: {{logs: \
+             {{receivers: [otlp], exporters: [debug]}}}}\n"
+        );
+        // As a whole: half of it would be a fault of its own.
+        let beside = dir.path().join("new");
+        std::fs::write(&beside, text).expect("room on the disk");
+        std::fs::rename(&beside, &path).expect("the same directory");
+    };
+    write("debug: {}");
+    let mut gateway = Running::of(path.to_str().expect("text"));
+    gateway.wait_for("Everything is ready");
+    write("debug: {verbosity: normal}");
+    let line = gateway.wait_for("configuration reloaded");
+    assert!(
+        line.contains("exporter debug: its configuration changes"),
+        "{line}"
+    );
+    write("debug: {verbosty: normal}");
+    let line = gateway.wait_for("configuration not reloaded");
+    assert!(
+        line.contains("gw.yaml:3:11") && line.contains("verbosty"),
+        "{line}"
+    );
+    gateway.signal(Signal::HUP);
+    gateway.wait_for("configuration not reloaded");
+    write("debug: {verbosity: basic}");
+    gateway.wait_for("configuration reloaded");
+    gateway.signal(Signal::TERM);
+    gateway.wait_for("Shutdown complete");
 }
 
 #[test]

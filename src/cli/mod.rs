@@ -38,7 +38,7 @@ enum Command {
     /// Check a configuration without opening a port
     Validate,
     /// Show what a configuration becomes: segments, copies, queues, and who is answered when
-    Plan,
+    Plan(plan::Options),
     /// Show the configuration in effect: all sources in one, every default filled in
     #[command(alias = "print-initial-config")]
     PrintConfig(plan::Print),
@@ -132,7 +132,7 @@ pub fn main() -> ExitCode {
     let done = match &arguments.command {
         None => run::run(&arguments.sources),
         Some(Command::Validate) => plan::validate(&arguments.sources),
-        Some(Command::Plan) => plan::plan(&arguments.sources),
+        Some(Command::Plan(options)) => plan::plan(&arguments.sources, options),
         Some(Command::PrintConfig(how)) => plan::print(&arguments.sources, how),
         Some(Command::Schema) => schema::show(),
         Some(Command::Components) => components::list(),

@@ -13,9 +13,28 @@ pub(super) fn validate(sources: &Sources) -> Result<(), String> {
     Ok(())
 }
 
-/// Prints the plan.
-pub(super) fn plan(sources: &Sources) -> Result<(), String> {
+/// What `plan` shows.
+#[derive(Args)]
+pub(super) struct Options {
+    /// The configuration that runs: show what a reload from it would change, instead of the plan; may be given several
+    /// times
+    #[arg(long, value_name = "URI")]
+    diff: Vec<String>,
+}
+
+/// Prints the plan, or what a reload would change.
+pub(super) fn plan(sources: &Sources, options: &Options) -> Result<(), String> {
     let Given { texts, gates } = sources.read()?;
+    if !options.diff.is_empty() {
+        let old = Sources {
+            config: options.diff.clone(),
+            ..sources.clone()
+        };
+        let old = old.read()?;
+        let diff = service::diff(&old.texts, &texts, &gates).map_err(|faults| faults.report(false))?;
+        say(diff.to_string().trim_end());
+        return Ok(());
+    }
     let (plan, warnings) = service::validate(&texts, &gates).map_err(|faults| faults.report(false))?;
     warn_of(&warnings);
     say(plan.to_string().trim_end());

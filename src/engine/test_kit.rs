@@ -136,6 +136,16 @@ impl Script {
         Arc::new(script)
     }
 
+    /// What it does next.
+    pub(crate) fn script(&self, acts: impl IntoIterator<Item = Act>) {
+        self.acts.lock().extend(acts);
+    }
+
+    /// From now on everything is taken.
+    pub(crate) fn forget(&self) {
+        self.acts.lock().clear();
+    }
+
     /// Decides by the batch.
     pub(crate) fn by(rule: impl Fn(&Payload) -> Act + Send + 'static) -> Arc<Script> {
         let script = Script::default();

@@ -192,6 +192,17 @@ pub fn validate(sources: &[(String, String)], gates: &Gates) -> Result<(Plan, Ve
     Ok((plan, warnings))
 }
 
+/// What a reload from one configuration to another would change. Both are checked, no port is opened.
+pub fn diff(
+    old: &[(String, String)],
+    new: &[(String, String)],
+    gates: &Gates,
+) -> Result<reload::Diff, Diags> {
+    let (old, new) = (load(old, gates)?, load(new, gates)?);
+    let (old, new) = (Service::build(old)?.host.live(), Service::build(new)?.host.live());
+    Ok(reload::Diff::of(&old.parts, &new.parts))
+}
+
 /// The configuration with every default filled in. Without `rules`, one that can be read but breaks a rule is shown
 /// all the same.
 pub fn effective(

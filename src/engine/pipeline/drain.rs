@@ -36,6 +36,14 @@ impl Graph {
         if timeout_at(start + deadline / 2, all(stopping)).await.is_err() {
             tracing::warn!("receivers still answer requests, stopping without them");
         }
+        let replaced = self.replaced.lock().take();
+        if let Some(replaced) = replaced {
+            let now = Instant::now();
+            let until = now + end.saturating_duration_since(now) / 2;
+            if timeout_at(until, replaced.wait()).await.is_err() {
+                tracing::warn!("what a reload has replaced has not stopped yet, stopping without it");
+            }
+        }
         holders(&self.built.holders, end).await;
         let harnesses = self.built.harnesses.iter().map(|((id, _), h)| (id, h));
         exporters(harnesses.collect(), end).await;

@@ -20,6 +20,8 @@ mod branch_tests;
 #[cfg(test)]
 mod lives_tests;
 #[cfg(test)]
+mod swap_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -31,6 +33,7 @@ use component::{
     Outcome, ProcessorFactory, ReceiverFactory, Refusal,
 };
 use config::{ComponentId, PipelineId, Section};
+use parking_lot::Mutex;
 use storage::Journal;
 use storage::journal::DestId;
 use telemetry::{Node, Telemetry};
@@ -40,6 +43,7 @@ use self::edge::{Edge, Target};
 use self::fanout::Fanout;
 pub use self::graph::Kept;
 use self::graph::{Before, Built, Holder};
+use self::outlet::Quiet;
 pub use self::plan::{Plan, row as plan_row};
 pub use self::swap::Retired;
 use crate::harness::Harness;
@@ -90,6 +94,8 @@ pub struct GraphContext {
 /// All pipelines of one configuration.
 pub struct Graph {
     built: Built,
+    /// Ends when all that this graph has replaced has stopped, and that which its predecessors had.
+    replaced: Mutex<Option<Quiet>>,
     telemetry: Telemetry,
 }
 
@@ -98,6 +104,7 @@ impl Graph {
     pub fn build(spec: GraphSpec, cx: &GraphContext) -> Result<Graph, Vec<Fault>> {
         Ok(Graph {
             built: graph::build(spec, cx, None)?,
+            replaced: Mutex::new(None),
             telemetry: cx.telemetry.clone(),
         })
     }
@@ -116,6 +123,7 @@ impl Graph {
         };
         Ok(Graph {
             built: graph::build(spec, cx, Some(before))?,
+            replaced: Mutex::new(None),
             telemetry: cx.telemetry.clone(),
         })
     }

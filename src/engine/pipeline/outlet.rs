@@ -29,6 +29,12 @@ struct Open {
 pub(crate) struct Quiet(mpsc::Receiver<Infallible>);
 
 impl Quiet {
+    /// One that ends when the other is dropped.
+    pub(crate) fn new() -> (mpsc::Sender<Infallible>, Quiet) {
+        let (busy, quiet) = mpsc::channel(1);
+        (busy, Quiet(quiet))
+    }
+
     /// Waits for that.
     pub(crate) async fn wait(mut self) {
         while self.0.recv().await.is_some() {}
@@ -37,11 +43,11 @@ impl Quiet {
 
 impl Open {
     fn new(fanout: Fanout) -> Arc<Open> {
-        let (in_use, quiet) = mpsc::channel(1);
+        let (in_use, quiet) = Quiet::new();
         Arc::new(Open {
             fanout,
             _in_use: in_use,
-            quiet: Mutex::new(Some(Quiet(quiet))),
+            quiet: Mutex::new(Some(quiet)),
         })
     }
 }

@@ -5,11 +5,13 @@
 //! began. What an exporter has queued goes to its successor. What is left over stops behind the scenes ([`Retired`]):
 //! receivers answer what is in flight, nodes hand on what they hold, queues without a successor are sent.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use component::{BoxFuture, Fault, Host, Push, Receiver};
 use config::ComponentId;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::fanout::all;
@@ -27,6 +29,10 @@ pub struct Retired {
     holders: Vec<Holder>,
     harnesses: Vec<(ComponentId, Arc<Harness>)>,
     exporters: Vec<Arc<dyn Push>>,
+    /// What was replaced before: it may still send here.
+    earlier: Option<Quiet>,
+    /// Goes when all has stopped.
+    _busy: Option<mpsc::Sender<Infallible>>,
 }
 
 impl Graph {
@@ -95,8 +101,13 @@ impl Graph {
                 old.hand_over(new);
             }
         }
+        let earlier = before.replaced.lock().take();
+        let (busy, replaced) = Quiet::new();
+        *self.replaced.lock() = Some(replaced);
         Ok(Retired {
             quiet,
+            earlier,
+            _busy: Some(busy),
             ..before.without(self)
         })
     }
@@ -140,6 +151,8 @@ impl Graph {
                 .flat_map(|source| source.outlets.values().cloned())
                 .collect(),
             quiet: Vec::new(),
+            earlier: None,
+            _busy: None,
             holders: here
                 .holders
                 .iter()
@@ -166,7 +179,7 @@ impl Retired {
         let closed = self.outlets.iter().filter_map(|outlet| outlet.close());
         self.quiet.extend(closed);
         let under_way = async {
-            for quiet in self.quiet {
+            for quiet in self.quiet.into_iter().chain(self.earlier) {
                 quiet.wait().await;
             }
         };

@@ -52,7 +52,7 @@ impl Diff {
                 (true, false) => Fate::Removed,
                 (false, _) => Fate::Added,
                 (true, true) if was.identity(member) != is.identity(member) => {
-                    Fate::Restarted("its configuration".into())
+                    Fate::Restarted("its configuration changes".into())
                 }
                 (true, true) => signals_changed(old, new, member).unwrap_or(Fate::Kept),
             };
@@ -70,7 +70,7 @@ impl Diff {
                     };
                     match lists(&a) == lists(&b) {
                         true => Fate::Kept,
-                        false => Fate::Restarted("its lists".into()),
+                        false => Fate::Restarted("its lists change".into()),
                     }
                 }
             };
@@ -251,7 +251,7 @@ impl fmt::Display for Diff {
                     "exporters" => "; what it has queued goes over",
                     _ => "",
                 };
-                let text = format!("{} {id}: {why} changes{goes_over}", singular(kind));
+                let text = format!("{} {id}: {why}{goes_over}", singular(kind));
                 engine::pipeline::plan_row(f, word, &text)?;
                 word = "";
             }
@@ -286,5 +286,117 @@ impl Diff {
                 .iter()
                 .map(|(id, fate)| (format!("pipeline {id}"), fate)),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use config::Gates;
+
+    const OLD: &str = "
+receivers:
+  otlp: {protocols: {grpc: {}}}
+  otlp/kept: {protocols: {http: {endpoint: localhost:4320}}}
+processors:
+  attributes: {actions: [{key: a, value: 1, action: upsert}]}
+exporters:
+  otlp_grpc: {endpoint: localhost:1, tls: {insecure: true}}
+  otlp_grpc/letters: {endpoint: localhost:2, tls: {insecure: true}}
+  otlp_http: {endpoint: http://localhost:3, auth: {authenticator: basicauth}}
+  debug: {}
+extensions:
+  basicauth: {client_auth: {username: u, password: one}}
+service:
+  extensions: [basicauth]
+  telemetry: {metrics: {level: none}}
+  pipelines:
+    logs: {receivers: [otlp, otlp/kept], processors: [attributes], exporters: [otlp_grpc, debug]}
+    logs/letters: {receivers: [otlp/kept], exporters: [otlp_grpc/letters, otlp_http]}
+";
+
+    /// The old configuration with parts of its text replaced, against itself.
+    fn check(changes: &[(&str, &str)], expected: &str) {
+        let mut new = OLD.to_owned();
+        for (from, to) in changes {
+            assert!(new.contains(from), "{from}");
+            new = new.replace(from, to);
+        }
+        let source = |text: &str| [("gw.yaml".to_owned(), text.to_owned())];
+        let diff = crate::service::diff(&source(OLD), &source(&new), &Gates::default());
+        let shown = diff.unwrap_or_else(|faults| panic!("{faults}")).to_string();
+        assert_eq!(shown.trim_end(), expected.trim_matches('\n'), "{changes:?}");
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    }
+
+    #[test]
+    fn what_is_written_in_other_words_is_no_change() {
+        check(&[], "nothing changes");
+        check(&[("debug: {}", "debug: {verbosity: basic}")], "nothing changes");
+        check(
+            &[("otlp: {protocols: {grpc: {}}}", "otlp: {protocols: {grpc:}}")],
+            "nothing changes",
+        );
+        check(
+            &[(
+                "telemetry: {metrics",
+                "shutdown: {deadline: 5s}\n  telemetry: {metrics",
+            )],
+            "nothing changes",
+        );
+    }
+
+    #[test]
+    fn each_change_is_named_with_what_goes_over() {
+        check(
+            &[
+                ("grpc: {}", "grpc: {endpoint: localhost:4444}"),
+                ("value: 1", "value: 2"),
+            ],
+            "
+  keeps     exporter debug, exporter otlp_grpc, exporter otlp_grpc/letters,
+            exporter otlp_http, extension basicauth, receiver otlp/kept,
+            pipeline logs, pipeline logs/letters
+  restarts  processor attributes: its configuration changes
+            receiver otlp: its configuration changes; the address it listens on
+            goes over",
+        );
+        check(
+            &[
+                ("[otlp_grpc, debug]", "[otlp_grpc]"),
+                ("metrics: {level: none}", "metrics: {level: basic}"),
+            ],
+            "
+  keeps     exporter otlp_grpc, exporter otlp_grpc/letters, exporter otlp_http,
+            extension basicauth, processor attributes, receiver otlp, receiver
+            otlp/kept, pipeline logs/letters
+  removes   exporter debug
+  rewires   pipeline logs: requests in flight go where they began
+  waits     service::telemetry: takes effect when the process starts again",
+        );
+        check(
+            &[("logs/letters:", "traces:")],
+            "
+  keeps     exporter debug, exporter otlp_grpc, exporter otlp_grpc/letters,
+            exporter otlp_http, extension basicauth, processor attributes,
+            receiver otlp, pipeline logs
+  adds      pipeline traces
+  removes   pipeline logs/letters
+  restarts  receiver otlp/kept: pipelines want other signals of it; the address
+            it listens on goes over",
+        );
+    }
+
+    #[test]
+    fn a_secret_is_compared_and_not_shown_and_who_names_what_changes_restarts() {
+        check(
+            &[("password: one", "password: two")],
+            "
+  keeps     exporter debug, exporter otlp_grpc, exporter otlp_grpc/letters,
+            processor attributes, receiver otlp, receiver otlp/kept, pipeline
+            logs, pipeline logs/letters
+  restarts  exporter otlp_http: it names extension basicauth; what it has queued
+            goes over
+            extension basicauth: its configuration changes",
+        );
     }
 }
