@@ -279,6 +279,65 @@ mod tests {
         );
     }
 
+    #[derive(Default)]
+    struct Heard(parking_lot::Mutex<Vec<(String, Status)>>);
+
+    impl Host for Heard {
+        fn exporter(&self, id: &ComponentId) -> Result<Arc<dyn component::Consumer>, component::Fault> {
+            Err(component::Fault::World(id.to_string()))
+        }
+
+        fn extension(&self, id: &ComponentId) -> Result<Arc<dyn component::Extension>, component::Fault> {
+            Err(component::Fault::World(id.to_string()))
+        }
+
+        fn report(&self, component: &str, status: Status) {
+            self.0.lock().push((component.to_owned(), status));
+        }
+    }
+
+    #[tokio::test]
+    async fn trouble_of_a_journal_is_that_of_its_extension_until_it_is_over() {
+        use storage::journal::sim::{Failure, SimDisk};
+        let disk = SimDisk::default();
+        let (journal, _) = Journal::open(Arc::new(disk.clone()), Options::default()).unwrap();
+        let dest = journal
+            .destination("exporter/a/logs", Default::default())
+            .unwrap();
+        let append = async || {
+            let head = storage::journal::Head {
+                kind: 0,
+                items: 1,
+                tenant: None,
+                destinations: [dest].into(),
+            };
+            let room = journal.reserve(&head, 3).unwrap();
+            journal.append(head, vec!["abc".into()], room).await
+        };
+        let heard = Arc::new(Heard::default());
+        let keeping = Keeping {
+            journals: vec![(ComponentId::parse("file_storage").unwrap(), journal.clone())],
+            telemetry: Telemetry::default(),
+            host: heard.clone(),
+            last: Kept::default(),
+        };
+        disk.fail(Some(Failure::ReadOnly));
+        assert!(append().await.is_err());
+        keeping.judge();
+        disk.fail(None);
+        append().await.unwrap();
+        keeping.judge();
+        let heard = std::mem::take(&mut *heard.0.lock());
+        let [(first, Status::Recoverable(why)), (second, Status::Ok)] = heard.as_slice() else {
+            panic!("{heard:?}");
+        };
+        assert_eq!(
+            (first.as_str(), second.as_str()),
+            ("file_storage", "file_storage")
+        );
+        assert!(why.contains("read-only"), "{why}");
+    }
+
     #[test]
     fn a_destination_names_its_exporter() {
         assert_eq!(

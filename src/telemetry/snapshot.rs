@@ -39,6 +39,9 @@ pub struct Family {
     pub series: Vec<(Labels, Reading)>,
 }
 
+/// Columns of tenants that are shown apart, over all rows; rows beyond that are shown as sums.
+const TENANTS_SHOWN_MAX: usize = 2000;
+
 /// Gauges that OTLP calls sums.
 const UP_DOWN: [&str; 2] = [
     "otelcol_exporter_in_flight_requests",
@@ -98,9 +101,22 @@ impl Page {
     }
 
     fn ledger(&mut self, telemetry: &Telemetry) {
+        let mut tenants = 0;
         for row in telemetry.ledger.rows() {
             let total = row.total();
-            self.books(&row.place, row.signal, &total);
+            let by_tenant = match self.level {
+                Level::Detailed => row.by_tenant(),
+                _ => Vec::new(),
+            };
+            tenants += by_tenant.len();
+            match tenants <= TENANTS_SHOWN_MAX {
+                true if by_tenant.len() > 1 => {
+                    for (tenant, totals) in by_tenant {
+                        self.books(&row.place, row.signal, tenant.as_deref(), &totals);
+                    }
+                }
+                _ => self.books(&row.place, row.signal, None, &total),
+            }
             match &row.place {
                 Place::Door { receiver, transport } => self.door(receiver, transport, row.signal, &total),
                 Place::Node(Node::Processor { id, .. }) => {
@@ -124,14 +140,16 @@ impl Page {
     }
 
     /// The books under our own names.
-    fn books(&mut self, place: &Place, signal: Signal, total: &Totals) {
+    fn books(&mut self, place: &Place, signal: Signal, tenant: Option<&str>, total: &Totals) {
         let labels = |column: &str, rule: &str| {
-            vec![
+            let mut labels = vec![
                 ("column", column.to_owned()),
                 ("place", place.to_string()),
                 ("rule", rule.to_owned()),
                 ("signal", signal.as_str().to_owned()),
-            ]
+            ];
+            labels.extend(tenant.map(|tenant| ("tenant", tenant.to_owned())));
+            labels
         };
         let columns = Column::ALL.iter().filter(|c| **c != Column::Held);
         let columns = columns.map(|c| (c.as_str(), "", total.get(*c)));
@@ -144,10 +162,11 @@ impl Page {
             self.count(names::LEDGER_ITEMS, labels(column, rule), items);
         }
         if matches!(place, Place::Node(_)) {
-            let labels = vec![
+            let mut labels = vec![
                 ("place", place.to_string()),
                 ("signal", signal.as_str().to_owned()),
             ];
+            labels.extend(tenant.map(|tenant| ("tenant", tenant.to_owned())));
             self.put(
                 names::LEDGER_HELD,
                 Kind::Gauge,
@@ -358,6 +377,61 @@ pub(crate) mod tests {
         assert_eq!(failed.unwrap().series, expected);
         // Nothing of it stayed here, so the books balance without it.
         assert_eq!(telemetry.ledger.check(), Ok(()));
+    }
+
+    #[test]
+    fn tenants_are_told_apart_only_in_detail_and_up_to_a_cap() {
+        let telemetry = Telemetry::default();
+        let row = |id: &str| {
+            let place = Place::Node(Node::Exporter(id.into()));
+            telemetry.ledger.row(place, Signal::Logs)
+        };
+        row("a").add_items(Column::In, Some(&"t".into()), 2);
+        row("a").add_items(Column::In, None, 1);
+        for tenant in 0..TENANTS_SHOWN_MAX / 2 {
+            row("b").add_items(Column::In, Some(&tenant.to_string().into()), 1);
+            row("c").add_items(Column::In, Some(&tenant.to_string().into()), 1);
+        }
+        let shown = |level| {
+            let snapshot = Snapshot::take(&telemetry, level);
+            let found = snapshot
+                .families
+                .into_iter()
+                .find(|f| f.name == names::LEDGER_ITEMS);
+            let mut series: BTreeMap<(String, bool), (usize, u64)> = BTreeMap::new();
+            for (labels, reading) in found.unwrap().series {
+                let label = |name: &str| labels.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone());
+                let key = (label("place").unwrap(), label("tenant").is_some());
+                let Reading::Count(items) = reading else {
+                    panic!("a count")
+                };
+                let sum = series.entry(key).or_default();
+                *sum = (sum.0 + 1, sum.1 + items);
+            }
+            series
+                .into_iter()
+                .map(|((place, apart), sum)| (place, apart, sum))
+                .collect::<Vec<_>>()
+        };
+        let own = |place: &str, apart, sum| (format!("exporter {place}"), apart, sum);
+        let half = TENANTS_SHOWN_MAX / 2;
+        assert_eq!(
+            shown(Level::Normal),
+            [
+                own("a", false, (1, 3)),
+                own("b", false, (1, half as u64)),
+                own("c", false, (1, half as u64))
+            ]
+        );
+        assert_eq!(
+            shown(Level::Detailed),
+            [
+                own("a", false, (1, 1)),
+                own("a", true, (1, 2)),
+                own("b", true, (half.min(1000), half as u64)),
+                own("c", false, (1, half as u64)),
+            ]
+        );
     }
 
     #[test]

@@ -47,7 +47,10 @@ impl Durable {
                     tally.add(row, Column::CarriedIn);
                     tally.add(row, Column::Held);
                     items += tally.items();
-                    repeated += if owed.maybe_sent { tally.items() } else { 0 };
+                    if owed.maybe_sent {
+                        tally.add(row, Column::PossibleDuplicates);
+                        repeated += tally.items();
+                    }
                 }
                 self.state
                     .lock()
