@@ -68,9 +68,7 @@ impl Outlet {
     }
 
     fn quiet(before: Option<Arc<Open>>) -> Option<Quiet> {
-        let before = before?;
-        let quiet = before.quiet.lock().take();
-        quiet
+        before?.quiet.lock().take()
     }
 
     /// Sends where the outlet leads at this moment.
