@@ -65,6 +65,20 @@ fn answered_too_early(plan: &Plan) -> Vec<Diag> {
         Diag::new(None, format!("exporters::{id}"), message)
             .with_help("sending_queue: {wait_for_result: true} or {enabled: false} answers after delivery")
     });
+    let unsynced = plan.unsynced().into_iter().map(|id| {
+        let message = "acknowledged when written: a power failure can lose what was acknowledged last";
+        Diag::new(None, format!("exporters::{id}"), message)
+            .with_help("take `fsync: false` out of its storage")
+    });
+    let unkept = plan.unkept().into_iter().map(|(id, keys)| {
+        let message = format!(
+            "client metadata that looks like credentials is not kept on disk, and what reads it behind the queue finds \
+             nothing: {}",
+            keys.join(", ")
+        );
+        Diag::new(None, format!("exporters::{id}"), message)
+            .with_help("its storage can keep it, encrypted: `persist_sensitive_metadata: true`")
+    });
     let best_effort = plan.best_effort().into_iter().map(|id| {
         let message = "best effort: nobody is told what it does not take, and it is dropped";
         Diag::new(None, format!("exporters::{id}::delivery"), message)
@@ -79,7 +93,13 @@ fn answered_too_early(plan: &Plan) -> Vec<Diag> {
             format!("acknowledged before delivery: {id} holds data in memory for up to {held_max:?}");
         Diag::new(None, format!("service::pipelines::{pipeline}"), message)
     });
-    queues.chain(best_effort).chain(unanswered).chain(holds).collect()
+    queues
+        .chain(unsynced)
+        .chain(unkept)
+        .chain(best_effort)
+        .chain(unanswered)
+        .chain(holds)
+        .collect()
 }
 
 #[cfg(test)]
@@ -87,6 +107,37 @@ mod tests {
     use config::Gates;
 
     use super::*;
+
+    #[test]
+    fn what_a_queue_on_disk_does_not_promise_is_said() {
+        let said = |storage: &str| {
+            let text = format!(
+                "extensions:\n  file_storage: {{directory: /d{storage}}}\n  \
+                 headers_setter: {{headers: [{{key: a, from_context: X-Token}}, {{key: b, from_context: x-tenant}}]}}\n\
+                 receivers: {{nop: }}\nexporters:\n  otlp_http: {{endpoint: 'http://localhost:1', auth: \
+                 {{authenticator: headers_setter}}, sending_queue: {{storage: file_storage}}}}\n\
+                 service: {{extensions: [file_storage, headers_setter], pipelines: {{logs: {{receivers: [nop], \
+                 exporters: [otlp_http]}}}}}}\n"
+            );
+            let (_, warnings) = super::super::validate(&[("gw.yaml".into(), text)], &Gates::default())
+                .unwrap_or_else(|faults| panic!("{faults}"));
+            let shown = warnings.iter().map(|w| w.message.clone());
+            let of_disk = |w: &String| w.contains("power failure") || w.contains("credentials");
+            shown.filter(of_disk).collect::<Vec<_>>()
+        };
+        let unkept = "client metadata that looks like credentials is not kept on disk, and what reads it behind the \
+                      queue finds nothing: x-token";
+        assert_eq!(said(""), [unkept]);
+        assert_eq!(
+            said(", fsync: false"),
+            [
+                "acknowledged when written: a power failure can lose what was acknowledged last",
+                unkept
+            ]
+        );
+        let asked = ", encryption: {key_env: K}, persist_sensitive_metadata: true";
+        assert_eq!(said(asked), Vec::<String>::new());
+    }
 
     #[test]
     fn an_address_is_ours_alone_or_not() {

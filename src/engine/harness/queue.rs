@@ -348,9 +348,6 @@ impl Hub {
     /// Whether the payload would find a place among the partitions; where it is refused later, it is too late to say so.
     pub(crate) fn admits(&self, policy: &Arc<Policy>, payload: &Payload) -> Result<(), Refusal> {
         let mut st = self.state.lock();
-        if st.phase >= Phase::Draining {
-            return Err(Refusal::unavailable("the gateway is shutting down"));
-        }
         st.partition(policy, payload, Instant::now()).map(|_| ())
     }
 

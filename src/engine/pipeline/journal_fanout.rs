@@ -113,7 +113,8 @@ impl Write<'_> {
         let mut appending = Vec::with_capacity(self.members.len());
         for (_, lane) in &self.members {
             lane.queue.hub.admits(&lane.policy, payload)?;
-            appending.push(lane.queue.appending());
+            let begun = lane.queue.appending();
+            appending.push(begun.ok_or_else(|| Refusal::unavailable("the exporter has stopped"))?);
             keys.merge(&lane.queue.keys());
             destinations.extend(lane.queue.opened().map(|o| o.dest));
         }

@@ -64,6 +64,28 @@ impl Plan {
             .collect()
     }
 
+    /// Exporters whose queue is on disk, with keys of client metadata that something behind it reads and that are not
+    /// kept, for they look like credentials.
+    pub fn unkept(&self) -> Vec<(String, Vec<String>)> {
+        let ends = self.pipelines.iter().flat_map(|p| &p.ends);
+        let mut out: Vec<_> = ends
+            .filter(|e| !e.unkept.is_empty())
+            .map(|e| (e.id.clone(), e.unkept.clone()))
+            .collect();
+        out.sort();
+        out.dedup();
+        out
+    }
+
+    /// Exporters whose queue is on disk, where a power failure can take what was acknowledged last.
+    pub fn unsynced(&self) -> Vec<String> {
+        let ends = self.pipelines.iter().flat_map(|p| &p.ends);
+        let mut out: Vec<_> = ends.filter(|e| e.is_unsynced).map(|e| e.id.clone()).collect();
+        out.sort();
+        out.dedup();
+        out
+    }
+
     /// Processors that hold data in memory after they answered, with the longest time: `logs`, `tail_sampling`.
     pub fn holding(&self) -> Vec<(String, String, Duration)> {
         let mut out = Vec::new();
@@ -112,6 +134,8 @@ pub(crate) struct End {
     lines: Vec<String>,
     volatile: Option<String>,
     storage: Option<ComponentId>,
+    unkept: Vec<String>,
+    is_unsynced: bool,
     is_best_effort: bool,
 }
 
@@ -195,14 +219,18 @@ impl End {
             .as_ref()
             .filter(|_| !awaited && !is_best_effort && storage.is_none())
             .map(|q| count(q.size, q.sizer));
+        let mut unkept = Vec::new();
         if storage.is_some() {
-            lines.push(keys_words(settings, batch));
+            let kept;
+            (kept, unkept) = keys(settings, batch);
+            lines.push(keys_words(&kept, &unkept));
         }
+        let is_unsynced = storage.is_some() && settings.storage.is_some_and(|s| !s.sync);
         lines.push(match &volatile {
             _ if is_best_effort => {
                 "best effort: nobody waits for it, what it does not take is dropped".into()
             }
-            None if storage.is_some() => match settings.storage.is_none_or(|s| s.sync) {
+            None if storage.is_some() => match !is_unsynced {
                 true => "acknowledged when on disk (written through: a crash loses nothing)".into(),
                 false => {
                     "acknowledged when written (fsync is off: a power failure can lose what was written last)"
@@ -218,6 +246,8 @@ impl End {
             lines,
             volatile,
             storage,
+            unkept,
+            is_unsynced,
             is_best_effort,
         }
     }
@@ -237,6 +267,8 @@ impl End {
             lines,
             volatile: None,
             storage: None,
+            unkept: Vec::new(),
+            is_unsynced: false,
             is_best_effort: false,
         }
     }
@@ -309,25 +341,29 @@ fn queue_words(queue: &QueueSettings) -> String {
     )
 }
 
-/// Which client metadata goes to the disk.
-fn keys_words(settings: &Settings, batch: Option<&PipelineBatch>) -> String {
+/// Which client metadata goes to the disk, and which does not though something behind the queue names it.
+fn keys(settings: &Settings, batch: Option<&PipelineBatch>) -> (Keys, Vec<String>) {
     let own = settings.queue.as_ref().and_then(|q| q.batch.as_ref());
     let policies = own.into_iter().chain(batch.map(|b| &b.policy));
     let mut keys = Keys::of(policies.flat_map(|p| &p.metadata_keys));
     keys.merge(&Keys::of(&settings.context_keys));
-    let secret = match settings.storage.is_some_and(|s| s.keeps_secrets) {
+    let unkept = match settings.storage.is_some_and(|s| s.keeps_secrets) {
         true => Vec::new(),
         false => keys.split_secrets(),
     };
-    let mut text = match keys.list().collect::<Vec<_>>().as_slice() {
+    (keys, unkept)
+}
+
+fn keys_words(kept: &Keys, unkept: &[String]) -> String {
+    let mut text = match kept.list().collect::<Vec<_>>().as_slice() {
         [] => "no client metadata goes to the disk".into(),
         names => format!(
             "of the clients' metadata these go to the disk: {}",
             names.join(", ")
         ),
     };
-    if !secret.is_empty() {
-        let _ = write!(text, "; not kept, as credentials: {}", secret.join(", "));
+    if !unkept.is_empty() {
+        let _ = write!(text, "; not kept, as credentials: {}", unkept.join(", "));
     }
     text
 }

@@ -61,6 +61,7 @@ impl Durable {
         }
         self.meters.repeated.add(repeated);
         self.state.lock().scanning = false;
+        self.work.notify_one();
         if items > 0 {
             tracing::info!(
                 component = %self.hub.sender.id,

@@ -19,7 +19,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ pub(crate) struct Durable {
     work: Arc<Notify>,
     /// Appends that have not been handed over yet.
     appending: AtomicUsize,
+    /// Nothing is appended any more.
+    has_let_go: AtomicBool,
     appended: Notify,
     feeder: Mutex<Option<AbortHandle>>,
     claim: Mutex<Option<Claim>>,
@@ -120,6 +122,7 @@ impl Durable {
             state: Mutex::default(),
             work: Arc::default(),
             appending: AtomicUsize::new(0),
+            has_let_go: AtomicBool::new(false),
             appended: Notify::new(),
             feeder: Mutex::default(),
             claim: Mutex::default(),
@@ -238,10 +241,12 @@ impl Durable {
 
     // --- what comes ---
 
-    /// An append begins; it is over when the guard is dropped.
-    pub(crate) fn appending(self: &Arc<Durable>) -> Appending {
-        self.appending.fetch_add(1, Relaxed);
-        Appending(self.clone())
+    /// An append begins; it is over when the guard is dropped. `None` once this one has let go: nobody would read what
+    /// is appended.
+    pub(crate) fn appending(self: &Arc<Durable>) -> Option<Appending> {
+        self.appending.fetch_add(1, SeqCst);
+        let guard = Appending(self.clone());
+        (!self.has_let_go.load(SeqCst)).then_some(guard)
     }
 
     /// A record was refused for want of room.
@@ -409,11 +414,12 @@ impl Durable {
 
     /// Waits for appends that have begun, and lets another one read for this destination.
     pub(crate) async fn let_go(&self, deadline: Instant) {
+        self.has_let_go.store(true, SeqCst);
         loop {
             let appended = self.appended.notified();
             tokio::pin!(appended);
             appended.as_mut().enable();
-            if self.appending.load(Relaxed) == 0 || tokio::time::timeout_at(deadline, appended).await.is_err()
+            if self.appending.load(SeqCst) == 0 || tokio::time::timeout_at(deadline, appended).await.is_err()
             {
                 break;
             }
@@ -447,7 +453,7 @@ pub(crate) struct Appending(Arc<Durable>);
 
 impl Drop for Appending {
     fn drop(&mut self) {
-        self.0.appending.fetch_sub(1, Relaxed);
+        self.0.appending.fetch_sub(1, SeqCst);
         self.0.appended.notify_waiters();
     }
 }

@@ -571,3 +571,104 @@ async fn a_tenant_that_is_refused_for_ever_keeps_no_other_from_disk_or_peer() {
     assert_eq!(life.owed("out").0, 300);
     life.end().await;
 }
+
+#[tokio::test]
+async fn a_successor_reads_on_and_nothing_comes_twice_or_gets_lost() {
+    let disk = SimDisk::default();
+    let old = Script::by(|_| Act::RetryAfter(Duration::from_secs(60)));
+    let life = Life::begin(&disk, &[("out", &old, settings(1000))]).await;
+    let mut sent = Vec::new();
+    for _ in 0..20 {
+        sent.extend(life.send(logs(3)).await.expect("there is room"));
+    }
+    until("it was tried", || !old.seen.lock().is_empty()).await;
+    // As a reload does it: the new one is opened and started, then edges are swapped, then the old one is drained.
+    let new = Script::new([]);
+    let harness = Harness::new(
+        &ComponentId::parse("out").expect("an id"),
+        Signal::Logs,
+        new.clone(),
+        settings(1000),
+        &life.cx.telemetry,
+        &life.cx.memory,
+    );
+    let host = Arc::new(Reports(Mutex::default(), Some(life.journal.clone())));
+    let way = Fanout::new(vec![edge(&life.cx, "logs", "out", harness.entry(None))]);
+    harness.open(&*host).await.expect("it opens");
+    harness.start(host);
+    let late = logs(3);
+    sent.extend(records(&late));
+    way.send(late).await.expect("there is room");
+    life.harnesses[0].hand_over(&harness);
+    let stray = logs(3);
+    sent.extend(records(&stray));
+    life.way
+        .send(stray)
+        .await
+        .expect("what was on its way the old way is kept");
+    settle().await;
+    assert!(new.seen.lock().is_empty(), "the old one has not let go");
+    life.harnesses[0]
+        .drain(Instant::now() + Duration::from_secs(5))
+        .await;
+    until("all delivered", || life.owed("out") == (0, 0)).await;
+    assert_eq!(taken(&new), sorted(sent));
+    until("all booked", || life.totals("out").held() == 0).await;
+    let totals = life.totals("out");
+    assert_eq!((totals.get(Column::In), totals.get(Column::CarriedIn)), (66, 0));
+    harness.drain(Instant::now() + Duration::from_secs(5)).await;
+    life.check_books();
+    life.journal.close();
+}
+
+#[tokio::test]
+async fn what_may_have_been_sent_before_a_crash_is_counted() {
+    let disk = SimDisk::default();
+    let hanging = Script::by(|_| Act::Hang);
+    let mut one = settings(1000);
+    one.queue.as_mut().expect("on").consumers = 1;
+    let life = Life::begin(&disk, &[("out", &hanging, one.clone())]).await;
+    let sent = life.send(logs(4)).await.expect("there is room");
+    until("it is being sent", || !hanging.seen.lock().is_empty()).await;
+    life.journal.close();
+    drop(life);
+    let well = Script::new([]);
+    let life = Life::begin(&disk, &[("out", &well, one)]).await;
+    until("all delivered", || life.owed("out") == (0, 0)).await;
+    assert_eq!(*well.taken.lock(), sent);
+    let labels = vec![("exporter", "out".to_owned()), ("data_type", "logs".to_owned())];
+    let repeated = life
+        .cx
+        .telemetry
+        .metrics
+        .counter("weir_exporter_possible_duplicates", labels);
+    assert_eq!(repeated.get(), 4);
+    until("all booked", || life.totals("out").held() == 0).await;
+    life.end().await;
+}
+
+#[tokio::test]
+async fn siblings_on_disk_and_in_memory_are_asked_before_anything_moves() {
+    let disk = SimDisk::default();
+    let (stored, memory) = (Script::new([]), Script::by(|_| Act::Hang));
+    let mut volatile = settings(2);
+    volatile.queue.as_mut().expect("on").storage = None;
+    let life = Life::begin(
+        &disk,
+        &[("stored", &stored, settings(1000)), ("memory", &memory, volatile)],
+    )
+    .await;
+    let mut sent = Vec::new();
+    for _ in 0..2 {
+        sent.extend(life.send(logs(2)).await.expect("there is room"));
+    }
+    for _ in 0..5 {
+        let refused = life.send(logs(2)).await.expect_err("the one in memory is full");
+        assert_eq!(refused, Refusal::Busy { retry_after: None });
+    }
+    until("delivered", || life.owed("stored") == (0, 0)).await;
+    assert_eq!(taken(&stored), sorted(sent));
+    assert_eq!(life.journal.health().counts.appended, 2);
+    life.check_books();
+    life.journal.close();
+}
