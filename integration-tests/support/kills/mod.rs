@@ -292,6 +292,8 @@ impl World {
         let mut reached = true;
         let name = match end {
             End::At(point, _) => {
+                // From when it listens: a busy machine takes its time to start it.
+                self.listens(&mut process).await;
                 let mut ended = process.ends_within(Duration::from_secs(3)).await;
                 if ended.is_none() {
                     // Some points are come by on the way out.
