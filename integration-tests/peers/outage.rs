@@ -12,9 +12,7 @@ use super::kills::{Queue, Setup, World};
 use super::{beside, installed, run};
 
 async fn rides_it_out(protocol: &str, queue: Queue) -> Option<usize> {
-    let Some(python) = installed("venv/bin/python") else {
-        return None;
-    };
+    let python = installed("venv/bin/python")?;
     // The SDK is the only client.
     let setup = Setup {
         queue,

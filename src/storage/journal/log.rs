@@ -58,8 +58,7 @@ impl Logs {
 impl Writer {
     /// There is something to do even if nobody asks for anything.
     pub(super) fn has_unfinished(&self) -> bool {
-        !(self.logs.unsynced.is_empty() && self.logs.closed.is_empty())
-            || !self.logs.unlogged.is_empty()
+        !(self.logs.unsynced.is_empty() && self.logs.closed.is_empty() && self.logs.unlogged.is_empty())
             || self.marks.is_unsynced
             || self.names_changed
             || self.room_after.is_some()

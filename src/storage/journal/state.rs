@@ -287,7 +287,7 @@ impl State {
                 self.live += entry.room();
             }
         }
-        (!owed.is_empty()).then(|| (entry.seq, Record { segment, entry, owed }))
+        (!owed.is_empty()).then_some((entry.seq, Record { segment, entry, owed }))
     }
 
     pub(super) fn locate(&self, seq: Seq) -> Option<Place> {
