@@ -136,7 +136,7 @@ impl Gate for Door {
     }
 }
 
-/// Answers at once and hands on when drained; books what it holds, as its contract says.
+/// Answers at once and hands on when drained, until it is taken.
 struct Keeper(Mutex<Vec<Payload>>, Arc<dyn Consumer>);
 
 impl Consumer for Keeper {
@@ -155,7 +155,10 @@ impl HoldingNode for Keeper {
         Box::pin(async move {
             let held = std::mem::take(&mut *self.0.lock());
             for payload in held {
-                self.1.consume(payload).await.expect("taken");
+                while let Err(refusal) = self.1.consume(payload.clone()).await {
+                    assert!(refusal.is_retryable(), "{}", refusal.message());
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
             }
         })
     }
