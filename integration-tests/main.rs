@@ -27,6 +27,7 @@ mod health;
 mod json;
 mod language;
 mod limits;
+mod moving;
 mod otlp;
 mod overload;
 mod prometheus;

@@ -262,15 +262,25 @@ const SHOWN: &[(&str, fn(&Health) -> f64)] = &[
 ];
 
 impl FileStorage {
-    fn show(&self) {
+    fn show(&self, found: &Found) {
         for (name, of) in SHOWN {
-            let journal = Arc::downgrade(&self.journal);
-            let labels = vec![("extension", self.id.to_string())];
-            self.metrics.gauge_fn(name, labels, move || {
-                let journal = journal.upgrade().and_then(|cell| cell.get().cloned());
-                journal.map_or(0.0, |journal| of(&journal.health()))
-            });
+            self.show_one(name, |journal| of(&journal.health()));
         }
+        self.show_one("weir_journal_orphan_items", |journal| {
+            journal.orphan_items() as f64
+        });
+        let labels = vec![("extension", self.id.to_string())];
+        let damaged = self.metrics.gauge("weir_journal_damaged_places", labels);
+        damaged.set(found.damage.len() as i64);
+    }
+
+    fn show_one(&self, name: &'static str, of: impl Fn(&Journal) -> f64 + Send + Sync + 'static) {
+        let journal = Arc::downgrade(&self.journal);
+        let labels = vec![("extension", self.id.to_string())];
+        self.metrics.gauge_fn(name, labels, move || {
+            let journal = journal.upgrade().and_then(|cell| cell.get().cloned());
+            journal.map_or(0.0, |journal| of(&journal))
+        });
     }
 
     /// Opens the journal. Blocks on the disk.
@@ -298,9 +308,9 @@ impl Extension for FileStorage {
                 error!(component = %self.id, damage, "the journal is damaged; what can be read is kept");
             }
             let bytes = journal.bytes();
-            info!(component = %self.id, records = found.records, bytes, scanned = found.scanned, "the journal is open");
+            info!(component = %self.id, records = found.records, bytes, scanned = found.scanned, torn = found.torn, "the journal is open");
             let _ = self.journal.set(journal);
-            self.show();
+            self.show(&found);
             Ok(())
         })
     }

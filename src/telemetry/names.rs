@@ -269,7 +269,8 @@ pub static TABLE: &[Def] = &[
     // the journal
     row("weir_journal_bytes", "By", Gauge, "Bytes of all files of a storage's journal."),
     row("weir_journal_owed_bytes", "By", Gauge, "Bytes of records that some exporter is owed."),
-    row("weir_journal_orphan_items", "{item}", Gauge, "Items that are owed to exporters which are not in the configuration."),
+    row("weir_journal_orphan_items", "{item}", Gauge, "Items on disk that are owed to exporters which do not read from there any more."),
+    row("weir_journal_damaged_places", "{place}", Gauge, "Places of the journal that could not be read when it was opened."),
     row("weir_journal_appended_records", "{record}", Counter, "Records that were written and acknowledged."),
     row("weir_journal_appended_bytes", "By", Counter, "Bytes of records that were written and acknowledged."),
     row("weir_journal_refused_records", "{record}", Counter, "Records that the disk did not take."),

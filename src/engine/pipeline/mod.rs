@@ -206,7 +206,7 @@ impl Graph {
         for (journal, mine, storage) in journals {
             let all = journal.destinations().into_iter();
             let orphans = all.filter(|d| d.records > 0 && !mine.contains(&d.id));
-            let items = orphans.map(|orphan| {
+            for orphan in orphans {
                 tracing::warn!(
                     storage = %storage,
                     destination = orphan.name,
@@ -215,14 +215,7 @@ impl Graph {
                     "data on disk belongs to an exporter that is not in the configuration; it is kept: put the exporter \
                      back, or see `weir journal drain`, `export` and `discard`"
                 );
-                orphan.items
-            });
-            let items: u64 = items.sum();
-            let labels = vec![("extension", storage.to_string())];
-            self.telemetry
-                .metrics
-                .gauge("weir_journal_orphan_items", labels)
-                .set(items as i64);
+            }
         }
     }
 

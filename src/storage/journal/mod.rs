@@ -382,6 +382,13 @@ impl Journal {
         self.shared().claims.is_held(destination)
     }
 
+    /// Items that are owed to destinations that nobody reads for.
+    pub fn orphan_items(&self) -> u64 {
+        let all = self.destinations().into_iter();
+        let orphans = all.filter(|d| d.records > 0 && !self.is_claimed(d.id));
+        orphans.map(|d| d.items).sum()
+    }
+
     /// The most that all files may take.
     pub fn bytes_max(&self) -> Option<u64> {
         self.shared().options.bytes_max
