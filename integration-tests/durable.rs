@@ -6,6 +6,7 @@ use prost::Message;
 use telemetry::{Column, Node, Place};
 use wire::Signal;
 
+use crate::support::child::Child;
 use crate::support::client::{self, Grpc, LOGS};
 use crate::support::gateway::Gateway;
 use crate::support::peer::{Answer, Peer};
@@ -271,6 +272,53 @@ async fn an_encrypted_disk_shows_nothing() {
     assert_eq!(headers["x-scope-orgid"], "acme-and-sons");
 }
 
+/// What the peer is told of the client's credentials before a kill and after it. They are in no file in any case.
+async fn credentials_told(storage: &str) -> [http::HeaderValue; 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let key = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(key.path(), "5".repeat(64)).unwrap();
+    let storage = format!(", encryption: {{key_file: '{}'}}{storage}", key.path().display());
+    let peer = Peer::start().await;
+    peer.always(DOWN);
+    let exporters = [(
+        "otlp_http",
+        to(&peer, "", ", auth: {authenticator: headers_setter}"),
+    )];
+    let config = config(folder.path(), &storage, &exporters).replace(
+        "headers: [{key",
+        "headers: [{key: authorization, from_context: authorization}, {key",
+    );
+    let headers = [
+        ("content-type", "application/x-protobuf"),
+        ("authorization", "Bearer hunter2"),
+    ];
+    let gateway = Child::start(&config).await;
+    let answer = client::post(gateway.http, "/v1/logs", &headers, &named(0)).await;
+    assert_eq!(answer.status, 200);
+    until("it was tried", || !peer.received().is_empty()).await;
+    let before = peer.received()[0].headers["authorization"].clone();
+    drop(gateway);
+    assert!(!is_on_disk(folder.path(), "hunter2"));
+    peer.always(Answer::Ok);
+    let gateway = Child::start(&config).await;
+    until("delivered", || !peer.taken().is_empty()).await;
+    drop(gateway);
+    assert!(!is_on_disk(folder.path(), "hunter2"));
+    assert_eq!(names(&peer), all(1));
+    [before, peer.taken()[0].headers["authorization"].clone()]
+}
+
+#[tokio::test]
+async fn credentials_survive_a_kill_where_that_is_asked_for() {
+    let told = credentials_told(", persist_sensitive_metadata: true").await;
+    assert_eq!(told, ["Bearer hunter2"; 2]);
+    assert_eq!(
+        credentials_told("").await,
+        [""; 2],
+        "no attempt has what is not kept"
+    );
+}
+
 #[tokio::test]
 async fn what_nobody_reads_is_kept_and_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -299,4 +347,59 @@ async fn what_nobody_reads_is_kept_and_told() {
     until("delivered", || names(&peer).len() == 2).await;
     until("booked", || owed(&gateway, "otlp_http/gone") == 0).await;
     gateway.stop().await;
+}
+
+/// What the first metric says whose line begins so.
+fn metric(gateway: &Gateway, start: &str) -> Option<f64> {
+    let metrics = gateway.metrics();
+    let line = metrics.lines().find(|line| line.starts_with(start))?;
+    line.rsplit_once(' ')?.1.parse().ok()
+}
+
+#[tokio::test]
+async fn a_flipped_bit_costs_one_request_and_is_told() {
+    for is_sealed in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let peer = Peer::start().await;
+        peer.always(DOWN);
+        let config = config(folder.path(), "", &[("otlp_http", to(&peer, "", ""))]);
+        let gateway = Gateway::start(&config).await;
+        let grpc = Grpc::connect(gateway.grpc).await;
+        for n in 0..200 {
+            assert_eq!(grpc.export(LOGS, &named(n)).await.code, 0);
+        }
+        gateway.stop_holding(600).await;
+        assert!(
+            folder.path().join("0000000002.segment").exists(),
+            "the first is full"
+        );
+        let file = folder.path().join("0000000001.segment");
+        let mut bytes = std::fs::read(&file).unwrap();
+        let name = b"request 7";
+        let at = bytes
+            .windows(name.len())
+            .position(|window| window == name)
+            .unwrap();
+        bytes[at] ^= 1;
+        if !is_sealed {
+            // Without its index it is read whole, and the damage is met at the start.
+            let len = bytes.len();
+            bytes[len - 1] ^= 1;
+        }
+        std::fs::write(&file, bytes).unwrap();
+        peer.always(Answer::Ok);
+        let gateway = Gateway::start(&config).await;
+        let others: Vec<String> = all(200).into_iter().filter(|name| name != "request 7").collect();
+        let left = if is_sealed { 3 } else { 0 };
+        until("all others delivered", || {
+            names(&peer).len() == 199 && owed(&gateway, "otlp_http") == left
+        })
+        .await;
+        assert_eq!(sorted(names(&peer)), sorted(others));
+        let unreadable = metric(&gateway, "weir_exporter_unreadable_records");
+        let places = metric(&gateway, "weir_journal_damaged_places");
+        let expected = if is_sealed { (1.0, 0.0) } else { (0.0, 1.0) };
+        assert_eq!((unreadable.unwrap_or(0.0), places.unwrap()), expected);
+        gateway.stop_holding(left).await;
+    }
 }
