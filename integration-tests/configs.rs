@@ -3,6 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 
+use prost::Message;
+use telemetry::{Node, Place};
+use wire::Signal;
+
+use crate::support::gateway::{Gateway, free_port};
+use crate::support::peer::{Answer, Peer};
+use crate::support::{client, sample, until};
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -70,6 +78,81 @@ fn every_example_is_valid() {
     }
     assert!(seen >= 2, "only {seen} examples");
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// `configs/durable.yaml` as it is, but for its places.
+#[tokio::test]
+async fn the_example_with_queues_on_disk_runs_masks_first_and_survives_a_restart() {
+    let down = Answer::Http {
+        status: 503,
+        retry_after: None,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (primary, secondary) = (Peer::start().await, Peer::start().await);
+    primary.always(down);
+    let mut text = fs::read_to_string(root().join("configs/durable.yaml")).expect("the example is there");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for (from, to) in [
+        ("${env:WEIR_STORAGE:-/var/lib/weir/journal}", path("journal")),
+        ("${env:WEIR_DEAD:-/var/lib/weir/dead.jsonl}", path("dead.jsonl")),
+        (
+            "${env:WEIR_PRIMARY:-primary.example.com:4317}",
+            format!("{}\n    tls: {{insecure: true}}", primary.addr),
+        ),
+        (
+            "${env:WEIR_SECONDARY:-secondary.example.com:4317}",
+            format!("{}\n    tls: {{insecure: true}}", secondary.addr),
+        ),
+        ("0.0.0.0:4317", "127.0.0.1:{grpc}".to_owned()),
+        ("0.0.0.0:4318", "127.0.0.1:{http}".to_owned()),
+        ("port: 8888", "port: {metrics}".to_owned()),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, &to);
+    }
+    let mut request = sample::logs(1);
+    let records = &mut request.resource_logs[0].scope_logs[0].log_records;
+    records[0].severity_text = "kept".into();
+    records[0].body = Some(sample::text("ann@example.com was here"));
+    let start = || async { Gateway::start(&text.replace("{metrics}", &free_port().to_string())).await };
+    let gateway = start().await;
+    let answer = client::post_otlp(gateway.http, "/v1/logs", &request.encode_to_vec()).await;
+    assert_eq!(answer.status, 200);
+    let masked = |peer: &Peer| {
+        let logs = peer.logs();
+        let record = logs[0].resource_logs[0].scope_logs[0].log_records[0].clone();
+        assert_eq!(
+            (logs.len(), record.body),
+            (1, Some(sample::text("**** was here")))
+        );
+    };
+    until("the one arrives", || !secondary.logs().is_empty()).await;
+    masked(&secondary);
+    until("the other is tried", || !primary.received().is_empty()).await;
+    gateway.stop_holding(1).await;
+    primary.always(Answer::Ok);
+    let gateway = start().await;
+    until("it arrives", || !primary.logs().is_empty()).await;
+    masked(&primary);
+    // What is rejected for good is in the file.
+    primary.always(Answer::RefuseText("kept"));
+    let answer = client::post_otlp(gateway.http, "/v1/logs", &request.encode_to_vec()).await;
+    assert_eq!(answer.status, 200);
+    let dead = || fs::read_to_string(path("dead.jsonl")).unwrap_or_default();
+    until("it is in the file", || !dead().is_empty()).await;
+    until("the other has it", || secondary.logs().len() == 2).await;
+    let place = |id: &str| Place::Node(Node::Exporter(id.into()));
+    until("all is booked", || {
+        let held = |id: &str| gateway.books(place(id), Signal::Logs).held();
+        held("otlp_grpc/primary") + held("otlp_grpc/secondary") == 0
+    })
+    .await;
+    assert!(
+        dead().contains("**** was here") && !dead().contains("ann@"),
+        "{}",
+        dead()
+    );
+    gateway.stop().await;
 }
 
 #[test]
