@@ -6,7 +6,8 @@ use prost::Message;
 use telemetry::{Column, Node, Place};
 use wire::Signal;
 
-use crate::support::client::{Grpc, LOGS};
+use crate::signals::Running;
+use crate::support::client::{self, Grpc, LOGS};
 use crate::support::gateway::{Gateway, free_port};
 use crate::support::{sample, until};
 
@@ -148,7 +149,7 @@ async fn a_gateway_is_ready_as_long_as_it_runs() {
     let ask = async |path: &str| {
         let at = admin.parse().unwrap();
         let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        let answer = crate::support::client::raw(at, head.as_bytes()).await;
+        let answer = client::raw(at, head.as_bytes()).await;
         (answer.status, String::from_utf8(answer.body.to_vec()).unwrap())
     };
     assert_eq!(ask("/-/ready").await, (200, "ready\n".to_owned()));
@@ -166,4 +167,93 @@ async fn a_gateway_is_ready_as_long_as_it_runs() {
         std::net::TcpStream::connect(&admin).is_err()
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_order_to_reload_is_carried_out_or_refused_with_the_place_and_audited() {
+    const TOKEN: &str = "a-token-of-sixteen-or-more";
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    std::fs::write(file("token"), TOKEN).unwrap();
+    let (admin, http) = (free_port(), free_port());
+    let write = |stage: &str| {
+        let text = format!(
+            r#"receivers: {{otlp: {{protocols: {{http: {{endpoint: "127.0.0.1:{http}"}}}}}}}}
+processors:
+  resource: {{attributes: [{{key: stage, action: upsert, {stage}}}]}}
+exporters: {{file: {{path: "{out}"}}}}
+service:
+  telemetry: {{metrics: {{level: none}}, logs: {{encoding: json}}}}
+  admin: {{endpoint: "127.0.0.1:{admin}", token_file: "{token}"}}
+  pipelines:
+    logs: {{receivers: [otlp], processors: [resource], exporters: [file]}}
+"#,
+            out = file("out.json").display(),
+            token = file("token").display(),
+        );
+        std::fs::write(file("gw.yaml"), text).unwrap();
+    };
+    // What the processor wrote into the record sent last.
+    let stage = async || {
+        let logs = sample::logs(1).encode_to_vec();
+        let sent = client::post_otlp(([127, 0, 0, 1], http).into(), "/v1/logs", &logs).await;
+        assert_eq!(sent.status, 200);
+        let out = std::fs::read_to_string(file("out.json")).unwrap();
+        let last: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+        let attributes = last["resourceLogs"][0]["resource"]["attributes"]
+            .as_array()
+            .unwrap();
+        let found = attributes.iter().find(|a| a["key"] == "stage").unwrap();
+        found["value"]["stringValue"].as_str().unwrap().to_owned()
+    };
+    let order = async |token: &str| {
+        let head = format!(
+            "POST /-/reload HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
+        );
+        let answer = client::raw(([127, 0, 0, 1], admin).into(), head.as_bytes()).await;
+        (answer.status, String::from_utf8(answer.body).unwrap())
+    };
+    let json = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
+    let audited = |gateway: &mut Running| {
+        let line = gateway.wait_for("admin order");
+        assert!(!line.contains(TOKEN), "{line}");
+        let line = json(&line);
+        let caller = line["caller"].as_str().unwrap().to_owned();
+        assert!(
+            caller.starts_with("127.0.0.1:") && caller.contains(", token "),
+            "{line}"
+        );
+        (
+            line["call"].clone(),
+            line["status"].clone(),
+            json(line["outcome"].as_str().unwrap()),
+        )
+    };
+    write("value: one");
+    let mut gateway = Running::of(file("gw.yaml").to_str().unwrap());
+    gateway.wait_for("Everything is ready");
+    assert_eq!(stage().await, "one");
+
+    write("value: two");
+    assert_eq!(order("another-token-of-a-stranger").await.0, 401);
+    assert_eq!(stage().await, "one");
+    let (status, told) = order(TOKEN).await;
+    let told = json(&told);
+    let changes = "  keeps     exporter file, receiver otlp, pipeline logs\n  \
+                   restarts  processor resource: its configuration changes";
+    assert_eq!(
+        (status, &told),
+        (200, &serde_json::json!({"reloaded": true, "changes": changes}))
+    );
+    assert_eq!(stage().await, "two");
+    assert_eq!(audited(&mut gateway), ("reload".into(), 200.into(), told));
+
+    write("valeu: three");
+    let (status, told) = order(TOKEN).await;
+    let told = json(&told);
+    assert_eq!((status, &told["reloaded"]), (400, &false.into()));
+    let error = told["error"].as_str().unwrap();
+    assert!(error.contains("gw.yaml:3:") && error.contains("valeu"), "{error}");
+    assert_eq!(stage().await, "two");
+    assert_eq!(audited(&mut gateway), ("reload".into(), 400.into(), told));
 }

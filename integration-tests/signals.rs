@@ -4,10 +4,14 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
+use prost::Message;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::support::gateway::free_port;
+use crate::support::{client, sample};
+
 /// A gateway on ports of its own, and its log as far as it was not read.
-struct Running {
+pub struct Running {
     child: Child,
     log: BufReader<ChildStderr>,
 }
@@ -26,7 +30,7 @@ impl Running {
     }
 
     /// With a `--config` argument.
-    fn of(config: &str) -> Running {
+    pub fn of(config: &str) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
             .args(["--config", config])
             .stderr(Stdio::piped())
@@ -38,7 +42,7 @@ impl Running {
 
     /// Reads on to the first line with these words.
     #[track_caller]
-    fn wait_for(&mut self, words: &str) -> String {
+    pub fn wait_for(&mut self, words: &str) -> String {
         let mut all = String::new();
         loop {
             let from = all.len();
@@ -141,4 +145,28 @@ fn a_port_that_is_taken_ends_it_with_1() {
             "{words}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_long_drain_at_once_with_1() {
+    // It takes connections and never says a word: what is queued for it cannot go.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let (silent, port) = (listener.local_addr().expect("a bound address"), free_port());
+    let mut gateway = Running::of(&format!(
+        "yaml:{{receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}, exporters: \
+         {{otlp_http: {{endpoint: 'http://{silent}', timeout: 10m}}}}, service: {{shutdown: {{deadline: 10m}}, \
+         telemetry: {{metrics: {{level: none}}}}, pipelines: {{logs: {{receivers: [otlp], exporters: \
+         [otlp_http]}}}}}}}}"
+    ));
+    gateway.wait_for("Everything is ready");
+    let at = ([127, 0, 0, 1], port).into();
+    let logs = sample::logs(1).encode_to_vec();
+    assert_eq!(client::post_otlp(at, "/v1/logs", &logs).await.status, 200);
+    gateway.signal(Signal::TERM);
+    gateway.wait_for("Starting shutdown");
+    assert_eq!(gateway.child.try_wait().expect("it is ours"), None, "it drains");
+    gateway.signal(Signal::TERM);
+    let line = gateway.wait_for("stopped at once by a second signal");
+    assert!(line.contains("(terminated)"), "{line}");
+    assert_eq!(gateway.child.wait().expect("it is ours").code(), Some(1));
 }
