@@ -11,13 +11,13 @@ mod run;
 mod schema;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use config::{Diag, Diags, Gates};
 
+use crate::service::reload::Stamp;
 use crate::service::{Loaded, providers};
 
 /// A telemetry gateway that runs OpenTelemetry Collector configs.
@@ -108,18 +108,20 @@ impl Sources {
 
     /// Reads all of it again.
     fn load(&self) -> Result<Loaded, Diags> {
+        let files = self.files();
         let Given { texts, gates } = self.read().map_err(|told| Diag::new(None, "", told.trim_end()))?;
         let mut loaded = crate::service::load(&texts, &gates)?;
-        loaded.files.extend(self.files());
+        loaded.files.extend(files);
         Ok(loaded)
     }
 
-    /// The `--config` arguments that are files.
-    fn files(&self) -> impl Iterator<Item = PathBuf> {
+    /// The `--config` arguments that are files, as they are now.
+    fn files(&self) -> Vec<Stamp> {
         let parts = self.config.iter().filter_map(|uri| config::source_uri(uri).ok());
         parts
             .filter(|(scheme, _)| *scheme == "file")
-            .map(|(_, path)| path.into())
+            .map(|(_, path)| Stamp::of(path.into()))
+            .collect()
     }
 }
 

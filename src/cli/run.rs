@@ -8,9 +8,10 @@ use crate::service::{self, Service};
 
 /// Runs until SIGINT or SIGTERM, or until a component cannot go on. A second signal ends the drain.
 pub(super) fn run(sources: &Sources) -> Result<(), String> {
+    let files = sources.files();
     let Given { texts, gates } = sources.read()?;
     let mut loaded = service::load(&texts, &gates).map_err(|faults| faults.report(false))?;
-    loaded.files.extend(sources.files());
+    loaded.files.extend(files);
     let warnings = loaded.warnings.clone();
     let service = Service::build(loaded).map_err(|faults| faults.report(false))?;
     let again = sources.clone();

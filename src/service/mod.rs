@@ -20,7 +20,6 @@ pub mod self_telemetry;
 pub mod sending;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -65,8 +64,9 @@ pub struct Loaded {
     admin: Option<admin::Settings>,
     /// `service::reload` and `service::shutdown`.
     life: Life,
-    /// Files that the text is made of, for `service::reload::watch`; whoever read the sources adds theirs.
-    pub files: Vec<PathBuf>,
+    /// Files that the text is made of, for `service::reload::watch`, as they were before they were read; whoever read
+    /// the sources adds theirs.
+    pub files: Vec<reload::Stamp>,
     /// Blocks of `service` that the collector does not have.
     own: BTreeMap<&'static str, Section>,
 }
@@ -231,7 +231,7 @@ pub struct Service {
     memory: Arc<Memory>,
     limits: parking_lot::Mutex<Option<Limits>>,
     life: watch::Sender<Life>,
-    files: parking_lot::Mutex<Vec<PathBuf>>,
+    files: parking_lot::Mutex<Vec<reload::Stamp>>,
     /// Itself, for those that ask for a reload.
     me: Weak<Service>,
     source: OnceLock<reload::Source>,

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use config::{Diag, Diags, Provider, Stage};
@@ -10,6 +10,8 @@ use http::{HeaderMap, StatusCode, Uri};
 use net::HttpClientConfig;
 use net::client::HttpClient;
 use parking_lot::Mutex;
+
+use super::reload::Stamp;
 
 /// Largest text that is read as configuration.
 const TEXT_BYTES_MAX: usize = 16 << 20;
@@ -37,11 +39,11 @@ impl Provider for World {
 
 /// The real world, and the files that were read from it.
 #[derive(Default)]
-pub struct Noting(Mutex<Vec<PathBuf>>);
+pub struct Noting(Mutex<Vec<Stamp>>);
 
 impl Noting {
-    /// Every file that was asked for, there or not.
-    pub fn files(self) -> Vec<PathBuf> {
+    /// Every file that was asked for, there or not, as it was before it was read.
+    pub fn files(self) -> Vec<Stamp> {
         self.0.into_inner()
     }
 }
@@ -49,7 +51,8 @@ impl Noting {
 impl Provider for Noting {
     fn retrieve(&self, scheme: &str, opaque: &str) -> Result<Option<String>, String> {
         if scheme == "file" {
-            self.0.lock().push(opaque.into());
+            let stamp = Stamp::of(opaque.into());
+            self.0.lock().push(stamp);
         }
         World.retrieve(scheme, opaque)
     }

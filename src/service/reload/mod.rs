@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 pub use self::diff::{Diff, Fate};
+pub use self::watch::Stamp;
 use super::effective::Parts;
 use super::host::Live;
 use super::limits::Limits;

@@ -15,7 +15,6 @@ impl Service {
     pub async fn watch(&self) {
         let mut life = self.life.subscribe();
         let mut seen = Vec::new();
-        self.look(&mut seen).await;
         loop {
             let every = life.borrow_and_update().reload.watch.0;
             if every.is_zero() {
@@ -29,17 +28,15 @@ impl Service {
             }
             if self.look(&mut seen).await {
                 let _ = self.reload("file").await;
-                // Other files may belong to it now.
-                self.look(&mut seen).await;
             }
         }
     }
 
-    /// Whether a file that was seen before has changed.
+    /// Whether a file is another than it was when it was looked at last, or else when it was read.
     async fn look(&self, seen: &mut Vec<Stamp>) -> bool {
         let files = self.files.lock().clone();
         let before = std::mem::take(seen);
-        let looked = tokio::task::spawn_blocking(move || look(&files, &before));
+        let looked = tokio::task::spawn_blocking(move || look(files, &before));
         let Ok((now, changed)) = looked.await else {
             return false;
         };
@@ -48,31 +45,47 @@ impl Service {
     }
 }
 
-/// A file as it was last seen.
+/// A file of the configuration, as it was just before it was read: a change after that is seen whenever it comes.
 #[derive(Clone, Debug, PartialEq)]
-struct Stamp {
+pub struct Stamp {
     path: PathBuf,
     /// Inode, size, time of the last change; `None` = it cannot be looked at.
     meta: Option<(u64, u64, i64, i64)>,
     content: u64,
 }
 
-fn look(files: &[PathBuf], before: &[Stamp]) -> (Vec<Stamp>, bool) {
-    let mut changed = false;
-    let now = files.iter().map(|path| {
-        let known = before.iter().find(|stamp| stamp.path == *path);
-        let meta = std::fs::metadata(path).ok();
-        let meta = meta.map(|m| (m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
-        let content = match known {
-            Some(known) if known.meta == meta => known.content,
-            _ => hash(path),
+impl Stamp {
+    /// Of a file as it is now. What is no regular file is not read, as a pipe gives its text once.
+    pub fn of(path: PathBuf) -> Stamp {
+        let meta = std::fs::metadata(&path).ok();
+        let content = match &meta {
+            Some(meta) if !meta.is_file() => 0,
+            _ => hash(&path),
         };
-        changed |= known.is_some_and(|known| known.content != content);
-        Stamp {
-            path: path.clone(),
-            meta,
-            content,
+        let meta = meta.map(|m| (m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
+        Stamp { path, meta, content }
+    }
+
+    /// Of the same file now, which is read only if its metadata differ.
+    fn again(self) -> Stamp {
+        let meta = std::fs::metadata(&self.path).ok();
+        let meta = meta.map(|m| (m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
+        match meta == self.meta {
+            true => self,
+            false => Stamp::of(self.path),
         }
+    }
+}
+
+fn look(files: Vec<Stamp>, before: &[Stamp]) -> (Vec<Stamp>, bool) {
+    let mut changed = false;
+    let now = files.into_iter().map(|read| {
+        let known = before.iter().find(|stamp| stamp.path == read.path);
+        let known = known.cloned().unwrap_or(read);
+        let content = known.content;
+        let now = known.again();
+        changed |= now.content != content;
+        now
     });
     (now.collect(), changed)
 }
@@ -91,19 +104,20 @@ mod tests {
     fn a_change_is_another_content() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gateway.yaml");
-        let files = [path.clone()];
+        std::fs::write(&path, "a: nothing").unwrap();
+        let files = vec![Stamp::of(path.clone())];
         let mut seen = Vec::new();
         let mut check = |expected: bool, why: &str| {
-            let (now, changed) = look(&files, &seen);
+            let (now, changed) = look(files.clone(), &seen);
             assert_eq!(changed, expected, "{why}");
             seen = now;
         };
         std::fs::write(&path, "a: 1").unwrap();
-        check(false, "seen for the first time");
+        check(true, "other content than was read");
         check(false, "nothing happened");
         std::fs::write(&path, "a: 1").unwrap();
         check(false, "written, with the same content");
-        std::fs::write(&path, "a: 2").unwrap();
+        std::fs::write(&path, "a: 22").unwrap();
         check(true, "other content");
         std::fs::remove_file(&path).unwrap();
         check(true, "gone");
