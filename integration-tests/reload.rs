@@ -273,3 +273,54 @@ async fn ten_thousand_requests_during_a_hundred_reloads_all_succeed() {
     assert!(metrics.contains("weir_reload_failures 16"), "{metrics}");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn what_takes_a_restart_is_refused_and_everything_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.json");
+    let text = format!(
+        r#"
+receivers: {{otlp: {{protocols: {{http: {{endpoint: "127.0.0.1:{{http}}"}}}}}}}}
+exporters:
+  file: {{path: "{out}", sending_queue: {{enabled: true, storage: file_storage}}}}
+extensions:
+  file_storage: {{directory: "{disk}", create_directory: true}}
+service:
+  extensions: [file_storage]
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{logs: {{receivers: [otlp], exporters: [file]}}}}
+"#,
+        out = out.display(),
+        disk = folder.path().join("disk").display(),
+    );
+    let gateway = Gateway::start(&text).await;
+    let refusals = [
+        (
+            "create_directory: true",
+            "create_directory: true, fsync: false",
+            "extensions::file_storage: queues on disk are in use: a change of their storage takes a restart of the process",
+        ),
+        (
+            "sending_queue",
+            "append: true, sending_queue",
+            "restart it to change an exporter of the same path, or take another path",
+        ),
+    ];
+    for (before, (from, to, why)) in refusals.into_iter().enumerate() {
+        assert!(text.contains(from));
+        let told = gateway
+            .reload(&text.replace(from, to))
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(told.contains(why), "{told}");
+        let logs = sample::logs(1).encode_to_vec();
+        assert_eq!(
+            client::post_otlp(gateway.http, "/v1/logs", &logs).await.status,
+            200
+        );
+        let written = || std::fs::read_to_string(&out).unwrap().lines().count();
+        until("the old one writes it", || written() == before + 1).await;
+    }
+    gateway.stop().await;
+}

@@ -200,7 +200,7 @@ pub fn diff(
 ) -> Result<reload::Diff, Diags> {
     let (old, new) = (load(old, gates)?, load(new, gates)?);
     let (old, new) = (Service::build(old)?.host.live(), Service::build(new)?.host.live());
-    Ok(reload::Diff::of(&old.parts, &new.parts))
+    Ok(reload::Diff::of(&old, &new))
 }
 
 /// The configuration with every default filled in. Without `rules`, one that can be read but breaks a rule is shown

@@ -11,6 +11,9 @@ use parking_lot::Mutex;
 use super::Rotation;
 use super::rotate;
 
+const IN_USE: &str = "another process writes to it, or this one until it is restarted: \
+                      restart it to change an exporter of the same path, or take another path";
+
 /// How the file is opened.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
@@ -102,7 +105,7 @@ impl Current {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Err(io::Error::other("another process writes to it"));
+                    return Err(io::Error::other(IN_USE));
                 }
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(error),

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use config::{ComponentId, Effective};
+use config::{ComponentId, Diag, Effective};
 use engine::pipeline::Kept;
 use wire::Signal;
 
 use crate::service::effective::Parts;
+use crate::service::host::Live;
 
 /// One component: `receivers`, ... and its id.
 pub(crate) type Member = (&'static str, ComponentId);
@@ -27,6 +28,8 @@ pub enum Fate {
     Removed,
     /// Makes room for a new one of its id; why.
     Restarted(String),
+    /// Cannot change while the process runs, which refuses the reload as a whole; why.
+    Refused(String),
 }
 
 /// What a new configuration changes.
@@ -40,11 +43,15 @@ pub struct Diff {
     pub at_restart: Vec<String>,
 }
 
+const STORAGE_IN_USE: &str =
+    "queues on disk are in use: a change of their storage takes a restart of the process";
+
 const KINDS: [&str; 5] = ["receivers", "processors", "exporters", "connectors", "extensions"];
 
 impl Diff {
     /// From what runs to what should run. Both were built: sections tell only what was read from them.
-    pub(in crate::service) fn of(old: &Parts, new: &Parts) -> Diff {
+    pub(in crate::service) fn of(running: &Live, next: &Live) -> Diff {
+        let (old, new) = (&running.parts, &next.parts);
         let (was, is) = (Known::of(old), Known::of(new));
         let mut diff = Diff::default();
         for member in was.used.union(&is.used) {
@@ -59,6 +66,14 @@ impl Diff {
             diff.components.insert(member.clone(), fate);
         }
         diff.follow_names(&is);
+        // What has data on disk is not taken away from under its queues.
+        for (id, extension) in &running.extensions {
+            if extension.storage().is_some()
+                && let Some(fate @ Fate::Restarted(_)) = diff.components.get_mut(&("extensions", id.clone()))
+            {
+                *fate = Fate::Refused(STORAGE_IN_USE.into());
+            }
+        }
         for id in old.pipelines().iter().chain(new.pipelines()).map(|p| &p.id) {
             let at = |parts: &Parts| parts.pipelines().iter().find(|p| p.id == *id).cloned();
             let fate = match (at(old), at(new)) {
@@ -128,6 +143,15 @@ impl Diff {
             exporters: of("exporters"),
             connectors: of("connectors"),
         }
+    }
+
+    /// Why this cannot be done while the process runs; empty if it can.
+    pub(crate) fn refused(&self) -> Vec<Diag> {
+        let refused = |((kind, id), fate): (&Member, &Fate)| match fate {
+            Fate::Refused(why) => Some(Diag::new(None, format!("{kind}::{id}"), why.clone())),
+            _ => None,
+        };
+        self.components.iter().filter_map(refused).collect()
     }
 
     /// Those that do not go on as they are.
@@ -254,6 +278,11 @@ impl fmt::Display for Diff {
                 let text = format!("{} {id}: {why}{goes_over}", singular(kind));
                 engine::pipeline::plan_row(f, word, &text)?;
                 word = "";
+            }
+        }
+        for (name, fate) in self.named() {
+            if let Fate::Refused(why) = fate {
+                engine::pipeline::plan_row(f, "refuses", &format!("{name}: {why}"))?;
             }
         }
         let rewired = |(id, fate): (&String, &Fate)| matches!(fate, Fate::Restarted(_)).then(|| id.clone());
@@ -383,6 +412,34 @@ service:
   removes   pipeline logs/letters
   restarts  receiver otlp/kept: pipelines want other signals of it; the address
             it listens on goes over",
+        );
+    }
+
+    #[test]
+    fn a_storage_that_changes_refuses_the_reload() {
+        let storage = "extensions:\n  file_storage: {directory: /var/lib/weir}\n";
+        let old = OLD
+            .replace("extensions:\n", storage)
+            .replace("[basicauth]", "[basicauth, file_storage]")
+            .replace(
+                "localhost:1,",
+                "localhost:1, sending_queue: {storage: file_storage},",
+            );
+        let source = |text: &str| [("gw.yaml".to_owned(), text.to_owned())];
+        let new = old.replace("/var/lib/weir", "/var/lib/other");
+        let diff = crate::service::diff(&source(&old), &source(&new), &Gates::default());
+        let shown = diff.unwrap_or_else(|faults| panic!("{faults}")).to_string();
+        assert_eq!(
+            shown.trim_end(),
+            "
+  keeps     exporter debug, exporter otlp_grpc/letters, exporter otlp_http,
+            extension basicauth, processor attributes, receiver otlp, receiver
+            otlp/kept, pipeline logs, pipeline logs/letters
+  restarts  exporter otlp_grpc: it names extension file_storage; what it has
+            queued goes over
+  refuses   extension file_storage: queues on disk are in use: a change of their
+            storage takes a restart of the process"
+                .trim_start_matches('\n')
         );
     }
 

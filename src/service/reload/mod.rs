@@ -118,7 +118,7 @@ impl Service {
         // can be read from its section.
         let trial = Service::build(loaded.clone())?;
         let (old, next) = (self.host.live(), trial.host.live());
-        let diff = Diff::of(&old.parts, &next.parts);
+        let diff = Diff::of(&old, &next);
         drop((trial, next));
         let cx = GraphContext {
             telemetry: self.telemetry.clone(),
@@ -130,7 +130,7 @@ impl Service {
             let found = old.extensions.iter().find(|(known, _)| known == id);
             found.map(|(_, extension)| extension.clone())
         };
-        self.refuse_what_cannot_move(&diff, running)?;
+        Diags::check(diff.refused())?;
         let kept = |id: &ComponentId| running(id).filter(|_| diff.is_kept("extensions", id));
         let (extensions, faults) =
             super::make_extensions(loaded.extensions, &loaded.extensions_used, &cx, kept);
@@ -151,24 +151,6 @@ impl Service {
         *self.files.lock() = loaded.files;
         self.life.send_replace(loaded.life);
         Ok(diff)
-    }
-
-    /// What has data on disk is not taken away from under its queues.
-    fn refuse_what_cannot_move(
-        &self,
-        diff: &Diff,
-        running: impl Fn(&ComponentId) -> Option<Arc<dyn Extension>>,
-    ) -> Result<(), Diags> {
-        let mut faults = Vec::new();
-        for ((kind, id), fate) in &diff.components {
-            let has_data = || running(id).is_some_and(|extension| extension.journal().is_some());
-            if *kind == "extensions" && matches!(fate, Fate::Restarted(_)) && has_data() {
-                let text =
-                    "queues on disk are in use: a change of their storage takes a restart of the process";
-                faults.push(Diag::new(None, format!("extensions::{id}"), text));
-            }
-        }
-        Diags::check(faults)
     }
 
     /// Starts what is new, lets it take over, and sees to it that what was replaced stops.
