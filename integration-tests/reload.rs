@@ -302,8 +302,8 @@ service:
         ),
         (
             "sending_queue",
-            "append: true, sending_queue",
-            "restart it to change an exporter of the same path, or take another path",
+            "format: proto, sending_queue",
+            "writes it in another format or compression: take another path, or restart the process",
         ),
     ];
     for (before, (from, to, why)) in refusals.into_iter().enumerate() {
@@ -321,6 +321,45 @@ service:
         );
         let written = || std::fs::read_to_string(&out).unwrap().lines().count();
         until("the old one writes it", || written() == before + 1).await;
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_files_next_exporter_goes_on_where_the_last_one_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.json");
+    let text = format!(
+        r#"
+receivers: {{otlp: {{protocols: {{http: {{endpoint: "127.0.0.1:{{http}}"}}}}}}}}
+exporters:
+  file: {{path: "{out}", sending_queue: {{enabled: true}}}}
+service:
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{logs: {{receivers: [otlp], exporters: [file]}}}}
+"#,
+        out = out.display(),
+    );
+    let gateway = Gateway::start(&text).await;
+    for (i, keys) in ["", "append: true, ", "rotation: {max_megabytes: 1}, ", ""]
+        .into_iter()
+        .enumerate()
+    {
+        if i > 0 {
+            let next = text.replace("sending_queue", &format!("{keys}sending_queue"));
+            gateway.reload(&next).await.expect("it takes over");
+        }
+        let logs = sample::logs(i as u64 + 1).encode_to_vec();
+        assert_eq!(
+            client::post_otlp(gateway.http, "/v1/logs", &logs).await.status,
+            200
+        );
+        let lines = || std::fs::read_to_string(&out).unwrap().lines().count();
+        until("it is written", || lines() == i + 1).await;
+    }
+    let text = std::fs::read_to_string(&out).unwrap();
+    for line in text.lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("a whole document");
     }
     gateway.stop().await;
 }

@@ -1,5 +1,6 @@
 //! The only door from one component to anything that is not below it.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,6 +11,9 @@ use net::server::{Listener, Transport};
 use telemetry::Telemetry;
 
 use crate::{BoxFuture, Consumer, Extension, Fault, Memory};
+
+/// What [`Host::share`] hands on; the owner knows what it is.
+pub type Shared = Arc<dyn Any + Send + Sync>;
 
 /// What a running component may ask for.
 pub trait Host: Send + Sync {
@@ -34,6 +38,13 @@ pub trait Host: Send + Sync {
     ) -> BoxFuture<'a, std::io::Result<Listener>> {
         let _ = owner;
         Box::pin(Listener::bind(endpoint, transport, None))
+    }
+
+    /// What only one may have at a time and its successor goes on with, such as an open file: made by the first who
+    /// asks, shared with whoever asks as the same `owner` for the same thing while somebody has it.
+    fn share(&self, owner: &str, what: &str, make: fn() -> Shared) -> Shared {
+        let _ = (owner, what);
+        make()
     }
 
     /// How everything is.

@@ -28,7 +28,7 @@ pub use error::{BoxError, Code, ExportError, Fault, StatusDetails};
 pub use exporter::{Collect, Exporter, ExporterFactory, Harness, Push, Receipt, compressed};
 pub use extension::{Event, Extension, ExtensionFactory, Storage};
 pub use guard::Guard;
-pub use host::{BuildContext, BuildInfo, Health, Host, Reported, Stability, Status, Stop};
+pub use host::{BuildContext, BuildInfo, Health, Host, Reported, Shared, Stability, Status, Stop};
 pub use memory::{Class, Memory, Reservation};
 pub use processor::{
     Depth, Drops, FlushPolicy, Gate, Hold, Node, Processor, ProcessorFactory, SegmentCx, Touches, Tree,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use component::{BoxFuture, Consumer, Extension, Fault, Health, Host, Reported, Status};
+use component::{BoxFuture, Consumer, Extension, Fault, Health, Host, Reported, Shared, Status};
 use config::ComponentId;
 use engine::pipeline::Graph;
 use net::server::{Listener, Transport};
@@ -139,6 +139,10 @@ impl Host for RoofHost {
         transport: Transport,
     ) -> BoxFuture<'a, std::io::Result<Listener>> {
         Box::pin(self.leases.listen(owner, endpoint, transport))
+    }
+
+    fn share(&self, owner: &str, what: &str, make: fn() -> Shared) -> Shared {
+        self.leases.share(owner, what, make)
     }
 
     fn health(&self) -> Health {

@@ -1,18 +1,25 @@
-//! Sockets that are handed from a component that stops to the one that takes its place.
+//! Sockets, and what else only one may have, handed from a component that stops to the one that takes its place.
 //!
 //! Every listener of a component is noted with its owner. During a reload the owners that will stop are marked; whoever
 //! asks for an address that one of them has gets the same socket. Otherwise the system says that it is in use, as it
 //! should: two components of one configuration never share an address.
 
-use std::collections::BTreeSet;
+use std::any::Any;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::sync::Weak;
 
+use component::Shared;
 use net::server::{Listener, Transport, WeakListener};
 use tokio::sync::Mutex;
 
-/// Who listens where.
+/// Who listens where, and who shares what.
 #[derive(Default)]
-pub(super) struct Leases(Mutex<State>);
+pub(super) struct Leases {
+    sockets: Mutex<State>,
+    /// By owner and thing.
+    shared: parking_lot::Mutex<HashMap<(String, String), Weak<dyn Any + Send + Sync>>>,
+}
 
 #[derive(Default)]
 struct State {
@@ -32,7 +39,7 @@ struct Held {
 impl Leases {
     /// A reload begins: the sockets of these owners may be taken over.
     pub(super) async fn begin(&self, leaving: BTreeSet<String>) {
-        let mut state = self.0.lock().await;
+        let mut state = self.sockets.lock().await;
         state.forget_closed();
         state.before = state.held.len();
         state.leaving = leaving;
@@ -40,7 +47,7 @@ impl Leases {
 
     /// It ends: what was handed over belongs to its new owners, or, where it failed, to the old ones still.
     pub(super) async fn end(&self, succeeded: bool) {
-        let mut state = self.0.lock().await;
+        let mut state = self.sockets.lock().await;
         state.leaving.clear();
         if succeeded {
             state.held.retain(|held| !held.given);
@@ -51,6 +58,19 @@ impl Leases {
         }
     }
 
+    /// What this owner has already by this name, else a new one.
+    pub(super) fn share(&self, owner: &str, what: &str, make: fn() -> Shared) -> Shared {
+        let mut shared = self.shared.lock();
+        shared.retain(|_, thing| thing.strong_count() > 0);
+        let key = (owner.to_owned(), what.to_owned());
+        if let Some(thing) = shared.get(&key).and_then(Weak::upgrade) {
+            return thing;
+        }
+        let thing = make();
+        shared.insert(key, std::sync::Arc::downgrade(&thing));
+        thing
+    }
+
     /// A socket at `endpoint`: that of an owner who leaves, else a new one.
     pub(super) async fn listen(
         &self,
@@ -58,7 +78,7 @@ impl Leases {
         endpoint: &str,
         transport: Transport,
     ) -> io::Result<Listener> {
-        let mut state = self.0.lock().await;
+        let mut state = self.sockets.lock().await;
         if state.leaving.is_empty() {
             state.forget_closed();
         }
@@ -108,6 +128,21 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thing_is_shared_by_its_owner_while_it_is_in_use() {
+        let leases = Leases::default();
+        let ask = |owner: &str, what: &str| leases.share(owner, what, || std::sync::Arc::new(0_u8));
+        let first = ask("exporter:file", "a");
+        let same = |other: &Shared| std::sync::Arc::ptr_eq(&first, other);
+        assert!(same(&ask("exporter:file", "a")));
+        assert!(!same(&ask("exporter:file", "b")));
+        assert!(!same(&ask("exporter:file/2", "a")));
+        let weak = std::sync::Arc::downgrade(&first);
+        drop(first);
+        ask("exporter:file", "a");
+        assert_eq!(weak.strong_count(), 0, "a new one");
+    }
 
     fn owners(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use component::prelude::*;
 
-use self::writer::{Open, Writer};
+use self::writer::{Open, Slot, Writer};
 
 /// `file`.
 pub static FACTORY: ExporterFactory = ExporterFactory {
@@ -27,9 +27,10 @@ pub static FACTORY: ExporterFactory = ExporterFactory {
         (Signal::Profiles, Stability::Development),
     ],
     harness: Harness::QUEUE_OFFERED,
-    build: |section, _| {
+    build: |section, cx| {
         let config: Config = section.parse_valid()?;
         Ok(Exporter::Push(Arc::new(File {
+            id: cx.id.to_string(),
             writer: Arc::new(Writer::new(config.open())),
             format: config.format,
             compression: config.compression.level(&config.compression_params),
@@ -133,15 +134,22 @@ pub struct GroupBy {
 }
 
 struct File {
+    id: String,
     writer: Arc<Writer>,
     format: Format,
     compression: Option<i32>,
 }
 
 impl Push for File {
-    fn start<'a>(&'a self, _: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
-        Box::pin(async {
+    fn start<'a>(&'a self, host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async move {
             let writer = self.writer.clone();
+            let path = writer.path().to_string_lossy();
+            let slot = host.share(&format!("exporter:{}", self.id), &path, || Arc::<Slot>::default());
+            if let Ok(slot) = slot.downcast() {
+                writer.share(slot);
+            }
+            drop(path);
             let opened = blocking(move || writer.open()).await;
             opened.map_err(|e| Fault::World(format!("cannot open {}: {e}", self.writer.path().display())))
         })
@@ -225,6 +233,7 @@ impl Config {
             rotation: self.rotation.clone().into_option(),
             directory_mode: self.create_directory.then(|| self.mode().unwrap_or(0o755)),
             sync: self.fsync == Fsync::Batch,
+            form: (self.format, self.compression),
         }
     }
 

@@ -4,15 +4,18 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-use super::Rotation;
 use super::rotate;
+use super::{Compression, Format, Rotation};
 
-const IN_USE: &str = "another process writes to it, or this one until it is restarted: \
-                      restart it to change an exporter of the same path, or take another path";
+const IN_USE: &str = "another process writes to it, or another exporter of this one: take another path";
+const OTHER_FORM: &str = "the exporter whose place this one takes writes it in another format or compression: \
+                          take another path, or restart the process";
 
 /// How the file is opened.
 #[derive(Clone, Debug)]
@@ -25,13 +28,21 @@ pub(super) struct Open {
     pub(super) directory_mode: Option<u32>,
     /// Forces each record to disk.
     pub(super) sync: bool,
+    /// How records stand in it.
+    pub(super) form: (Format, Compression),
 }
 
-/// The file, once it is open; exclusive by a lock, so that no second gateway writes between our records.
+/// One exporter's way to its file.
 pub(super) struct Writer {
     how: Open,
-    file: Mutex<Option<Current>>,
+    file: OnceLock<Arc<Slot>>,
+    is_open: AtomicBool,
 }
+
+/// The file, while it is open; exclusive by a lock, so that no second gateway writes between our records. An exporter
+/// and the one that takes its place at a reload share it, so that both write whole records, one behind the other.
+#[derive(Default)]
+pub(super) struct Slot(Mutex<Option<Current>>);
 
 struct Current {
     file: File,
@@ -41,65 +52,104 @@ struct Current {
     torn: bool,
     /// Pipes and devices have no locks, no length and nothing to sync; `/dev/stdout` is a usual path in containers.
     regular: bool,
+    form: (Format, Compression),
+    /// Writers that have it open.
+    users: usize,
 }
 
 impl Writer {
     pub(super) fn new(how: Open) -> Writer {
         Writer {
             how,
-            file: Mutex::new(None),
+            file: OnceLock::new(),
+            is_open: AtomicBool::new(false),
         }
+    }
+
+    /// Shares the file with whoever has this slot too; before it is opened.
+    pub(super) fn share(&self, slot: Arc<Slot>) {
+        // Started twice, the first one stays.
+        let _ = self.file.set(slot);
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.how.path
     }
 
+    /// Opens the file, or goes on with that of the exporter whose place this one takes, which is not emptied then.
     pub(super) fn open(&self) -> io::Result<()> {
-        let mut current = self.file.lock();
-        if current.is_none() {
-            if let (Some(mode), Some(parent)) = (self.how.directory_mode, self.how.path.parent()) {
-                fs::DirBuilder::new().recursive(true).mode(mode).create(parent)?;
-            }
-            *current = Some(Current::open(&self.how.path, self.how.truncate)?);
+        let mut slot = self.slot().0.lock();
+        if self.is_open.load(Relaxed) {
+            return Ok(());
         }
+        match &mut *slot {
+            Some(current) if current.form != self.how.form => return Err(io::Error::other(OTHER_FORM)),
+            Some(current) => current.users += 1,
+            None => {
+                if let (Some(mode), Some(parent)) = (self.how.directory_mode, self.how.path.parent()) {
+                    fs::DirBuilder::new().recursive(true).mode(mode).create(parent)?;
+                }
+                *slot = Some(Current::open(&self.how, self.how.truncate)?);
+            }
+        }
+        self.is_open.store(true, Relaxed);
         Ok(())
+    }
+
+    fn slot(&self) -> &Slot {
+        self.file.get_or_init(Arc::default)
     }
 
     /// Writes one record, whole or not at all.
     pub(super) fn append(&self, record: &[u8]) -> io::Result<()> {
-        let mut slot = self.file.lock();
+        let mut slot = self.slot().0.lock();
         let current = slot
             .as_mut()
+            .filter(|_| self.is_open.load(Relaxed))
             .ok_or_else(|| io::Error::other("the file is closed"))?;
         current.mend()?;
         if let Some(rotation) = &self.how.rotation {
             let len_max = rotation.max_megabytes.saturating_mul(1 << 20);
             if current.len > 0 && current.len.saturating_add(record.len() as u64) > len_max {
                 rotate::set_aside(&self.how.path, SystemTime::now())?;
-                *current = Current::open(&self.how.path, false)?;
+                let users = current.users;
+                *current = Current::open(&self.how, false)?;
+                current.users = users;
                 rotate::clean(&self.how.path, rotation, SystemTime::now());
             }
         }
         current.append(record, self.how.sync)
     }
 
-    /// Syncs and closes. Safe to call twice.
+    /// Syncs, and closes unless another one has it open. Safe to call twice.
     pub(super) fn close(&self) -> io::Result<()> {
-        match self.file.lock().take() {
-            Some(mut current) if current.regular => current.mend().and(current.file.sync_all()),
-            _ => Ok(()),
+        let mut slot = self.slot().0.lock();
+        if !self.is_open.swap(false, Relaxed) {
+            return Ok(());
         }
+        let Some(current) = slot.as_mut() else {
+            return Ok(());
+        };
+        current.users -= 1;
+        let (is_last, regular) = (current.users == 0, current.regular);
+        let synced = match regular {
+            true => current.mend().and(current.file.sync_all()),
+            false => Ok(()),
+        };
+        if is_last {
+            *slot = None;
+        }
+        synced
     }
 }
 
 impl Current {
-    fn open(path: &Path, truncate: bool) -> io::Result<Current> {
+    fn open(how: &Open, truncate: bool) -> io::Result<Current> {
         let file = OpenOptions::new()
             .create(true)
             .append(true)
             .mode(0o600)
-            .open(path)?;
+            .open(&how.path)?;
         let regular = file.metadata()?.is_file();
         if regular {
             match file.try_lock() {
@@ -120,6 +170,8 @@ impl Current {
             len,
             torn: false,
             regular,
+            form: how.form,
+            users: 1,
         })
     }
 
