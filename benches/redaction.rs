@@ -141,6 +141,7 @@ fn run(stage: &dyn Tree, bytes: &[u8], context: &Context, scratch: &mut Scratch)
     let mut drops = Drops::default();
     let mut cx = SegmentCx {
         context,
+        tenant: None,
         drops: &mut drops,
     };
     stage.apply(&mut view, &mut cx).expect("nothing is refused here");

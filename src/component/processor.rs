@@ -81,6 +81,8 @@ pub use wire::view::Depth;
 pub struct SegmentCx<'a> {
     /// The client's.
     pub context: &'a Context,
+    /// Whose the chunk is, where a `tenant` processor stands before.
+    pub tenant: Option<&'a Arc<str>>,
     /// Rules that ended records in this stage.
     pub drops: &'a mut Drops,
 }

@@ -96,6 +96,7 @@ pub(crate) fn run_all(
     for tree in trees {
         let mut cx = SegmentCx {
             context,
+            tenant: None,
             drops: &mut drops,
         };
         tree.apply(&mut view, &mut cx)?;

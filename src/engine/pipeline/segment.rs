@@ -123,11 +123,13 @@ impl Segment {
         let before = chunk.shape.items;
         let mut noted = 0;
         let mut drops = Drops::default();
+        let tenant = chunk.origin.tenant.clone();
         let bytes = chunk.make_whole();
         let mut view = View::new(scratch, signal, &bytes, self.touches.depth).map_err(malformed)?;
         for (stage, tree) in self.stages.iter().enumerate() {
             let mut cx = SegmentCx {
                 context,
+                tenant: tenant.as_ref(),
                 drops: &mut drops,
             };
             tree.apply(&mut view, &mut cx)?;
