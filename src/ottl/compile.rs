@@ -315,6 +315,7 @@ impl<'t> Binder<'t> {
         if let Some(def) = Functions::Transform
             .all()
             .chain(Functions::Filter.all())
+            .chain(Functions::Routing.all())
             .find(|d| d.name == name)
         {
             let place = if def.only.is_empty() || def.only.contains(&self.context) {

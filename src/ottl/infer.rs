@@ -71,6 +71,11 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// Whether a path begins with the name of a context.
+    pub(crate) fn any_context(&self) -> bool {
+        self.prefixes.iter().any(|name| PRIORITY.contains(name))
+    }
+
     /// The context, or why there is none.
     pub(crate) fn context(&self, signal: Signal, functions: Functions) -> Result<Context, String> {
         let rank = |name: &&str| PRIORITY.iter().position(|p| p == name).unwrap_or(PRIORITY.len());

@@ -6,6 +6,7 @@ use wire::Signal;
 use wire::view::{Depth, NodeId, View};
 
 use crate::compile::{Binder, Meaning};
+use crate::editors;
 use crate::error::{Error, Result};
 use crate::eval::{Call, Cond, Cx, Env, Item, Node, Read, Tools};
 use crate::functions::{Functions, Prepare};
@@ -98,13 +99,12 @@ impl Program {
         if !faults.is_empty() {
             return Err(Faults(faults));
         }
-        let context = context(group, &conditions, &statements).map_err(|f| Faults(vec![f]))?;
+        let (context, prefixed) = context(group, &conditions, &statements).map_err(|f| Faults(vec![f]))?;
         let mut prepare = Prepare::default();
         let names = Meaning {
             context,
             functions: group.functions,
-            // Who names the context need not say it again in each path.
-            prefixed: group.context.is_none(),
+            prefixed,
         };
         let mut program = Program {
             id: IDS.fetch_add(1, Ordering::Relaxed),
@@ -141,9 +141,11 @@ impl Program {
         self.context.depth()
     }
 
-    /// Whether it may write.
+    /// Whether it may write. `route()` does not.
     pub fn writes(&self) -> bool {
-        !self.statements.is_empty()
+        self.statements
+            .iter()
+            .any(|s| s.editor.def.name != editors::ROUTE)
     }
 
     /// Runs the statements on every item for which a condition holds, or on all if there are none. What one statement
@@ -217,6 +219,46 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Runs each statement whose condition holds on one item, which must be of the program's context; whether one's did.
+    /// What failed counts as not held: of it `failed` is told under [`ErrorMode::Ignore`].
+    ///
+    /// Errors: under [`ErrorMode::Propagate`], the first one.
+    pub fn apply(
+        &self,
+        view: &mut View<'_>,
+        n: NodeId,
+        env: &Env<'_>,
+        scratch: &mut Scratch,
+        mode: ErrorMode,
+        failed: &mut dyn FnMut(&str, &Error),
+    ) -> Result<bool> {
+        scratch.open(self.id);
+        scratch.cache.0.clear();
+        let mut cx = Cx {
+            item: chain(view, self.context, n),
+            view,
+            cache: &mut scratch.cache,
+            env,
+            tools: &scratch.tools,
+            room: std::mem::take(&mut scratch.room),
+        };
+        let mut held = false;
+        let mut done = Ok(());
+        for statement in &self.statements {
+            match statement.run(&mut cx) {
+                Ok(ran) => held |= ran,
+                Err(error) => done = judge(mode, &statement.source, error, failed),
+            }
+            if done.is_err() {
+                break;
+            }
+        }
+        scratch.room = cx.room;
+        done.map(|()| held)
+    }
+}
+
 /// A compiled value.
 #[derive(Debug)]
 pub struct Expression {
@@ -244,11 +286,11 @@ impl Expression {
         };
         let mut names = Names::default();
         names.expr(&value);
-        let context = chosen(&group, &names).map_err(wrong)?;
+        let (context, prefixed) = chosen(&group, &names).map_err(wrong)?;
         let meaning = Meaning {
             context,
             functions,
-            prefixed: named.is_none(),
+            prefixed,
         };
         let mut prepare = Prepare::default();
         let node = Binder::new(text, meaning, &mut prepare)
@@ -329,13 +371,14 @@ impl Scratch {
 }
 
 impl Statement {
-    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<()> {
+    /// Whether its condition held.
+    fn run(&self, cx: &mut Cx<'_, '_>) -> Result<bool> {
         if let Some(condition) = &self.condition
             && !condition.eval(cx.read())?
         {
-            return Ok(());
+            return Ok(false);
         }
-        (self.editor.def.edit)(&self.editor.args, cx)
+        (self.editor.def.edit)(&self.editor.args, cx).map(|()| true)
     }
 }
 
@@ -357,15 +400,16 @@ fn context(
     group: &Group<'_>,
     conditions: &[(&str, ast::Bool)],
     statements: &[(&str, ast::Statement)],
-) -> std::result::Result<Context, Fault> {
+) -> std::result::Result<(Context, bool), Fault> {
     let mut names = Names::default();
     statements.iter().for_each(|(_, s)| names.statement(s));
     conditions.iter().for_each(|(_, c)| names.condition(c));
     chosen(group, &names)
 }
 
-/// The context that the user named, or the one that the names need.
-fn chosen(group: &Group<'_>, names: &Names<'_>) -> std::result::Result<Context, Fault> {
+/// The context that the user named, or the one that the names need; and whether paths must begin with a context's name:
+/// who names the context need not say it again in each path.
+fn chosen(group: &Group<'_>, names: &Names<'_>) -> std::result::Result<(Context, bool), Fault> {
     let text = group
         .statements
         .first()
@@ -374,12 +418,17 @@ fn chosen(group: &Group<'_>, names: &Names<'_>) -> std::result::Result<Context, 
         .unwrap_or("");
     if let Some(context) = group.context {
         if context.is_of(group.signal) {
-            return Ok(context);
+            return Ok((context, false));
         }
         let message = format!("the {} context does not belong to this signal", context.name());
         return Err(fault(text, Span::default(), message));
     }
-    names.context(group.signal, group.functions).map_err(|why| {
+    // A routing table that says nothing of contexts is about resources.
+    if group.functions == Functions::Routing && !names.any_context() {
+        return Ok((Context::Resource, false));
+    }
+    let context = names.context(group.signal, group.functions);
+    context.map(|context| (context, true)).map_err(|why| {
         fault(text, Span::default(), why).with_help(
             "begin each path with its context (log.body, resource.attributes[\"k\"]), or split the group",
         )

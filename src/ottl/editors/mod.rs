@@ -49,7 +49,11 @@ pub(crate) const DEFS: &[Def] = &[
     replace::REPLACE_ALL_MATCHES,
     replace::REPLACE_PATTERN,
     replace::REPLACE_ALL_PATTERNS,
+    Def::edit(ROUTE, &[], |_, _| Ok(())),
 ];
+
+/// Changes nothing: says that a routing table takes the item.
+pub(crate) const ROUTE: &str = "route";
 
 /// What the arguments are read from.
 pub(super) fn read<'c>(args: &'c [Arg], cx: &'c Cx<'_, '_>) -> Args<'c> {

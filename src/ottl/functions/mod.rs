@@ -225,6 +225,8 @@ pub enum Functions {
     Filter,
     /// Converters, as the other components have them.
     Conditions,
+    /// The same, and what a routing table may do to what it takes: `route()`, `delete_key` and `delete_matching_keys`.
+    Routing,
 }
 
 const TABLES: [&[Def]; 13] = [
@@ -248,10 +250,12 @@ impl Functions {
         let all = TABLES.iter().flat_map(|table| table.iter());
         let of_filter = |def: &Def| def.name.starts_with("HasAttr");
         let of_transform = |def: &Def| def.is_editor() || def.name == "ParseCLF";
+        let of_routing = |def: &Def| ["route", "delete_key", "delete_matching_keys"].contains(&def.name);
         all.filter(move |def| match self {
-            Functions::Transform => !of_filter(def),
+            Functions::Transform => !of_filter(def) && def.name != "route",
             Functions::Filter => !of_transform(def),
             Functions::Conditions => !of_transform(def) && !of_filter(def),
+            Functions::Routing => of_routing(def) || (!of_transform(def) && !of_filter(def)),
         })
     }
 

@@ -501,3 +501,95 @@ fn patterns_out_of_items_are_found_again() {
         "100"
     );
 }
+
+#[test]
+fn routing_tables_route() {
+    use Signal::{Logs, Traces};
+    let check = |signal, context, statement: &str, expected: Result<(Context, bool, bool, usize), &str>| {
+        let statements = [statement];
+        let group = Group {
+            functions: Functions::Routing,
+            context,
+            ..group(signal, &[], &statements)
+        };
+        let found = match Program::new(&group) {
+            Err(faults) => Err(faults.0[0].message.clone()),
+            Ok(program) => {
+                let bytes = if signal == Logs {
+                    logs(vec![log()])
+                } else {
+                    traces()
+                };
+                let mut scratch = ViewScratch::default();
+                let mut view =
+                    View::new(&mut scratch, signal, &bytes, Depth::All).expect("it is well formed");
+                let n = first(&view, program.context());
+                let room = &mut Scratch::default();
+                let held = with_env(|env| {
+                    program.apply(&mut view, n, env, room, ErrorMode::Propagate, &mut |_, _| {})
+                });
+                held.map(|held| (program.context(), program.writes(), held, view.attrs(n)))
+                    .map_err(|e| e.to_string())
+            }
+        };
+        assert_eq!(found, expected.map_err(str::to_owned), "{statement}");
+    };
+    check(Logs, None, "route()", Ok((Context::Resource, false, true, 1)));
+    check(
+        Logs,
+        None,
+        "route() where attributes[\"host\"] == \"h1\"",
+        Ok((Context::Resource, false, true, 1)),
+    );
+    check(
+        Logs,
+        None,
+        "route() where attributes[\"host\"] == \"h2\"",
+        Ok((Context::Resource, false, false, 1)),
+    );
+    check(
+        Logs,
+        None,
+        "route() where otelcol.client.metadata[\"x-tenant\"][0] == \"a\"",
+        Ok((Context::Resource, false, true, 1)),
+    );
+    check(
+        Logs,
+        None,
+        "route() where log.severity_number > 5",
+        Ok((Context::Log, false, true, 8)),
+    );
+    check(
+        Traces,
+        Some(Context::Span),
+        "route() where name == \"GET /\"",
+        Ok((Context::Span, false, true, 8)),
+    );
+    check(
+        Logs,
+        None,
+        "delete_key(attributes, \"host\") where attributes[\"host\"] == \"h1\"",
+        Ok((Context::Resource, true, true, 0)),
+    );
+    check(
+        Logs,
+        None,
+        "delete_matching_keys(resource.attributes, \"^h\") where resource.attributes[\"host\"] == \"x\"",
+        Ok((Context::Resource, true, false, 1)),
+    );
+    check(
+        Logs,
+        None,
+        "route() where attributes[\"host\"][\"x\"] == 1",
+        Err("string does not support string indexing"),
+    );
+    check(
+        Logs,
+        None,
+        "set(attributes[\"a\"], 1)",
+        Err("this component does not have the function \"set\""),
+    );
+    let transform = Program::new(&group(Logs, &[], &["route() where log.body == nil"]));
+    let fault = transform.expect_err("only routing has it").0[0].message.clone();
+    assert_eq!(fault, "this component does not have the function \"route\"");
+}
