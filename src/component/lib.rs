@@ -7,7 +7,6 @@
 //! Order of life: `build` (no I/O; `weir validate` stops here) → `start`, from the exporters up to the receivers →
 //! `consume`, any number at once → `stop`, from the receivers down. `stop` is safe without `start`, and twice.
 
-pub mod books;
 pub mod connector;
 pub mod consumer;
 pub mod error;
@@ -23,8 +22,7 @@ pub mod receiver;
 #[cfg(any(test, feature = "test-kit"))]
 pub mod test_kit;
 
-pub use books::Books;
-pub use connector::{Connector, ConnectorFactory, Joint, Ways};
+pub use connector::ConnectorFactory;
 pub use consumer::{BoxFuture, Consumer, Outcome, Refusal, Rejection, ready};
 pub use error::{BoxError, Code, ExportError, Fault, StatusDetails};
 pub use exporter::{Collect, Exporter, ExporterFactory, Harness, Push, Receipt, compressed};
@@ -33,7 +31,6 @@ pub use guard::Guard;
 pub use host::{BuildContext, BuildInfo, Health, Host, Reported, Shared, Stability, Status, Stop};
 pub use memory::{Class, Memory, Reservation};
 pub use processor::{
-    Change, Depth, Drops, FlushPolicy, Gate, Hold, MakeNode, Node, Processor, ProcessorFactory, Reshape,
-    ReshapeCx, SegmentCx, Touches, Tree,
+    Depth, Drops, FlushPolicy, Gate, Hold, Node, Processor, ProcessorFactory, SegmentCx, Touches, Tree,
 };
 pub use receiver::{Outputs, Receiver, ReceiverFactory};

@@ -6,6 +6,7 @@
 pub mod attributes;
 pub mod batch;
 pub mod memory_limiter;
+pub mod probabilistic_sampler;
 pub mod redaction;
 pub mod resource;
 
@@ -13,6 +14,7 @@ pub mod actions;
 pub mod literal;
 pub mod matching;
 mod removal;
+mod sampling;
 #[cfg(test)]
 mod test_kit;
 
@@ -23,6 +25,7 @@ pub static ALL: &[&ProcessorFactory] = &[
     &attributes::FACTORY,
     &batch::FACTORY,
     &memory_limiter::FACTORY,
+    &probabilistic_sampler::FACTORY,
     &redaction::FACTORY,
     &resource::FACTORY,
 ];

@@ -76,13 +76,25 @@ pub(crate) fn logs(record: LogRecord) -> ExportLogsServiceRequest {
     }
 }
 
-/// Runs stages one after another over one view, as a segment does.
+/// Runs stages that end no record one after another over one view, as a segment does.
 pub(crate) fn run_all(
     trees: &[&dyn Tree],
     signal: Signal,
     bytes: &[u8],
     context: &Context,
 ) -> Result<Vec<u8>, Refusal> {
+    let (bytes, mut drops) = run_booked(trees, signal, bytes, context)?;
+    assert_eq!(drops.take(), [], "none of these ends a record");
+    Ok(bytes)
+}
+
+/// Runs stages one after another over one view, as a segment does; with what they dropped.
+pub(crate) fn run_booked(
+    trees: &[&dyn Tree],
+    signal: Signal,
+    bytes: &[u8],
+    context: &Context,
+) -> Result<(Vec<u8>, Drops), Refusal> {
     let shape = wire::validate(signal, bytes, &Limits::default()).unwrap();
     let drops_unknown = trees.iter().any(|t| t.touches().drops_unknown);
     let bytes = match shape.non_canonical || shape.unknown_fields && drops_unknown {
@@ -101,12 +113,12 @@ pub(crate) fn run_all(
         };
         tree.apply(&mut view, &mut cx)?;
     }
-    assert!(drops.is_empty(), "none of these ends a record");
     assert!(!view.is_overflowed());
-    Ok(match view.finish() {
+    let bytes = match view.finish() {
         Finished::Unchanged => bytes.clone(),
         Finished::Edited { bytes, .. } => bytes,
-    })
+    };
+    Ok((bytes, drops))
 }
 
 /// Runs one stage without a client.

@@ -172,7 +172,7 @@ const KNOWN: &[Row] = &[
 
     ("processors", Answer::Planned, &[
         "cumulativetodelta", "filter", "groupbyattrs", "groupbytrace", "k8sattributes", "logdedup",
-        "probabilistic_sampler", "resourcedetection", "span", "tail_sampling", "transform",
+        "resourcedetection", "span", "tail_sampling", "transform",
     ]),
     ("processors", Answer::Collector, &[
         "coralogix", "datadogsemantics", "deltatocumulative", "deltatorate", "dnslookup", "drain", "geoip", "interval",

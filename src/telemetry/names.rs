@@ -144,6 +144,10 @@ const SCOPES: &[(&str, &str)] = &[
         "go.opentelemetry.io/collector/processor/batchprocessor",
     ),
     (
+        "otelcol_processor_probabilistic_sampler_",
+        "github.com/open-telemetry/opentelemetry-collector-contrib/processor/probabilisticsamplerprocessor",
+    ),
+    (
         "otelcol_processor_memory_limiter_",
         "go.opentelemetry.io/collector/processor/memorylimiterprocessor",
     ),
@@ -251,6 +255,9 @@ pub static TABLE: &[Def] = &[
     histogram("otelcol_processor_batch_batch_send_size", "{unit}", ITEMS, "Items in a batch that was sent.").from(Level::Normal),
     histogram("otelcol_processor_batch_batch_send_size_bytes", "By", BYTES, "Encoded bytes of a batch that was sent."),
     row("otelcol_processor_batch_metadata_cardinality", "{combination}", Gauge, "Combinations of metadata values that are batched apart.").from(Level::Normal),
+    row("otelcol_processor_probabilistic_sampler_count_traces_sampled", "{span}", Counter, "Spans by whether they were kept and by what that was decided."),
+    row("otelcol_processor_probabilistic_sampler_count_logs_sampled", "{log_record}", Counter, "Log records by whether they were kept and by what that was decided."),
+    row("weir_probabilistic_sampler_undecidable_items", "{item}", Counter, "Items on which the sampler could not decide, by reason; fail_closed says what became of them."),
     row("weir_processor_panics", "{panic}", Counter, "Payloads refused because a processor panicked."),
     // exporters
     row(EXPORTER_SENT, "{item}", Counter, "Items that the exporter delivered."),

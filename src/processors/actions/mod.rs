@@ -6,6 +6,7 @@
 
 mod run;
 
+pub(crate) use run::double;
 pub use run::{Pool, Scratch};
 
 use codec::pattern::Pattern;

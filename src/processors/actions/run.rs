@@ -197,7 +197,7 @@ fn convert(view: &mut View<'_>, n: NodeId, at: usize, to: Type, text: &mut Vec<u
 }
 
 /// As Go's `ParseFloat`: what is too large is no number.
-fn double(text: &str) -> Option<f64> {
+pub(crate) fn double(text: &str) -> Option<f64> {
     let value: f64 = text.parse().ok()?;
     let spelled = || text.trim_start_matches(['+', '-']).starts_with(['i', 'I']);
     (value.is_finite() || value.is_nan() || spelled()).then_some(value)
