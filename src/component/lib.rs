@@ -7,6 +7,7 @@
 //! Order of life: `build` (no I/O; `weir validate` stops here) → `start`, from the exporters up to the receivers →
 //! `consume`, any number at once → `stop`, from the receivers down. `stop` is safe without `start`, and twice.
 
+pub mod books;
 pub mod connector;
 pub mod consumer;
 pub mod error;
@@ -22,7 +23,8 @@ pub mod receiver;
 #[cfg(any(test, feature = "test-kit"))]
 pub mod test_kit;
 
-pub use connector::ConnectorFactory;
+pub use books::Books;
+pub use connector::{Connector, ConnectorFactory, Joint, Ways};
 pub use consumer::{BoxFuture, Consumer, Outcome, Refusal, Rejection, ready};
 pub use error::{BoxError, Code, ExportError, Fault, StatusDetails};
 pub use exporter::{Collect, Exporter, ExporterFactory, Harness, Push, Receipt, compressed};
@@ -31,6 +33,7 @@ pub use guard::Guard;
 pub use host::{BuildContext, BuildInfo, Health, Host, Reported, Shared, Stability, Status, Stop};
 pub use memory::{Class, Memory, Reservation};
 pub use processor::{
-    Depth, Drops, FlushPolicy, Gate, Hold, Node, Processor, ProcessorFactory, SegmentCx, Touches, Tree,
+    Change, Depth, Drops, FlushPolicy, Gate, Hold, MakeNode, Node, Processor, ProcessorFactory, Reshape,
+    ReshapeCx, SegmentCx, Touches, Tree,
 };
 pub use receiver::{Outputs, Receiver, ReceiverFactory};

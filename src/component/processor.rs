@@ -1,4 +1,5 @@
-//! Processors: gates on sizes and metadata, trees inside a segment, nodes that own payloads over time.
+//! Processors: gates on sizes and metadata, trees inside a segment, reshapes of whole payloads, nodes that own payloads
+//! over time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use config::{Section, Shape};
 use wire::view::View;
 use wire::{Context, Payload, Signal};
 
-use crate::{BoxFuture, BuildContext, Consumer, Fault, Refusal, Stability, Stop};
+use crate::{Books, BoxFuture, BuildContext, Consumer, Fault, Host, Refusal, Stability, Stop};
 
 /// One processor type.
 pub struct ProcessorFactory {
@@ -31,11 +32,16 @@ pub enum Processor {
     Gate(Arc<dyn Gate>),
     /// Runs in a segment with its neighbours, over one view.
     Tree(Arc<dyn Tree>),
-    /// Owns payloads; ends a segment. Built with its `next`.
-    Node(Box<dyn FnOnce(Arc<dyn Consumer>) -> Arc<dyn Node> + Send>),
+    /// Makes another payload of one; ends a segment.
+    Reshape(Arc<dyn Reshape>),
+    /// Owns payloads; ends a segment. Built with its `next` and its books.
+    Node(MakeNode),
     /// Not a node at all: a wish how exporters should batch. The plan moves it below their queues.
     Flush(FlushPolicy),
 }
+
+/// Makes a node, once it is known what is behind it.
+pub type MakeNode = Box<dyn FnOnce(Arc<dyn Consumer>, Books) -> Arc<dyn Node> + Send>;
 
 /// Runs on sizes and metadata only.
 pub trait Gate: Send + Sync {
@@ -45,6 +51,17 @@ pub trait Gate: Send + Sync {
 
 /// Runs inside a segment: synchronous, no I/O. A program (`&self`); what it needs per payload is in the scratch.
 pub trait Tree: Send + Sync {
+    /// Begins what goes on beside the data (a watch, a look-up), before the first [`apply`](Tree::apply).
+    fn start(&self, host: Arc<dyn Host>) -> BoxFuture<'_, Result<(), Fault>> {
+        let _ = host;
+        crate::ready(Ok(()))
+    }
+
+    /// Ends that, after the last `apply`. Safe without a start, and twice.
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        crate::ready(())
+    }
+
     /// What it reads and whether it writes.
     fn touches(&self) -> Touches;
 
@@ -52,12 +69,43 @@ pub trait Tree: Send + Sync {
     fn apply(&self, view: &mut View<'_>, cx: &mut SegmentCx<'_>) -> Result<(), Refusal>;
 }
 
+/// Restructures whole payloads: synchronous, no I/O, nothing kept from one payload to the next but what it counts.
+pub trait Reshape: Send + Sync {
+    /// As [`Tree::start`].
+    fn start(&self, host: Arc<dyn Host>) -> BoxFuture<'_, Result<(), Fault>> {
+        let _ = host;
+        crate::ready(Ok(()))
+    }
+
+    /// As [`Tree::stop`].
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        crate::ready(())
+    }
+
+    /// Lets the payload pass, or says why not: asked with the gates, before any branch has seen the request. What is
+    /// before it in the pipeline has not run yet.
+    fn admit(&self, payload: &Payload) -> Result<(), Refusal> {
+        let _ = payload;
+        Ok(())
+    }
+
+    /// Makes another payload of this one. `items` of the answer and of its chunks are right; a payload without chunks
+    /// goes nowhere. What the answer has less or more than the payload is [told](ReshapeCx).
+    fn reshape(&self, payload: Payload, cx: &mut ReshapeCx) -> Result<Payload, Refusal>;
+}
+
 /// Owns payloads over time.
 pub trait Node: Consumer {
+    /// Begins what goes on beside the data, before the first payload.
+    fn start(&self, host: Arc<dyn Host>) -> BoxFuture<'_, Result<(), Fault>> {
+        let _ = host;
+        crate::ready(Ok(()))
+    }
+
     /// Longest time between its answer and its handing on.
     fn held_max(&self) -> Duration;
 
-    /// Hands on all it holds, and returns.
+    /// Hands on all it holds, and returns. The last call: what [`start`](Node::start) began ends too.
     fn drain(&self, stop: Stop) -> BoxFuture<'_, ()>;
 }
 
@@ -89,26 +137,96 @@ pub struct SegmentCx<'a> {
 
 impl SegmentCx<'_> {
     /// Books items that this stage ended, under the rule's name. The stage removes them from the view itself.
-    pub fn dropped(&mut self, rule: &'static str, items: u64) {
+    pub fn dropped(&mut self, rule: &str, items: u64) {
         self.drops.add(rule, items);
+    }
+}
+
+/// Where a reshape tells what it did, by the tenant of the chunk. Booked once the answer has been taken.
+#[derive(Debug, Default)]
+pub struct ReshapeCx {
+    told: Vec<(Change, Option<Arc<str>>, u64)>,
+}
+
+/// What became of items.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Ended, under this rule.
+    Dropped(String),
+    /// Became part of others.
+    Merged,
+    /// Were made.
+    Created,
+}
+
+impl ReshapeCx {
+    /// Items that were ended, under the rule's name.
+    pub fn dropped(&mut self, rule: &str, tenant: Option<&Arc<str>>, items: u64) {
+        let is_it = |change: &Change| matches!(change, Change::Dropped(known) if known == rule);
+        self.add(is_it, || Change::Dropped(rule.to_owned()), tenant, items);
+    }
+
+    /// Items that became part of others.
+    pub fn merged(&mut self, tenant: Option<&Arc<str>>, items: u64) {
+        self.add(
+            |change| *change == Change::Merged,
+            || Change::Merged,
+            tenant,
+            items,
+        );
+    }
+
+    /// Items that were made.
+    pub fn created(&mut self, tenant: Option<&Arc<str>>, items: u64) {
+        self.add(
+            |change| *change == Change::Created,
+            || Change::Created,
+            tenant,
+            items,
+        );
+    }
+
+    /// What was told.
+    pub fn told(&self) -> &[(Change, Option<Arc<str>>, u64)] {
+        &self.told
+    }
+
+    fn add(
+        &mut self,
+        is_it: impl Fn(&Change) -> bool,
+        change: impl FnOnce() -> Change,
+        tenant: Option<&Arc<str>>,
+        items: u64,
+    ) {
+        if items == 0 {
+            return;
+        }
+        let known = self
+            .told
+            .iter_mut()
+            .find(|(c, t, _)| is_it(c) && t.as_ref() == tenant);
+        match known {
+            Some((.., n)) => *n += items,
+            None => self.told.push((change(), tenant.cloned(), items)),
+        }
     }
 }
 
 /// Items ended, by rule.
 #[derive(Debug, Default)]
-pub struct Drops(Vec<(&'static str, u64)>);
+pub struct Drops(Vec<(String, u64)>);
 
 impl Drops {
     /// Adds items under a rule.
-    pub fn add(&mut self, rule: &'static str, items: u64) {
-        match self.0.iter_mut().find(|(r, _)| *r == rule) {
+    pub fn add(&mut self, rule: &str, items: u64) {
+        match self.0.iter_mut().find(|(r, _)| r == rule) {
             Some((_, n)) => *n += items,
-            None => self.0.push((rule, items)),
+            None => self.0.push((rule.to_owned(), items)),
         }
     }
 
     /// What was added, emptied.
-    pub fn take(&mut self) -> Vec<(&'static str, u64)> {
+    pub fn take(&mut self) -> Vec<(String, u64)> {
         std::mem::take(&mut self.0)
     }
 

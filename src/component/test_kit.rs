@@ -7,15 +7,16 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use config::{ComponentId, Effective, Section, Shape};
+use config::{ComponentId, Effective, PipelineId, Section, Shape};
 use parking_lot::Mutex;
-use telemetry::Telemetry;
+use telemetry::{Place, Telemetry, Totals};
 use wire::{Payload, Signal};
 
 use crate::{
-    BoxFuture, BuildContext, BuildInfo, ConnectorFactory, Consumer, Exporter, ExporterFactory, Extension,
-    ExtensionFactory, Fault, Host, Memory, Outcome, Outputs, Processor, ProcessorFactory, Receiver,
-    ReceiverFactory, Refusal, Status, ready,
+    Books, BoxFuture, BuildContext, BuildInfo, Connector, ConnectorFactory, Consumer, Exporter,
+    ExporterFactory, Extension, ExtensionFactory, Fault, Host, Joint, Memory, Node, Outcome, Outputs,
+    Processor, ProcessorFactory, Receiver, ReceiverFactory, Refusal, Reshape, Status, Stop, Tree, Ways,
+    ready,
 };
 
 /// Three tests for one factory: `component_tests!(FACTORY)`, or `component_tests!(FACTORY, "path: x")` where a config
@@ -65,6 +66,99 @@ pub enum Life {
     Exporter(Exporter),
     /// An extension.
     Extension(Arc<dyn Extension>),
+    /// What processors and connectors came to, one for each signal (or pair of signals).
+    Stages(Vec<Stage>),
+}
+
+/// A processor or connector that lives.
+pub enum Stage {
+    /// A tree.
+    Tree(Arc<dyn Tree>),
+    /// A reshape.
+    Reshape(Arc<dyn Reshape>),
+    /// A node.
+    Node(Arc<dyn Node>),
+}
+
+/// The books of a processor of this name in `pipeline` `test`, and what they say so far: [`totals`].
+pub fn books(telemetry: &Telemetry, id: &str, signal: Signal) -> Books {
+    Books::new(telemetry.ledger.row(place(id), signal))
+}
+
+/// What is in the books of a processor that were made by [`books`].
+pub fn totals(telemetry: &Telemetry, id: &str, signal: Signal) -> Totals {
+    telemetry.ledger.row(place(id), signal).total()
+}
+
+fn place(id: &str) -> Place {
+    Place::Node(telemetry::Node::Processor {
+        pipeline: "test".into(),
+        id: id.into(),
+    })
+}
+
+/// Pipelines behind a connector, each of them a [`Sink`].
+pub struct Branches {
+    ids: Vec<PipelineId>,
+    sinks: Vec<Arc<Sink>>,
+}
+
+impl Branches {
+    /// Pipelines of these ids.
+    ///
+    /// # Panics
+    /// If one is none.
+    pub fn new(ids: &[&str]) -> Arc<Branches> {
+        let parse = |id: &&str| PipelineId::parse(id).unwrap_or_else(|_| panic!("{id:?} is no pipeline"));
+        Arc::new(Branches {
+            ids: ids.iter().map(parse).collect(),
+            sinks: ids.iter().map(|_| Arc::default()).collect(),
+        })
+    }
+
+    /// What stands for the pipeline of this id.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn sink(&self, id: &str) -> &Sink {
+        let at = self.ids.iter().position(|known| known.to_string() == id);
+        &self.sinks[at.unwrap_or_else(|| panic!("no pipeline {id}"))]
+    }
+
+    /// What a connector is built with that stands before these; counted in the books of `connector`.
+    pub fn joint(self: &Arc<Branches>, telemetry: &Telemetry, from: Signal, to: Signal) -> Joint {
+        Joint {
+            from,
+            to,
+            next: self.clone(),
+            ways: self.clone(),
+            books: books(telemetry, "connector", from),
+            made: books(telemetry, "connector", to),
+        }
+    }
+}
+
+impl Consumer for Branches {
+    fn consume(&self, payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
+        self.send((0..self.sinks.len()).map(|at| (at, payload.clone())).collect())
+    }
+}
+
+impl Ways for Branches {
+    fn pipelines(&self) -> &[PipelineId] {
+        &self.ids
+    }
+
+    fn send(&self, parts: Vec<(usize, Payload)>) -> BoxFuture<'_, Result<Outcome, Refusal>> {
+        Box::pin(async move {
+            let mut answer = Ok(Outcome::all());
+            for (at, part) in parts {
+                let one = self.sinks[at].consume(part).await;
+                answer = answer.and(one);
+            }
+            answer
+        })
+    }
 }
 
 /// A context with books and a budget of its own.
@@ -163,6 +257,16 @@ impl Life {
             }
             Life::Exporter(Exporter::Push(push)) => push.start(host).await,
             Life::Extension(extension) => extension.start(host).await,
+            Life::Stages(stages) => {
+                for stage in stages {
+                    match stage {
+                        Stage::Tree(tree) => tree.start(host.clone()).await?,
+                        Stage::Reshape(reshape) => reshape.start(host.clone()).await?,
+                        Stage::Node(node) => node.start(host.clone()).await?,
+                    }
+                }
+                Ok(())
+            }
             Life::None | Life::Exporter(Exporter::Collect(_)) => Ok(()),
         }
     }
@@ -173,6 +277,18 @@ impl Life {
             Life::Receiver(receiver) => receiver.stop().await,
             Life::Exporter(Exporter::Push(push)) => push.stop().await,
             Life::Extension(extension) => extension.stop().await,
+            Life::Stages(stages) => {
+                for stage in stages {
+                    match stage {
+                        Stage::Tree(tree) => tree.stop().await,
+                        Stage::Reshape(reshape) => reshape.stop().await,
+                        Stage::Node(node) => {
+                            let (_switch, stop) = Stop::new();
+                            node.drain(stop).await;
+                        }
+                    }
+                }
+            }
             Life::None | Life::Exporter(Exporter::Collect(_)) => {}
         }
     }
@@ -230,7 +346,15 @@ impl Kit for ConnectorFactory {
     }
 
     fn try_build(&self, section: Section, cx: &BuildContext) -> Result<Life, Fault> {
-        (self.build)(section, cx, Arc::new(Sink::default())).map(|_| Life::None)
+        let mut stages = Vec::new();
+        for (from, to, _) in self.signals {
+            let ways = Branches::new(&[to.as_str(), &format!("{}/two", to.as_str())]);
+            let built = (self.build)(section.clone(), cx, ways.joint(&cx.telemetry, *from, *to))?;
+            if let Connector::Node(node) = built {
+                stages.push(Stage::Node(node));
+            }
+        }
+        Ok(Life::Stages(stages))
     }
 }
 
@@ -244,12 +368,19 @@ impl Kit for ProcessorFactory {
     }
 
     fn try_build(&self, section: Section, cx: &BuildContext) -> Result<Life, Fault> {
+        let mut stages = Vec::new();
         for (signal, _) in self.signals {
-            if let Processor::Node(make) = (self.build)(section.clone(), cx, *signal)? {
-                make(Arc::new(Sink::default()));
-            }
+            stages.extend(match (self.build)(section.clone(), cx, *signal)? {
+                Processor::Tree(tree) => Some(Stage::Tree(tree)),
+                Processor::Reshape(reshape) => Some(Stage::Reshape(reshape)),
+                Processor::Node(make) => {
+                    let books = books(&cx.telemetry, self.kind, *signal);
+                    Some(Stage::Node(make(Arc::new(Sink::default()), books)))
+                }
+                Processor::Gate(_) | Processor::Flush(_) => None,
+            });
         }
-        Ok(Life::None)
+        Ok(Life::Stages(stages))
     }
 }
 
@@ -316,6 +447,7 @@ impl Debug for Life {
             Life::Receiver(_) => "Receiver",
             Life::Exporter(_) => "Exporter",
             Life::Extension(_) => "Extension",
+            Life::Stages(_) => "Stages",
         })
     }
 }

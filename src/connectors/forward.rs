@@ -15,9 +15,9 @@ pub static FACTORY: ConnectorFactory = ConnectorFactory {
     ],
     hold: Hold::PassThrough,
     // Nothing to add: whoever calls us calls the next one, and gets its answer.
-    build: |section, _, next| {
+    build: |section, _, joint| {
         section.parse::<Config>()?;
-        Ok(next)
+        Ok(Connector::Plain(joint.next))
     },
 };
 
@@ -28,7 +28,7 @@ pub struct Config {}
 
 #[cfg(test)]
 mod tests {
-    use component::test_kit::{Sink, context, section};
+    use component::test_kit::{Branches, context, section};
 
     use super::*;
 
@@ -36,9 +36,13 @@ mod tests {
 
     #[test]
     fn is_its_next() {
-        let next: Arc<dyn Consumer> = Arc::new(Sink::default());
-        let built = (FACTORY.build)(section("{}"), &context("forward"), next.clone()).unwrap();
-        assert!(Arc::ptr_eq(&built, &next));
+        let cx = context("forward");
+        let joint = Branches::new(&["logs"]).joint(&cx.telemetry, Signal::Logs, Signal::Logs);
+        let next = joint.next.clone();
+        match (FACTORY.build)(section("{}"), &cx, joint).unwrap() {
+            Connector::Plain(built) => assert!(Arc::ptr_eq(&built, &next)),
+            Connector::Node(_) => panic!("it owns nothing"),
+        }
     }
 
     #[test]

@@ -10,9 +10,9 @@ use component::Stop;
 use config::ComponentId;
 use tokio::time::{Instant, timeout_at};
 
-use super::Graph;
 use super::fanout::all;
 use super::graph::Holder;
+use super::{Graph, stages};
 use crate::harness::Harness;
 
 /// For the drain after a receiver did not start: there is next to nothing to drain.
@@ -45,6 +45,7 @@ impl Graph {
             }
         }
         holders(&self.built.holders, end).await;
+        stages::stop(&self.built.living, end).await;
         let harnesses = self.built.harnesses.iter().map(|((id, _), h)| (id, h));
         exporters(harnesses.collect(), end).await;
         let closing = self.built.exporters.iter().map(|sink| sink.push.stop()).collect();

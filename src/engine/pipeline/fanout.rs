@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use component::{BoxFuture, Consumer, Outcome, Refusal, Rejection};
-use telemetry::Fan;
+use telemetry::{Fan, Node};
 use wire::Payload;
 
 use super::edge::{Edge, Spare, Target};
@@ -119,11 +119,9 @@ impl Fanout {
         drop(payload);
         let mut answers: Vec<Answer> = all(calls).await.into_iter().flatten().collect();
         answers.sort_by_key(|(at, _)| *at);
-        let answer = join(
-            &edges,
-            &tally,
-            answers.into_iter().map(|(_, answer)| answer).collect(),
-        );
+        let edges: Vec<(&Edge, &Tally)> = edges.into_iter().map(|edge| (edge, &tally)).collect();
+        let answers = answers.into_iter().map(|(_, answer)| answer).collect();
+        let answer = join(&edges, answers).map(|outcomes| merge(outcomes.into_iter()));
         if answer.is_ok() {
             spares.iter().for_each(|spare| spare.tell());
         }
@@ -131,21 +129,57 @@ impl Fanout {
     }
 }
 
+impl Fanout {
+    /// Sends each payload to the edge that leads to the node beside it, all at the same time, and books those edges.
+    pub(crate) async fn send_parts(&self, parts: Vec<(&Node, Payload)>) -> Result<Outcome, Refusal> {
+        let mut edges = Vec::with_capacity(parts.len());
+        for (to, payload) in &parts {
+            let Some(edge) = self.edges.iter().find(|edge| edge.to() == *to) else {
+                return Err(Refusal::unavailable(format!("{to} is gone")));
+            };
+            edges.push((edge, Tally::of(payload)));
+        }
+        for (edge, tally) in &edges {
+            edge.book_offered(tally);
+        }
+        let targets: Vec<Arc<Target>> = edges.iter().map(|(edge, _)| edge.target()).collect();
+        let mut calls: Vec<BoxFuture<'_, Result<Outcome, Refused>>> = Vec::with_capacity(parts.len());
+        for (target, (_, payload)) in targets.iter().zip(parts) {
+            match target.reserve(&payload).await {
+                Ok(room) => calls.push(Box::pin(target.call(payload, room))),
+                Err(refusal) => {
+                    for (edge, tally) in &edges {
+                        edge.book_refused(tally, &Tally::default());
+                    }
+                    return Err(refusal);
+                }
+            }
+        }
+        let edges: Vec<(&Edge, &Tally)> = edges.iter().map(|(edge, tally)| (*edge, tally)).collect();
+        let outcomes = join(&edges, all(calls).await)?;
+        let rejected = outcomes.into_iter().flat_map(|outcome| outcome.rejected);
+        Ok(Outcome {
+            rejected: rejected.collect(),
+        })
+    }
+}
+
 /// Of one of the required branches.
 type Answer = (usize, Result<Outcome, Refused>);
 
-fn join(edges: &[&Edge], tally: &Tally, results: Vec<Result<Outcome, Refused>>) -> Result<Outcome, Refusal> {
+/// Books edges, each with what it was offered, and gives their outcomes if all have taken it.
+fn join(edges: &[(&Edge, &Tally)], results: Vec<Result<Outcome, Refused>>) -> Result<Vec<Outcome>, Refusal> {
     let refusals = results
         .iter()
         .filter_map(|r| r.as_ref().err())
         .map(|r| r.refusal.clone());
     let Some(refusal) = refusals.reduce(verdict::join) else {
-        for edge in edges {
+        for (edge, tally) in edges {
             edge.book_accepted(tally);
         }
-        return Ok(merge(results.into_iter().flatten()));
+        return Ok(results.into_iter().flatten().collect());
     };
-    for (edge, result) in edges.iter().zip(&results) {
+    for ((edge, tally), result) in edges.iter().zip(&results) {
         match result {
             Ok(_) => edge.book_refused(tally, tally),
             Err(refused) => edge.book_refused(tally, &refused.moved),

@@ -1,8 +1,8 @@
-//! One pipeline, or the part of it between two nodes: gates, then a segment, then what comes behind.
+//! One pipeline, or the part of it between two nodes: gates, then segments and reshapes, then what comes behind.
 //!
-//! Gates come before the segment whatever their order in the configuration, as they look at sizes and metadata only;
-//! a fan-out asks those of all its pipelines before it gives the payload to any. Everything is booked once what is behind has answered: a refused payload
-//! leaves no trace but on the edges.
+//! Gates come before all else whatever their order in the configuration, as they look at sizes and metadata only;
+//! a fan-out asks those of all its pipelines before it gives the payload to any. Everything is booked once what is
+//! behind has answered: a refused payload leaves no trace but on the edges.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,61 +14,57 @@ use wire::Payload;
 use super::edge::panicked;
 use super::fanout::Fanout;
 use super::outlet::Outlet;
-use super::segment::{Dropped, Segment};
+use super::step::{Passed, Step};
 use crate::harness::tally::Tally;
 
-/// Gates and trees, with the rows of their books.
+/// Gates and steps, with the rows of their books.
 pub(crate) struct Line {
     pub(crate) row: Arc<Row>,
     pub(crate) gates: Vec<(Arc<dyn Gate>, Arc<Row>)>,
-    pub(crate) segment: Option<(Segment, Vec<Arc<Row>>)>,
+    pub(crate) steps: Vec<Step>,
     pub(crate) next: Fanout,
 }
 
 impl Line {
-    /// Asks the gates, before anything has moved.
+    /// Asks the gates, and whoever else can say no before anything has moved.
     pub(crate) fn admit(&self, payload: &Payload) -> Result<(), Refusal> {
-        let ask = || self.gates.iter().try_for_each(|(gate, _)| gate.admit(payload));
+        let ask = || {
+            self.gates.iter().try_for_each(|(gate, _)| gate.admit(payload))?;
+            self.steps.iter().try_for_each(|step| step.admit(payload))
+        };
         std::panic::catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| Err(panicked()))
     }
 
     /// Takes a payload that was admitted.
-    pub(crate) fn run(&self, payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
+    pub(crate) fn run(&self, mut payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
         Box::pin(async move {
             let tally = Tally::of(&payload);
-            let mut dropped = Vec::new();
-            let payload = match &self.segment {
-                Some((segment, _)) => segment.run(payload, &mut dropped)?,
-                None => payload,
-            };
+            let mut passed = Vec::with_capacity(self.steps.len());
+            for step in &self.steps {
+                payload = step.run(payload, &mut passed)?;
+                if payload.chunks.is_empty() {
+                    break;
+                }
+            }
             let outcome = if payload.chunks.is_empty() {
                 Outcome::all()
             } else {
                 self.next.send(payload).await?
             };
-            self.book(tally, &dropped);
+            self.book(tally, passed);
             Ok(outcome)
         })
     }
 
-    fn book(&self, came: Tally, dropped: &[Dropped]) {
+    fn book(&self, came: Tally, passed: Vec<Passed>) {
         came.add(&self.row, Column::In);
         for (_, row) in &self.gates {
             came.add(row, Column::In);
             came.add(row, Column::Out);
         }
-        let mut here = came;
-        let rows = self.segment.as_ref().map_or(&[][..], |(_, rows)| rows);
-        for (stage, row) in rows.iter().enumerate() {
-            here.add(row, Column::In);
-            for drop in dropped.iter().filter(|d| d.stage == stage) {
-                drop.tally.drop_under(row, drop.rule);
-                drop.tally.drop_under(&self.row, drop.rule);
-                here.minus(&drop.tally);
-            }
-            here.add(row, Column::Out);
-        }
-        here.add(&self.row, Column::Out);
+        let steps = self.steps.iter().zip(passed);
+        let left = steps.fold(came, |here, (step, passed)| step.book(here, passed, &self.row));
+        left.add(&self.row, Column::Out);
     }
 }
 

@@ -3,17 +3,23 @@
 //! In: the components a configuration names, with their factories and sections ([`GraphSpec`]). Out: a [`Graph`] that
 //! can be started, explained ([`Graph::plan`]) and drained.
 
+mod construct;
 mod drain;
 pub(crate) mod edge;
 pub(crate) mod fanout;
 mod graph;
+mod hops;
 mod journal_fanout;
 mod line;
 mod outlet;
+mod parts;
 mod plan;
 mod segment;
+mod stages;
+mod step;
 mod swap;
 mod timed;
+mod ways;
 
 #[cfg(test)]
 mod branch_tests;
@@ -161,6 +167,12 @@ impl Graph {
         self.tell_orphans();
         for harness in self.harnesses() {
             harness.start(host.clone());
+        }
+        for living in &self.built.living {
+            if let Err(fault) = living.start(host.clone()).await {
+                self.stop(0, drain::AFTER_FAULT).await;
+                return Err(failed_to_start(&living.id, living.what, fault));
+            }
         }
         for (at, source) in self.built.receivers.iter().enumerate() {
             if let Err(fault) = source.receiver.start(source.outputs.clone(), host.clone()).await {

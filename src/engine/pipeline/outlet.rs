@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use component::{BoxFuture, Consumer, Outcome, Refusal};
 use parking_lot::Mutex;
+use telemetry::Node;
 use tokio::sync::mpsc;
 use wire::Payload;
 
@@ -75,9 +76,21 @@ impl Outlet {
     pub(crate) async fn send(&self, payload: Payload) -> Result<Outcome, Refusal> {
         match self.0.load_full() {
             Some(open) => open.fanout.send(payload).await,
-            None => Err(Refusal::unavailable("this way in is closed")),
+            None => Err(closed()),
         }
     }
+
+    /// Sends each payload to the node beside it.
+    pub(crate) async fn send_parts(&self, parts: Vec<(&Node, Payload)>) -> Result<Outcome, Refusal> {
+        match self.0.load_full() {
+            Some(open) => open.fanout.send_parts(parts).await,
+            None => Err(closed()),
+        }
+    }
+}
+
+fn closed() -> Refusal {
+    Refusal::unavailable("this way in is closed")
 }
 
 impl Consumer for Outlet {

@@ -86,7 +86,8 @@ impl Plan {
         out
     }
 
-    /// Processors that hold data in memory after they answered, with the longest time: `logs`, `tail_sampling`.
+    /// Processors and connectors that hold data in memory after they answered, with the longest time: `logs`,
+    /// `tail_sampling`.
     pub fn holding(&self) -> Vec<(String, String, Duration)> {
         let mut out = Vec::new();
         for pipeline in &self.pipelines {
@@ -100,6 +101,8 @@ impl Plan {
                     out.push((pipeline.id.clone(), id.clone(), *held_max));
                 }
             }
+            let ends = pipeline.ends.iter();
+            out.extend(ends.filter_map(|end| Some((pipeline.id.clone(), end.id.clone(), end.holding?))));
         }
         out
     }
@@ -120,6 +123,9 @@ pub(crate) enum Step {
         stages: Vec<String>,
         touches: Touches,
     },
+    Reshape {
+        id: String,
+    },
     Node {
         id: String,
         hold: Hold,
@@ -137,6 +143,8 @@ pub(crate) struct End {
     unkept: Vec<String>,
     is_unsynced: bool,
     is_best_effort: bool,
+    /// A connector's that holds data in memory after it answered, with the longest time.
+    holding: Option<Duration>,
 }
 
 impl Pipeline {
@@ -151,10 +159,9 @@ impl Pipeline {
     }
 
     fn copies(&self) -> String {
-        let writes = self
-            .steps
-            .iter()
-            .any(|s| matches!(s, Step::Segment { touches, .. } if touches.writes));
+        let writes = self.steps.iter().any(|s| {
+            matches!(s, Step::Segment { touches, .. } if touches.writes) || matches!(s, Step::Reshape { .. })
+        });
         let shared = match self.ends.len() {
             0 | 1 => String::new(),
             n => format!(", shared by {n} destinations"),
@@ -249,18 +256,28 @@ impl End {
             unkept,
             is_unsynced,
             is_best_effort,
+            holding: None,
         }
     }
 
-    pub(crate) fn connector(name: &str, to: Signal, batch: Option<&PipelineBatch>) -> End {
+    /// `held`: of a connector that owns data over time.
+    pub(crate) fn connector(
+        name: &str,
+        to: Signal,
+        batch: Option<&PipelineBatch>,
+        held: Option<(Hold, Duration)>,
+    ) -> End {
         let mut lines = Vec::new();
         if let Some(batch) = batch {
             lines.push(batch_words(&batch.policy, Some(&batch.processor), None, true));
         }
-        lines.push(format!(
-            "acknowledged when the {} pipelines behind it have answered",
-            to.as_str()
-        ));
+        lines.push(match held {
+            Some((hold, max)) if hold != Hold::PassThrough => hold_words(name, hold, max),
+            _ => format!(
+                "acknowledged when the {} pipelines behind it have answered",
+                to.as_str()
+            ),
+        });
         End {
             id: name.to_owned(),
             what: "connector",
@@ -270,6 +287,9 @@ impl End {
             unkept: Vec::new(),
             is_unsynced: false,
             is_best_effort: false,
+            holding: held
+                .filter(|(hold, _)| *hold == Hold::HeldVolatile)
+                .map(|(_, max)| max),
         }
     }
 }
@@ -313,6 +333,11 @@ impl fmt::Display for Pipeline {
                     row(f, "segment", &stages.join(", "))?;
                     row(f, "", &touch_words(*touches))?;
                 }
+                Step::Reshape { id } => row(
+                    f,
+                    "reshape",
+                    &format!("{id}: requests are made anew of their records"),
+                )?,
                 Step::Node { id, hold, held_max } => row(f, "node", &hold_words(id, *hold, *held_max))?,
             }
         }

@@ -16,6 +16,7 @@ use wire::view::{Finished, Scratch, View};
 use wire::{Chunk, Payload};
 
 use super::edge::panicked;
+use super::step::UNNAMED;
 use crate::harness::tally::Tally;
 
 /// Above this many encoded bytes (about 100 µs of work) other tasks of this worker are moved away first.
@@ -37,7 +38,7 @@ pub(crate) struct Segment {
 #[derive(Debug)]
 pub(crate) struct Dropped {
     pub(crate) stage: usize,
-    pub(crate) rule: &'static str,
+    pub(crate) rule: String,
     pub(crate) tally: Tally,
 }
 
@@ -68,10 +69,7 @@ impl Segment {
 
     /// Runs all stages over all chunks. A payload without chunks comes back if everything was dropped.
     pub(crate) fn run(&self, payload: Payload, dropped: &mut Vec<Dropped>) -> Result<Payload, Refusal> {
-        if payload.len() > INLINE_BYTES_MAX && has_other_workers() {
-            return tokio::task::block_in_place(|| self.run_caught(payload, dropped));
-        }
-        self.run_caught(payload, dropped)
+        beside_others(payload.len(), || self.run_caught(payload, dropped))
     }
 
     fn run_caught(&self, payload: Payload, dropped: &mut Vec<Dropped>) -> Result<Payload, Refusal> {
@@ -136,7 +134,7 @@ impl Segment {
             if !drops.is_empty() {
                 for (rule, items) in drops.take() {
                     noted += items;
-                    note(dropped, stage, rule, chunk, items);
+                    note(dropped, stage, &rule, chunk, items);
                 }
             }
         }
@@ -150,24 +148,36 @@ impl Segment {
         let gone = u64::from(before.saturating_sub(chunk.shape.items));
         if gone > noted {
             // A stage that removes without saying why; the books name it all the same.
-            note(dropped, self.stages.len() - 1, "unnamed", chunk, gone - noted);
+            note(dropped, self.stages.len() - 1, UNNAMED, chunk, gone - noted);
         }
         Ok(())
     }
 }
 
-fn note(dropped: &mut Vec<Dropped>, stage: usize, rule: &'static str, chunk: &Chunk, items: u64) {
+fn note(dropped: &mut Vec<Dropped>, stage: usize, rule: &str, chunk: &Chunk, items: u64) {
     let tenant = chunk.origin.tenant.as_ref();
     if let Some(known) = dropped.iter_mut().find(|d| d.stage == stage && d.rule == rule) {
         return known.tally.plus(tenant, items);
     }
     let mut tally = Tally::default();
     tally.plus(tenant, items);
-    dropped.push(Dropped { stage, rule, tally });
+    dropped.push(Dropped {
+        stage,
+        rule: rule.to_owned(),
+        tally,
+    });
 }
 
 fn malformed(error: wire::Malformed) -> Refusal {
     Refusal::Invalid(error.to_string())
+}
+
+/// Runs what takes long for a payload of that many bytes: other tasks of this worker are moved away first.
+pub(crate) fn beside_others<T>(bytes: usize, run: impl FnOnce() -> T) -> T {
+    match bytes > INLINE_BYTES_MAX && has_other_workers() {
+        true => tokio::task::block_in_place(run),
+        false => run(),
+    }
 }
 
 /// Moving tasks away needs a second worker to take them; with one, in place is as good.

@@ -17,7 +17,8 @@ use tokio::time::{Instant, timeout_at};
 use super::fanout::all;
 use super::graph::Holder;
 use super::outlet::{Outlet, Quiet};
-use super::{Graph, drain, failed_to_start};
+use super::stages::Living;
+use super::{Graph, drain, failed_to_start, stages};
 use crate::harness::Harness;
 
 /// What a graph had that its successor has not, still to be stopped.
@@ -27,6 +28,7 @@ pub struct Retired {
     /// Of fan-outs that were taken away from components that stay.
     quiet: Vec<Quiet>,
     holders: Vec<Holder>,
+    living: Vec<Living>,
     harnesses: Vec<(ComponentId, Arc<Harness>)>,
     exporters: Vec<Arc<dyn Push>>,
     /// What was replaced before: it may still send here.
@@ -73,6 +75,17 @@ impl Graph {
         self.tell_orphans();
         for harness in self.harnesses() {
             harness.start(host.clone());
+        }
+        for living in &fresh.living {
+            if let Err(fault) = living.start(host.clone()).await {
+                let (id, what) = (living.id.clone(), living.what);
+                let failed = Retired {
+                    receivers: Vec::new(),
+                    ..fresh
+                };
+                failed.drain(Instant::now() + drain::AFTER_FAULT).await;
+                return Err(failed_to_start(&id, what, fault));
+            }
         }
         let mut started = Vec::new();
         for source in &self.built.receivers {
@@ -159,6 +172,12 @@ impl Graph {
                 .filter(|holder| !is_there(holder))
                 .cloned()
                 .collect(),
+            living: here
+                .living
+                .iter()
+                .filter(|living| !there.living.iter().any(|known| known.stage.is(&living.stage)))
+                .cloned()
+                .collect(),
             harnesses: harnesses
                 .map(|((id, _), harness)| (id.clone(), harness.clone()))
                 .collect(),
@@ -187,6 +206,7 @@ impl Retired {
             tracing::warn!("requests are still under way through what was replaced, stopping without them");
         }
         drain::holders(&self.holders, end).await;
+        stages::stop(&self.living, end).await;
         // Unlike a gateway that stops, one that goes on has time for retries.
         let emptied = self
             .harnesses

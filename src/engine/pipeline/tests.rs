@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use component::exporter::{Block, Exporter, Harness as Offer};
 use component::{
-    BoxFuture, Code, ConnectorFactory, Consumer, Depth, ExporterFactory, FlushPolicy, Gate, Hold,
+    BoxFuture, Code, Connector, ConnectorFactory, Consumer, Depth, ExporterFactory, FlushPolicy, Gate, Hold,
     Node as HoldingNode, Outcome, Outputs, Processor, ProcessorFactory, Push, Receiver, ReceiverFactory,
     SegmentCx, Stability, Stop, Touches, Tree,
 };
@@ -257,7 +257,7 @@ static KEEPER: ProcessorFactory = ProcessorFactory {
     hold: Hold::HeldVolatile,
     build: |section, _, _| {
         section.parse::<Empty>()?;
-        Ok(Processor::Node(Box::new(|next| {
+        Ok(Processor::Node(Box::new(|next, _| {
             Arc::new(Keeper(Mutex::default(), next))
         })))
     },
@@ -280,9 +280,9 @@ static FORWARD: ConnectorFactory = ConnectorFactory {
         (Signal::Traces, Signal::Traces, Stability::Beta),
     ],
     hold: Hold::PassThrough,
-    build: |section, _, next| {
+    build: |section, _, joint| {
         section.parse::<Empty>()?;
-        Ok(Arc::new(Pass(next)))
+        Ok(Connector::Plain(Arc::new(Pass(joint.next))))
     },
 };
 

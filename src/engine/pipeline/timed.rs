@@ -1,8 +1,10 @@
-//! Gates and trees with a clock around them: `otelcol_processor_internal_duration`, at the level `detailed` alone.
+//! Gates, trees and reshapes with a clock around them: `otelcol_processor_internal_duration`, at the level `detailed` alone.
 
 use std::sync::Arc;
 
-use component::{Gate, Processor, Refusal, SegmentCx, Touches, Tree};
+use component::{
+    BoxFuture, Fault, Gate, Host, Processor, Refusal, Reshape, ReshapeCx, SegmentCx, Touches, Tree,
+};
 use telemetry::{Histogram, Level, Telemetry};
 use tokio::time::Instant;
 use wire::view::View;
@@ -25,6 +27,7 @@ pub(super) fn timed(stage: Processor, id: &str, signal: Signal, telemetry: &Tele
     match stage {
         Processor::Gate(inner) => Processor::Gate(Arc::new(Timed(inner, duration()))),
         Processor::Tree(inner) => Processor::Tree(Arc::new(Timed(inner, duration()))),
+        Processor::Reshape(inner) => Processor::Reshape(Arc::new(Timed(inner, duration()))),
         other => other,
     }
 }
@@ -46,7 +49,33 @@ impl Gate for Timed<dyn Gate> {
     }
 }
 
+impl Reshape for Timed<dyn Reshape> {
+    fn start(&self, host: Arc<dyn Host>) -> BoxFuture<'_, Result<(), Fault>> {
+        self.0.start(host)
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        self.0.stop()
+    }
+
+    fn admit(&self, payload: &Payload) -> Result<(), Refusal> {
+        self.0.admit(payload)
+    }
+
+    fn reshape(&self, payload: Payload, cx: &mut ReshapeCx) -> Result<Payload, Refusal> {
+        self.time(|reshape| reshape.reshape(payload, cx))
+    }
+}
+
 impl Tree for Timed<dyn Tree> {
+    fn start(&self, host: Arc<dyn Host>) -> BoxFuture<'_, Result<(), Fault>> {
+        self.0.start(host)
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        self.0.stop()
+    }
+
     fn touches(&self) -> Touches {
         self.0.touches()
     }

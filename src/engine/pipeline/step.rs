@@ -1,0 +1,120 @@
+//! What a payload goes through within a pipeline: segments and reshapes, in order.
+//!
+//! Each takes a payload and gives the next one, or refuses; what it did with the records is noted, and booked once the
+//! payload has been taken behind all of them.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use component::{Change, Refusal, Reshape, ReshapeCx};
+use telemetry::{Column, Counter, Row};
+use wire::Payload;
+
+use super::edge::panicked;
+use super::segment::{Dropped, Segment, beside_others};
+use crate::harness::tally::Tally;
+
+/// The rule for items that are missing though nobody said why.
+pub(super) const UNNAMED: &str = "unnamed";
+
+/// One of them, with the rows of its books.
+pub(crate) enum Step {
+    Segment(Segment, Vec<Arc<Row>>),
+    Reshape {
+        reshape: Arc<dyn Reshape>,
+        row: Arc<Row>,
+        panics: Counter,
+    },
+}
+
+/// What a step did.
+pub(crate) enum Passed {
+    Segment(Vec<Dropped>),
+    Reshape { cx: ReshapeCx, left: Tally },
+}
+
+impl Step {
+    /// Whether it would let the payload pass.
+    pub(crate) fn admit(&self, payload: &Payload) -> Result<(), Refusal> {
+        match self {
+            Step::Segment(..) => Ok(()),
+            Step::Reshape { reshape, .. } => reshape.admit(payload),
+        }
+    }
+
+    pub(crate) fn run(&self, payload: Payload, passed: &mut Vec<Passed>) -> Result<Payload, Refusal> {
+        match self {
+            Step::Segment(segment, _) => {
+                let mut dropped = Vec::new();
+                let payload = segment.run(payload, &mut dropped)?;
+                passed.push(Passed::Segment(dropped));
+                Ok(payload)
+            }
+            Step::Reshape { reshape, panics, .. } => {
+                let mut cx = ReshapeCx::default();
+                let bytes = payload.len();
+                let run = AssertUnwindSafe(|| reshape.reshape(payload, &mut cx));
+                let ran = beside_others(bytes, || std::panic::catch_unwind(run));
+                let payload = ran.unwrap_or_else(|_| {
+                    panics.add(1);
+                    Err(panicked())
+                })?;
+                let left = Tally::of(&payload);
+                passed.push(Passed::Reshape { cx, left });
+                Ok(payload)
+            }
+        }
+    }
+
+    /// Books what it did with what came; `line` is the row of the pipeline. Returns what left it.
+    pub(crate) fn book(&self, mut here: Tally, passed: Passed, line: &Row) -> Tally {
+        match (self, passed) {
+            (Step::Segment(_, rows), Passed::Segment(dropped)) => {
+                for (stage, row) in rows.iter().enumerate() {
+                    here.add(row, Column::In);
+                    for drop in dropped.iter().filter(|d| d.stage == stage) {
+                        drop.tally.drop_under(row, &drop.rule);
+                        drop.tally.drop_under(line, &drop.rule);
+                        here.minus(&drop.tally);
+                    }
+                    here.add(row, Column::Out);
+                }
+                here
+            }
+            (Step::Reshape { row, .. }, Passed::Reshape { cx, left }) => {
+                here.add(row, Column::In);
+                let (mut sources, mut sinks) = (here.items(), left.items());
+                for (change, tenant, items) in cx.told() {
+                    for row in [row, line] {
+                        book(row, change, tenant.as_ref(), *items);
+                    }
+                    match change {
+                        Change::Created => sources += items,
+                        Change::Merged | Change::Dropped(_) => sinks += items,
+                    }
+                }
+                // What was not told is found all the same.
+                let (lost, made) = (sources.saturating_sub(sinks), sinks.saturating_sub(sources));
+                for row in [row, line] {
+                    if lost > 0 {
+                        row.drop_items(UNNAMED, None, lost);
+                    }
+                    if made > 0 {
+                        row.add_items(Column::Created, None, made);
+                    }
+                }
+                left.add(row, Column::Out);
+                left
+            }
+            _ => unreachable!("each step notes what it is"),
+        }
+    }
+}
+
+fn book(row: &Row, change: &Change, tenant: Option<&Arc<str>>, items: u64) {
+    match change {
+        Change::Dropped(rule) => row.drop_items(rule, tenant, items),
+        Change::Merged => row.add_items(Column::Merged, tenant, items),
+        Change::Created => row.add_items(Column::Created, tenant, items),
+    }
+}
