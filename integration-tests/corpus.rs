@@ -136,7 +136,7 @@ fn missing_components_do_not_hide_what_else_is_wrong() {
         "receivers:
   otlp: {protocols: {grpc: {endpont: 0.0.0.0:4317}}}
 processors:
-  transform: {}
+  interval: {}
   batch: {timeot: 1s}
 exporters:
   otlphttp: {}
@@ -144,7 +144,7 @@ exporters:
   dbug:
 service:
   pipelines:
-    traces: {receivers: [otlp], processors: [transform, batch], exporters: [otlphttp, clickhouse]}
+    traces: {receivers: [otlp], processors: [interval, batch], exporters: [otlphttp, clickhouse]}
     logs: {receivers: [otlp], processors: [batch], exporters: [otlphttp]}
 ",
         &[
@@ -152,7 +152,7 @@ service:
                 "2:29 receivers::otlp::protocols::grpc",
                 "did you mean \"endpoint\"?",
             ),
-            ("4:3 processors::transform", "planned"),
+            ("4:3 processors::interval", "let a collector before or behind this gateway do it"),
             ("5:11 processors::batch", "did you mean \"timeout\"?"),
             (
                 "7:3 exporters::otlphttp::endpoint",

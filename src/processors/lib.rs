@@ -5,12 +5,16 @@
 
 pub mod attributes;
 pub mod batch;
+pub mod filter;
 pub mod memory_limiter;
 pub mod probabilistic_sampler;
 pub mod redaction;
 pub mod resource;
+pub mod span;
+pub mod transform;
 
 pub mod actions;
+pub mod groups;
 pub mod literal;
 pub mod matching;
 mod removal;
@@ -24,8 +28,11 @@ use component::ProcessorFactory;
 pub static ALL: &[&ProcessorFactory] = &[
     &attributes::FACTORY,
     &batch::FACTORY,
+    &filter::FACTORY,
     &memory_limiter::FACTORY,
     &probabilistic_sampler::FACTORY,
     &redaction::FACTORY,
     &resource::FACTORY,
+    &span::FACTORY,
+    &transform::FACTORY,
 ];

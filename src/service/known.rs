@@ -171,8 +171,8 @@ const KNOWN: &[Row] = &[
     ("receivers", Answer::Example, &["examplereceiver", "foo"]),
 
     ("processors", Answer::Planned, &[
-        "cumulativetodelta", "filter", "groupbyattrs", "groupbytrace", "k8sattributes", "logdedup",
-        "resourcedetection", "span", "tail_sampling", "transform",
+        "cumulativetodelta", "groupbyattrs", "groupbytrace", "k8sattributes", "logdedup",
+        "resourcedetection", "tail_sampling",
     ]),
     ("processors", Answer::Collector, &[
         "coralogix", "datadogsemantics", "deltatocumulative", "deltatorate", "dnslookup", "drain", "geoip", "interval",
@@ -262,7 +262,7 @@ mod tests {
         check("receivers", "file_log", Some("later"));
         check("receivers", "hostmetric", None);
         check("receivers", "transform", None);
-        check("processors", "transform", Some("planned"));
+        check("processors", "transform", None);
         check("processors", "k8s_attributes", Some("planned"));
         check("exporters", "prometheus_remote_write", Some("instead"));
         check("exporters", "opencensus", Some("instead"));
@@ -289,8 +289,8 @@ mod tests {
         );
         check(
             "processors",
-            "transform",
-            "planned; until then let a collector before or behind this gateway do it, chained over otlp",
+            "interval",
+            "let a collector before or behind this gateway do it, chained over otlp",
         );
         check(
             "exporters",

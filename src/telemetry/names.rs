@@ -144,6 +144,10 @@ const SCOPES: &[(&str, &str)] = &[
         "go.opentelemetry.io/collector/processor/batchprocessor",
     ),
     (
+        "otelcol_processor_filter_",
+        "github.com/open-telemetry/opentelemetry-collector-contrib/processor/filterprocessor",
+    ),
+    (
         "otelcol_processor_probabilistic_sampler_",
         "github.com/open-telemetry/opentelemetry-collector-contrib/processor/probabilisticsamplerprocessor",
     ),
@@ -252,6 +256,9 @@ pub static TABLE: &[Def] = &[
     row("otelcol_processor_memory_limiter_refused_", "{item}", Counter, "Items that the memory limiter refused."),
     row("otelcol_processor_batch_batch_size_trigger_send", "{time}", Counter, "Batches sent because they were large enough.").from(Level::Normal),
     row("otelcol_processor_batch_timeout_trigger_send", "{time}", Counter, "Batches sent because they were old enough.").from(Level::Normal),
+    row("otelcol_processor_filter_spans.filtered", "1", Counter, "Spans that the filter dropped."),
+    row("otelcol_processor_filter_datapoints.filtered", "1", Counter, "Data points that the filter dropped."),
+    row("otelcol_processor_filter_logs.filtered", "1", Counter, "Log records that the filter dropped."),
     histogram("otelcol_processor_batch_batch_send_size", "{unit}", ITEMS, "Items in a batch that was sent.").from(Level::Normal),
     histogram("otelcol_processor_batch_batch_send_size_bytes", "By", BYTES, "Encoded bytes of a batch that was sent."),
     row("otelcol_processor_batch_metadata_cardinality", "{combination}", Gauge, "Combinations of metadata values that are batched apart.").from(Level::Normal),

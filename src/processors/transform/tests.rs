@@ -1,0 +1,264 @@
+use component::Drops;
+use component::test_kit::{context, section};
+use wire::view::{Finished, Scratch};
+
+use super::*;
+
+fn build(yaml: &str, signal: Signal) -> Result<Arc<dyn Tree>, String> {
+    match (FACTORY.build)(section(yaml), &context("transform/t"), signal) {
+        Ok(Processor::Tree(tree)) => Ok(tree),
+        Ok(_) => panic!("it is a tree"),
+        Err(fault) => Err(fault.to_string()),
+    }
+}
+
+fn encode(signal: Signal, json: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    codec::otlp_json::read(signal, json.as_bytes(), &mut bytes).unwrap();
+    bytes
+}
+
+fn decode(signal: Signal, bytes: &[u8]) -> String {
+    let mut json = Vec::new();
+    codec::otlp_json::write(signal, bytes, &mut json).unwrap();
+    String::from_utf8(json).unwrap()
+}
+
+fn run(yaml: &str, signal: Signal, bytes: &[u8]) -> Result<Finished, Refusal> {
+    let tree = build(yaml, signal).unwrap_or_else(|e| panic!("{yaml}: {e}"));
+    let mut scratch = Scratch::default();
+    let mut view = View::new(&mut scratch, signal, bytes, tree.touches().depth).unwrap();
+    let mut drops = Drops::default();
+    let client = Context::default();
+    tree.apply(
+        &mut view,
+        &mut SegmentCx {
+            context: &client,
+            tenant: None,
+            drops: &mut drops,
+        },
+    )?;
+    assert!(drops.is_empty(), "statements end nothing");
+    Ok(view.finish())
+}
+
+#[track_caller]
+fn check(signal: Signal, yaml: &str, json: &str, expected: &str) {
+    let bytes = encode(signal, json);
+    let out = match run(yaml, signal, &bytes).unwrap_or_else(|e| panic!("{yaml}: {e:?}")) {
+        Finished::Unchanged => bytes,
+        Finished::Edited { bytes, .. } => bytes,
+    };
+    let expected = encode(signal, expected);
+    assert_eq!(decode(signal, &out), decode(signal, &expected), "{yaml}");
+}
+
+/// Log records with bodies and attributes, in one resource with the attribute `service.name`.
+fn logs(resource: &str, records: &[(&str, &str)]) -> String {
+    let records: Vec<String> = records
+        .iter()
+        .map(|(body, attributes)| {
+            format!(r#"{{"body": {{"stringValue": "{body}"}}, "attributes": [{attributes}]}}"#)
+        })
+        .collect();
+    format!(
+        r#"{{"resourceLogs": [{{"resource": {{"attributes": [{resource}]}}, "scopeLogs": [{{"logRecords": [{}]}}]}}]}}"#,
+        records.join(", ")
+    )
+}
+
+fn text(key: &str, value: &str) -> String {
+    format!(r#"{{"key": "{key}", "value": {{"stringValue": "{value}"}}}}"#)
+}
+
+#[track_caller]
+fn check_logs(yaml: &str, resource: &str, records: [&str; 2]) {
+    let expected = logs(resource, &[("a", records[0]), ("b", records[1])]);
+    check(
+        Signal::Logs,
+        yaml,
+        &logs(&text("service.name", "cart"), &[("a", ""), ("b", "")]),
+        &expected,
+    );
+}
+
+#[test]
+fn statements_are_written_in_either_style() {
+    let cart = text("service.name", "cart");
+    let both = |key: &str, a: &str, b: &str| [text(key, a), text(key, b)];
+    for yaml in [
+        r#"{log_statements: ['set(log.attributes["k"], log.body)']}"#,
+        r#"{log_statements: [{statements: ['set(log.attributes["k"], log.body)']}]}"#,
+        r#"{log_statements: [{context: log, statements: ['set(attributes["k"], body)']}]}"#,
+        r#"{log_statements: [{context: log, statements: ['set(log.attributes["k"], body)']}]}"#,
+        r#"{log_statements: [{context: resource, statements: []}, 'set(log.attributes["k"], log.body)']}"#,
+    ] {
+        let [a, b] = both("k", "a", "b");
+        check_logs(yaml, &cart, [&a, &b]);
+    }
+    check_logs("{}", &cart, ["", ""]);
+    check_logs(r#"{trace_statements: ['set(span.name, "x")']}"#, &cart, ["", ""]);
+}
+
+#[test]
+fn conditions_are_asked_before_the_statements() {
+    let cart = text("service.name", "cart");
+    let set = r#"'set(log.attributes["k"], "x")'"#;
+    let hit = text("k", "x");
+    let group = |conditions: &str| {
+        format!("{{log_statements: [{{conditions: [{conditions}], statements: [{set}]}}]}}")
+    };
+    check_logs(&group(r#"'log.body == "a"'"#), &cart, [&hit, ""]);
+    check_logs(
+        &group(r#"'log.body == "z"', 'log.body == "b"'"#),
+        &cart,
+        ["", &hit],
+    );
+    check_logs(&group(r#"'log.body == "z"'"#), &cart, ["", ""]);
+    // A condition that fails does not hold.
+    check_logs(
+        &group(r#"'Len(log.severity_number) > 0', 'log.body == "b"'"#),
+        &cart,
+        ["", &hit],
+    );
+}
+
+#[test]
+fn groups_run_one_after_another_over_all() {
+    // The second group sees what the first made of the last record; the cache of the first is gone.
+    check_logs(
+        r#"{log_statements: [
+            {statements: ['set(log.cache["c"], log.body)', 'set(resource.attributes["last"], log.cache["c"])']},
+            {statements: ['set(log.attributes["l"], resource.attributes["last"])', 'set(log.attributes["c"], log.cache["c"])']}]}"#,
+        &[text("service.name", "cart"), text("last", "b")].join(", "),
+        [&text("l", "b"), &text("l", "b")],
+    );
+    // The cache is fresh for each item.
+    check_logs(
+        r#"{log_statements: ['set(log.attributes["c"], log.cache["c"])', 'set(log.cache["c"], log.body)']}"#,
+        &text("service.name", "cart"),
+        ["", ""],
+    );
+}
+
+#[test]
+fn resources_scopes_and_their_records() {
+    let traces = r#"{"resourceSpans": [{"resource": {}, "scopeSpans": [{"scope": {"name": "s"}, "spans": [
+        {"name": "n", "kind": 2, "events": [{"name": "e"}, {"name": "f"}]}]}]}]}"#;
+    check(
+        Signal::Traces,
+        r#"{trace_statements: [
+            {context: resource, statements: ['set(attributes["r"], "1")']},
+            {context: scope, statements: ['set(name, Concat([name, "x"], "-"))']},
+            {context: span, statements: ['set(name, "m") where kind == SPAN_KIND_SERVER']},
+            {context: spanevent, statements: ['set(attributes["i"], event_index)', 'set(name, "g") where span.name == "m" and name == "f"']}]}"#,
+        traces,
+        r#"{"resourceSpans": [{"resource": {"attributes": [{"key": "r", "value": {"stringValue": "1"}}]},
+            "scopeSpans": [{"scope": {"name": "s-x"}, "spans": [{"name": "m", "kind": 2, "events": [
+                {"name": "e", "attributes": [{"key": "i", "value": {"intValue": "0"}}]},
+                {"name": "g", "attributes": [{"key": "i", "value": {"intValue": "1"}}]}]}]}]}]}"#,
+    );
+    check(
+        Signal::Metrics,
+        r#"{metric_statements: ['set(metric.unit, "s") where metric.name == "m"', 'set(datapoint.attributes["k"], metric.name)']}"#,
+        r#"{"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "m", "gauge": {"dataPoints": [{"asInt": "1"}]}}]}]}]}"#,
+        r#"{"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "m", "unit": "s", "gauge": {"dataPoints": [
+            {"asInt": "1", "attributes": [{"key": "k", "value": {"stringValue": "m"}}]}]}}]}]}]}"#,
+    );
+}
+
+#[test]
+fn what_is_not_written_to_stays_as_it_came() {
+    let bytes = encode(
+        Signal::Logs,
+        &logs(&text("service.name", "cart"), &[("a", ""), ("b", "")]),
+    );
+    for yaml in [
+        "{}",
+        r#"{log_statements: ['set(log.attributes["k"], "x") where log.body == "z"']}"#,
+        r#"{log_statements: ['delete_key(log.attributes, "none")', 'set(log.severity_text, nil)']}"#,
+    ] {
+        assert_eq!(
+            run(yaml, Signal::Logs, &bytes).unwrap(),
+            Finished::Unchanged,
+            "{yaml}"
+        );
+    }
+}
+
+#[test]
+fn an_error_skips_the_statement_or_refuses_the_request() {
+    let bytes = encode(
+        Signal::Logs,
+        &logs(&text("service.name", "cart"), &[("a", ""), ("b", "")]),
+    );
+    let yaml = |mode: &str, of_group: &str| {
+        format!(
+            r#"{{{mode} log_statements: [{{{of_group} statements: ['set(log.severity_text, 5)', 'set(log.attributes["k"], "x")']}}]}}"#
+        )
+    };
+    let hit = text("k", "x");
+    for (mode, of_group) in [
+        ("", ""),
+        ("error_mode: Ignore,", ""),
+        ("error_mode: silent,", ""),
+        ("error_mode: propagate,", "error_mode: silent,"),
+    ] {
+        check_logs(&yaml(mode, of_group), &text("service.name", "cart"), [&hit, &hit]);
+    }
+    for (mode, of_group) in [("error_mode: propagate,", ""), ("", "error_mode: propagate,")] {
+        let refusal = run(&yaml(mode, of_group), Signal::Logs, &bytes).unwrap_err();
+        assert!(
+            matches!(&refusal, Refusal::Invalid(text) if text.starts_with("transform/t: ")),
+            "{refusal:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_wrong_is_found_for_every_signal_and_has_its_place() {
+    let check = |yaml: &str, expected: &[&str]| {
+        let error = build(yaml, Signal::Logs)
+            .err()
+            .unwrap_or_else(|| panic!("{yaml} was built"));
+        for part in expected {
+            assert!(error.contains(part), "{yaml}: {error}");
+        }
+    };
+    check(
+        r#"{log_statements: ['set(log.body, "x")', 'set(log.bdy, 1)'], trace_statements: [{statements: ['limit(span.attributes, -1, [])']}]}"#,
+        &["log_statements::1", "trace_statements::0::statements::0", "^^^"],
+    );
+    check(
+        r#"{log_statements: [{conditions: ['log.body =='], statements: ['set(log.body, 1)']}]}"#,
+        &["log_statements::0::conditions::0"],
+    );
+    check(
+        r#"{log_statements: [{context: nothing, statements: ['set(body, 1)']}]}"#,
+        &["log_statements::0::context", "unknown context nothing"],
+    );
+    check(
+        r#"{metric_statements: [{context: log, statements: ['set(body, 1)']}]}"#,
+        &["metric_statements::0", "does not belong"],
+    );
+    check(
+        r#"{log_statements: [{statements: ['set(body, 1)']}]}"#,
+        &["log_statements::0", "unable to infer context"],
+    );
+    check(
+        r#"{log_statements: ['set(log.body, 1)', {context: log, statements: []}]}"#,
+        &["multiple configuration styles"],
+    );
+    check(
+        r#"{log_statements: [{context: log, statements: []}, 'set(log.bdy, 1)']}"#,
+        &["log_statements::1"],
+    );
+    check("{flatten_data: true}", &["flatten_data", "not supported"]);
+    check("{error_mode: loud}", &["error_mode", "unknown error mode loud"]);
+    check(
+        r#"{log_statements: [{context: log, statement: ['set(body, 1)']}]}"#,
+        &["statement"],
+    );
+}
+
+component::component_tests!(FACTORY);
