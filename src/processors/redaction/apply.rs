@@ -29,6 +29,7 @@ impl Program {
             && rules.blocked_key_patterns.is_empty()
             && !rules.all_types
             && rules.finder.always == 0
+            && rules.urls.as_ref().is_none_or(|urls| !urls.has_attributes())
             && !counts_untouched;
         Program {
             rules,
@@ -68,6 +69,7 @@ impl Program {
                 }
             }
         }
+        self.span_names(view, s);
     }
 
     /// From regions to the attribute values that they overlap.
@@ -122,7 +124,7 @@ impl Program {
         let Some(text) = view.value(n, i).as_str() else {
             return;
         };
-        if !self.rules.redact(&mut s.values, text, patterns)
+        if !self.rules.redact(&mut s.values, text, patterns, false)
             || self.rules.key(&mut s.keys, i, view.key(n, i)) == Key::Ignored
             || self.rules.is_allowed(&mut s.values, text)
         {
@@ -178,7 +180,11 @@ impl Program {
                 rules.block(&mut s.values, text);
             } else {
                 let patterns = rules.finder.patterns(text, &mut s.regions);
-                let changed = patterns != 0 && rules.redact(&mut s.values, text, patterns);
+                let url = rules
+                    .urls
+                    .as_ref()
+                    .is_some_and(|urls| urls.is_url(view.key(n, i)));
+                let changed = (patterns != 0 || url) && rules.redact(&mut s.values, text, patterns, url);
                 if !changed || (!allowed_first && rules.is_allowed(&mut s.values, text)) {
                     continue;
                 }

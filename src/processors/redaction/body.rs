@@ -44,7 +44,8 @@ impl Program {
             }
         };
         let patterns = self.rules.finder.patterns(text, &mut s.regions);
-        let changed = patterns != 0 && self.rules.redact(&mut s.values, text, patterns);
+        let url = self.rules.urls.is_some();
+        let changed = (patterns != 0 || url) && self.rules.redact(&mut s.values, text, patterns, url);
         if !changed || self.rules.is_allowed(&mut s.values, text) {
             return;
         }
@@ -74,7 +75,7 @@ impl Program {
     /// Whether nothing is done or counted but where a value matches.
     fn only_values_count(&self) -> bool {
         let counted = self.summary != Summary::Silent && !self.rules.allowed_values.is_empty();
-        self.rules.keys_are_open() && !counted
+        self.rules.keys_are_open() && !counted && self.rules.urls.is_none()
     }
 
     /// Whether any value within may match.
@@ -136,8 +137,9 @@ impl Program {
                     return false;
                 }
                 let patterns = self.rules.finder.patterns(text, &mut s.regions);
-                let changed = patterns != 0
-                    && self.rules.redact(&mut s.values, text, patterns)
+                let url = self.rules.urls.is_some();
+                let changed = (patterns != 0 || url)
+                    && self.rules.redact(&mut s.values, text, patterns, url)
                     && (counted || !self.rules.is_allowed(&mut s.values, text));
                 if changed {
                     s.tally.add(self.summary, Done::Masked, &s.path);

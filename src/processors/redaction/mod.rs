@@ -13,6 +13,7 @@ mod find;
 mod mask;
 mod rules;
 mod summary;
+mod url;
 
 use codec::pattern::Pattern;
 use component::prelude::*;
@@ -24,6 +25,7 @@ use find::Finder;
 use mask::Mask;
 use rules::{Rules, Scratch};
 use summary::Summary;
+use url::Urls;
 
 /// The processor's type.
 pub static FACTORY: ProcessorFactory = ProcessorFactory {
@@ -72,11 +74,12 @@ pub struct Config {
     pub hmac_key: Secret<String>,
     /// Tell in attributes what was done: `debug` (which keys), `info` (how many) or `silent`, the default.
     pub summary: String,
-    /// Shortens URLs. Not supported yet: only `enabled: false` loads.
+    /// Makes routes of URLs: `/orders/22j?x=1` becomes `/orders/*`.
     pub url_sanitizer: UrlSanitizer,
-    /// Removes literals from database statements. Not supported yet: only `enabled: false` loads.
+    /// Removes literals from database statements. Not supported: only `enabled: false` loads.
     pub db_sanitizer: DbSanitizer,
-    /// Conditions under which an item is let alone. Not supported yet: only an empty list loads.
+    /// Conditions under which an item is let alone; younger than the version that is followed here. Only an empty list
+    /// loads.
     pub skip_conditions: Vec<String>,
 }
 
@@ -84,11 +87,11 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UrlSanitizer {
-    /// Whether it runs. Default false.
+    /// Whether it runs. Default false. Then every text in a log body is taken for a URL too.
     pub enabled: bool,
     /// Keys of attributes that hold URLs.
     pub attributes: Vec<String>,
-    /// Whether names of spans are shortened too. Default true.
+    /// Whether names of client and server spans are shortened too. Default true.
     pub sanitize_span_name: bool,
 }
 
@@ -179,20 +182,18 @@ struct Redaction {
 
 impl Redaction {
     fn new(config: &Config, signal: Signal) -> Result<Redaction, Wrong> {
-        let not_yet = |key| {
-            Err((
-                key,
-                format!("{key} is not supported yet; remove it or turn it off"),
-            ))
-        };
-        if config.url_sanitizer.enabled {
-            return not_yet("url_sanitizer");
-        }
+        let refused = |key, message: &str| Err((key, message.to_owned()));
         if config.db_sanitizer.is_on() {
-            return not_yet("db_sanitizer");
+            return refused(
+                "db_sanitizer",
+                "db_sanitizer is not supported: turn it off, and mask literals by blocked_values or blocked_key_patterns",
+            );
         }
         if !config.skip_conditions.is_empty() {
-            return not_yet("skip_conditions");
+            return refused(
+                "skip_conditions",
+                "skip_conditions is not supported: remove it, and list what is to stay under ignored_keys or allowed_values",
+            );
         }
         let compile = |key: &'static str, sources: &[String]| {
             let each = sources
@@ -213,6 +214,7 @@ impl Redaction {
             blocked_values,
             all_types: config.redact_all_types,
             mask: Mask::new(&config.hash_function, config.hmac_key.expose())?,
+            urls: Urls::new(&config.url_sanitizer),
         };
         Ok(Redaction {
             program: Program::new(rules, Summary::new(&config.summary)),

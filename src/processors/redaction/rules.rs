@@ -8,6 +8,7 @@ use wire::scan::Hit;
 use super::find::{Finder, Patterns, Regions, bit};
 use super::mask::Mask;
 use super::summary::{SUMMARY_KEYS, Tally};
+use super::url::{Urls, shorten};
 use crate::removal::Removal;
 
 /// Decisions remembered by key; a chunk with more different keys decides the others each time.
@@ -31,6 +32,7 @@ pub(super) struct Rules {
     pub(super) all_types: bool,
     pub(super) mask: Mask,
     pub(super) finder: Finder,
+    pub(super) urls: Option<Urls>,
 }
 
 /// What becomes of an entry by its key alone.
@@ -162,8 +164,14 @@ impl Rules {
     }
 
     /// Masks what the blocked values match, each in order, each on what the ones before it left. True if the text
-    /// changed; it then is in `values.text`. Only `candidates` are tried on the text as it came.
-    pub(super) fn redact(&self, values: &mut Values, text: &[u8], mut candidates: Patterns) -> bool {
+    /// changed; it then is in `values.text`. Only `candidates` are tried on the text as it came. A URL is shortened then.
+    pub(super) fn redact(
+        &self,
+        values: &mut Values,
+        text: &[u8],
+        mut candidates: Patterns,
+        url: bool,
+    ) -> bool {
         let Values {
             blocked,
             text: now,
@@ -183,6 +191,12 @@ impl Rules {
                 touched = true;
                 candidates = self.finder.search_one(now, hits);
             }
+        }
+        if url {
+            next.clear();
+            shorten(if touched { &now[..] } else { text }, next);
+            std::mem::swap(now, next);
+            touched = true;
         }
         touched && now[..] != *text
     }

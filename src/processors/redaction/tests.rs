@@ -295,9 +295,94 @@ fn allowed_bodies_stay() {
 }
 
 #[test]
+fn urls_become_routes() {
+    let yaml =
+        "{allow_all_keys: true, url_sanitizer: {enabled: true, attributes: [http.url]}, summary: info}";
+    check(
+        yaml,
+        "{http.url: '/v1/products/22j?x=1', other: '/v1/products/22j', n: 5}",
+        "{http.url: '/v1/products/*', other: '/v1/products/22j', n: 5, redaction.masked.count: 1}",
+    );
+    check(
+        yaml,
+        "{http.url: '/v1/products', b: x}",
+        "{http.url: '/v1/products', b: x}",
+    );
+    // After the blocked values, and only where no allowed value is.
+    check(
+        "{allow_all_keys: true, blocked_values: ['tok-[a-z]+'], allowed_values: [keep], url_sanitizer: {enabled: true, attributes: [u, v]}}",
+        "{u: '/a/tok-x/22?tok-y', v: '/keep/22', w: 'tok-z'}",
+        "{u: '/a/*/*', v: '/keep/22', w: '****'}",
+    );
+    // As text, a number is a segment that is no word.
+    let all =
+        "{allow_all_keys: true, redact_all_types: true, url_sanitizer: {enabled: true, attributes: [n]}}";
+    check(all, "{n: 5, m: 5}", "{n: '*', m: 5}");
+    check_body(
+        "{allow_all_keys: true, url_sanitizer: {enabled: true}, summary: debug}",
+        "{a: '/x1/22', b: ['GET /cart?x', 7, true], c: {}}",
+        "{a: '/x1/*', b: ['GET /cart', '*', true], c: {}}",
+        "{redaction.body.masked.keys: 'a,b.[0],b.[1]', redaction.body.masked.count: 3}",
+    );
+    check_body(
+        "{allow_all_keys: true, url_sanitizer: {enabled: true}}",
+        "/orders/1234",
+        "/orders/*",
+        "{}",
+    );
+}
+
+#[test]
+fn names_of_spans_become_routes() {
+    let name_of = |yaml: &str, kind: i32, name: &str, attributes: &str| {
+        let request = ExportTraceServiceRequest {
+            resource_spans: vec![ResourceSpans {
+                scope_spans: vec![ScopeSpans {
+                    spans: vec![Span {
+                        name: name.into(),
+                        kind,
+                        attributes: map(attributes),
+                        ..Default::default()
+                    }],
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+        };
+        let out = run(
+            &redaction(yaml, Signal::Traces),
+            Signal::Traces,
+            &request.encode_to_vec(),
+        );
+        let out = ExportTraceServiceRequest::decode(&out[..]).unwrap();
+        out.resource_spans[0].scope_spans[0].spans[0].name.clone()
+    };
+    let on = "{allow_all_keys: true, url_sanitizer: {enabled: true}}";
+    let off = "{allow_all_keys: true, url_sanitizer: {enabled: true, sanitize_span_name: false}}";
+    let allowed = "{allow_all_keys: true, allowed_values: [cart], url_sanitizer: {enabled: true}}";
+    let no_keys = "{url_sanitizer: {enabled: true}}";
+    for (yaml, kind, name, attributes, expected) in [
+        (on, 2, "GET /cart/22", "{}", "GET /cart/*"),
+        (on, 3, "GET /cart/22", "{}", "GET /cart/*"),
+        (on, 1, "GET /cart/22", "{}", "GET /cart/22"),
+        (on, 0, "GET /cart/22", "{}", "GET /cart/22"),
+        (on, 2, "xq9z7", "{http.method: GET}", "xq9z7"),
+        (on, 2, "op?x=1", "{http.method: GET}", "op"),
+        (on, 2, "op?x=1", "{method: GET}", "op?x=1"),
+        (no_keys, 2, "op?x=1", "{http.method: GET}", "op?x=1"),
+        (on, 2, "/22/33", "{}", "/22/33"),
+        (on, 2, "?x/y", "{}", "?x/y"),
+        (off, 2, "GET /cart/22", "{}", "GET /cart/22"),
+        (allowed, 2, "GET /cart/22", "{}", "GET /cart/22"),
+        (allowed, 2, "GET /list/22", "{}", "GET /list/*"),
+    ] {
+        assert_eq!(name_of(yaml, kind, name, attributes), expected, "{yaml} {name}");
+    }
+}
+
+#[test]
 fn refuses_what_it_cannot_do() {
     for (yaml, key) in [
-        ("url_sanitizer: {enabled: true}", "url_sanitizer"),
         (
             "db_sanitizer: {sql: {enabled: true, attributes: [q]}}",
             "db_sanitizer",
