@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use prost::Message as _;
 use wire::scan::{ByteSet, ClassRun, Gate, Literal, Scan};
 use wire::view::{Depth, Finished, Kind, NewValue, Scratch, View};
-use wire::{Chunk, Context, Cut, Limits, Payload, Signal};
+use wire::{Chunk, Context, Cut, Limits, Part, Payload, Signal};
 
 use support::{Row, measure};
 
@@ -161,6 +161,25 @@ fn main() {
         };
         measure(&mut rows, name, &payloads, |_| {
             black_box(wire::split(next(), cut));
+        });
+    }
+    for (name, by) in [
+        ("divide, resources of two tenants", Part::Resource),
+        ("divide, every second record", Part::Item),
+    ] {
+        let labels: Vec<Vec<u16>> = chunks
+            .iter()
+            .map(|chunk| {
+                let bytes = chunk.bytes();
+                let view = index(scratch, &bytes, Depth::Record);
+                let parts = view.nodes().filter(|n| by.is(view.kind(*n)));
+                parts.enumerate().map(|(at, _)| (at % 2) as u16).collect()
+            })
+            .collect();
+        let mut i = 0;
+        measure(&mut rows, name, &payloads, |_| {
+            i = (i + 1) % chunks.len();
+            black_box(wire::divide(Signal::Logs, &chunks[i], by, &labels[i]));
         });
     }
     measure(&mut rows, "join, 16 requests", &payloads, {

@@ -2,9 +2,11 @@
 //!
 //! In: encoded `Export*ServiceRequest` messages. Out: the same bytes, or the same with the touched parts spliced.
 //! Nothing here knows a clock, a socket, a configuration or a rule; a payload is validated once at the door
-//! ([`validate`]), seen through a [`view`] inside a segment, and cut or joined as bytes ([`split`], [`join`]).
+//! ([`validate`]), seen through a [`view`] inside a segment, and cut or joined as bytes ([`split`], [`join`],
+//! [`divide`]).
 //! Field numbers stand in one table, [`otlp`] (opentelemetry-proto v1.10).
 
+mod divide;
 pub mod field;
 mod join;
 mod normal;
@@ -18,6 +20,7 @@ mod validate;
 pub mod varint;
 pub mod view;
 
+pub use divide::{NOWHERE, Part, Sorted, divide};
 pub use field::{Malformed, Reason};
 pub use join::join;
 pub use normal::normalize;

@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::field::Malformed;
+
 /// The four kinds of telemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Signal {
@@ -79,6 +81,15 @@ impl Payload {
             chunks: vec![chunk],
             items,
             context,
+        }
+    }
+
+    /// Adds a chunk at the end. Never one of profiles to another.
+    pub fn push(&mut self, chunk: Chunk) {
+        self.items += chunk.shape.items as usize;
+        self.chunks.push(chunk);
+        if self.chunks.len() > 1 {
+            self.drop_twins();
         }
     }
 
@@ -236,6 +247,17 @@ impl Chunk {
     /// Copies the message into memory of its own, so that it keeps nothing else alive.
     pub fn own(&mut self) {
         self.message = Message::Whole(self.parts().concat().into());
+    }
+
+    /// Rewrites the message as a reader in Go understands it, if that is not what the bytes in order say. For whoever
+    /// reads it outside of a segment.
+    pub fn make_canonical(&mut self, signal: Signal) -> Result<(), Malformed> {
+        if self.shape.non_canonical {
+            let bytes = crate::normalize(signal, &self.bytes(), false)?;
+            self.set_bytes(bytes.into());
+            self.shape.non_canonical = false;
+        }
+        Ok(())
     }
 
     /// Another message instead; its shape is the caller's to set.

@@ -57,7 +57,7 @@ pub(crate) fn count_below(message: &'static Message, buf: &[u8], start: usize) -
 
 /// The end of the field at `pos` if it is an item with the usual one-byte tag.
 #[inline(always)]
-fn plain_item(message: &'static Message, buf: &[u8], pos: usize) -> Option<usize> {
+pub(crate) fn plain_item(message: &'static Message, buf: &[u8], pos: usize) -> Option<usize> {
     if message.items_tag() == 0 || buf[pos] != message.items_tag() {
         return None;
     }
@@ -233,7 +233,7 @@ fn cut(signal: Signal, chunk: &Chunk, room: Cut, limit: Cut, may_skip: bool) -> 
 
 /// Shorter runs of records are copied behind their headers: a slice of their own would cost more. The samples of the
 /// tests are small.
-const SLICE_BYTES_MIN: usize = if cfg!(test) { 64 } else { 4 << 10 };
+pub(crate) const SLICE_BYTES_MIN: usize = if cfg!(test) { 64 } else { 4 << 10 };
 
 /// What a piece is made of, by structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -565,7 +565,7 @@ impl Cutter<'_> {
 }
 
 /// The message in a field, if there are items somewhere in it, and only within.
-fn container(message: &'static Message, field: &field::Field) -> Option<&'static Message> {
+pub(crate) fn container(message: &'static Message, field: &field::Field) -> Option<&'static Message> {
     let row = message
         .field(field.number)
         .filter(|row| field.wire == LEN && holds_items(row))?;

@@ -1,5 +1,6 @@
 //! What this crate does to bytes, compared with the same on prost types.
 
+mod divide;
 mod naive;
 mod normal;
 mod split;

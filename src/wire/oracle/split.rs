@@ -62,13 +62,13 @@ fn flatten(request: Request, out: &mut Vec<String>) {
     }
 }
 
-fn flat(signal: Signal, bytes: &[u8]) -> Vec<String> {
+pub(super) fn flat(signal: Signal, bytes: &[u8]) -> Vec<String> {
     let mut out = Vec::new();
     flatten(Request::decode(signal, bytes).unwrap(), &mut out);
     out
 }
 
-fn chunk(signal: Signal, bytes: Vec<u8>, slot: u32) -> Chunk {
+pub(super) fn chunk(signal: Signal, bytes: Vec<u8>, slot: u32) -> Chunk {
     let shape = validate(signal, &bytes, &Limits::default()).unwrap();
     let mut chunk = Chunk::new(bytes.into(), shape);
     chunk.origin.slot = slot;
