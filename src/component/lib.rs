@@ -7,6 +7,7 @@
 //! Order of life: `build` (no I/O; `weir validate` stops here) → `start`, from the exporters up to the receivers →
 //! `consume`, any number at once → `stop`, from the receivers down. `stop` is safe without `start`, and twice.
 
+pub mod beat;
 pub mod books;
 pub mod connector;
 pub mod consumer;
@@ -23,6 +24,7 @@ pub mod receiver;
 #[cfg(any(test, feature = "test-kit"))]
 pub mod test_kit;
 
+pub use beat::{Beat, deliver};
 pub use books::Books;
 pub use connector::{Connector, ConnectorFactory, Joint, Ways};
 pub use consumer::{BoxFuture, Consumer, Outcome, Refusal, Rejection, ready};

@@ -6,6 +6,7 @@
 pub mod attributes;
 pub mod batch;
 pub mod filter;
+pub mod groupbyattrs;
 pub mod memory_limiter;
 pub mod probabilistic_sampler;
 pub mod redaction;
@@ -29,6 +30,7 @@ pub static ALL: &[&ProcessorFactory] = &[
     &attributes::FACTORY,
     &batch::FACTORY,
     &filter::FACTORY,
+    &groupbyattrs::FACTORY,
     &memory_limiter::FACTORY,
     &probabilistic_sampler::FACTORY,
     &redaction::FACTORY,

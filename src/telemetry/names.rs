@@ -152,6 +152,10 @@ const SCOPES: &[(&str, &str)] = &[
         "github.com/open-telemetry/opentelemetry-collector-contrib/processor/probabilisticsamplerprocessor",
     ),
     (
+        "otelcol_processor_groupbyattrs_",
+        "github.com/open-telemetry/opentelemetry-collector-contrib/processor/groupbyattrsprocessor",
+    ),
+    (
         "otelcol_processor_memory_limiter_",
         "go.opentelemetry.io/collector/processor/memorylimiterprocessor",
     ),
@@ -265,6 +269,15 @@ pub static TABLE: &[Def] = &[
     row("otelcol_processor_probabilistic_sampler_count_traces_sampled", "{span}", Counter, "Spans by whether they were kept and by what that was decided."),
     row("otelcol_processor_probabilistic_sampler_count_logs_sampled", "{log_record}", Counter, "Log records by whether they were kept and by what that was decided."),
     row("weir_probabilistic_sampler_undecidable_items", "{item}", Counter, "Items on which the sampler could not decide, by reason; fail_closed says what became of them."),
+    row("otelcol_processor_groupbyattrs_num_grouped_spans", "1", Counter, "Spans that had attributes grouped."),
+    row("otelcol_processor_groupbyattrs_num_grouped_logs", "1", Counter, "Log records that had attributes grouped."),
+    row("otelcol_processor_groupbyattrs_num_grouped_metrics", "1", Counter, "Data points that had attributes grouped."),
+    row("otelcol_processor_groupbyattrs_num_non_grouped_spans", "1", Counter, "Spans that had no attributes grouped."),
+    row("otelcol_processor_groupbyattrs_num_non_grouped_logs", "1", Counter, "Log records that had no attributes grouped."),
+    row("otelcol_processor_groupbyattrs_num_non_grouped_metrics", "1", Counter, "Data points that had no attributes grouped."),
+    histogram("otelcol_processor_groupbyattrs_span_groups", "1", DEFAULT, "Resources that came out of one request with spans.").from(Level::Basic),
+    histogram("otelcol_processor_groupbyattrs_log_groups", "1", DEFAULT, "Resources that came out of one request with log records.").from(Level::Basic),
+    histogram("otelcol_processor_groupbyattrs_metric_groups", "1", DEFAULT, "Resources that came out of one request with data points.").from(Level::Basic),
     row("weir_processor_panics", "{panic}", Counter, "Payloads refused because a processor panicked."),
     // exporters
     row(EXPORTER_SENT, "{item}", Counter, "Items that the exporter delivered."),

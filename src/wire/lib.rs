@@ -19,6 +19,7 @@ pub mod test_kit;
 mod validate;
 pub mod varint;
 pub mod view;
+pub mod write;
 
 pub use divide::{NOWHERE, Part, Sorted, divide};
 pub use field::{Malformed, Reason};

@@ -9,6 +9,7 @@
 //! field that is repeated it sees the last. It never panics on others.
 
 mod edit;
+pub mod identity;
 mod index;
 mod locate;
 mod splice;
