@@ -10,6 +10,7 @@ pub mod client;
 pub mod compression;
 mod cors;
 pub mod grpc;
+pub mod names;
 pub mod observe;
 pub mod proxy;
 pub mod resolve;

@@ -13,6 +13,7 @@ pub mod redaction;
 pub mod resource;
 pub mod span;
 pub mod transform;
+pub mod resourcedetection;
 
 pub mod actions;
 pub mod groups;
@@ -37,4 +38,5 @@ pub static ALL: &[&ProcessorFactory] = &[
     &resource::FACTORY,
     &span::FACTORY,
     &transform::FACTORY,
+    &resourcedetection::FACTORY,
 ];
