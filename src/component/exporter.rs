@@ -57,6 +57,11 @@ pub trait Push: Send + Sync {
         self.export(batch)
     }
 
+    /// Whether where a batch goes depends on its tenant ([`Template`](crate::Template)): then no batch has several.
+    fn by_tenant(&self) -> bool {
+        false
+    }
+
     /// Keys of client metadata that it reads: what waits on disk keeps them.
     fn context_keys(&self) -> Vec<String> {
         Vec::new()

@@ -69,6 +69,11 @@ impl Guard {
         })
     }
 
+    /// Whether who is let in has shown a credential.
+    pub fn authenticates(&self) -> bool {
+        self.auth.is_some()
+    }
+
     /// Who sends this request; an empty identity where nobody asks.
     pub async fn admit(&self, headers: &HeaderMap, uri: &Uri, peer: &Peer) -> Result<Identity, Unadmitted> {
         let identity = match &self.auth {

@@ -21,6 +21,7 @@ pub mod memory;
 pub mod prelude;
 pub mod processor;
 pub mod receiver;
+pub mod template;
 #[cfg(any(test, feature = "test-kit"))]
 pub mod test_kit;
 
@@ -39,3 +40,4 @@ pub use processor::{
     ReshapeCx, SegmentCx, Touches, Tree,
 };
 pub use receiver::{Outputs, Receiver, ReceiverFactory};
+pub use template::{Template, TenantHeaders};

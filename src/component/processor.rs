@@ -8,7 +8,7 @@ use config::{Section, Shape};
 use wire::view::View;
 use wire::{Context, Payload, Signal};
 
-use crate::{Books, BoxFuture, BuildContext, Consumer, Fault, Host, Refusal, Stability, Stop};
+use crate::{Books, BoxFuture, BuildContext, Consumer, Fault, Host, Refusal, Rejection, Stability, Stop};
 
 /// One processor type.
 pub struct ProcessorFactory {
@@ -82,8 +82,10 @@ pub trait Reshape: Send + Sync {
         crate::ready(())
     }
 
-    /// Lets the payload pass, or says why not: asked with the gates, before any branch has seen the request. What is
-    /// before it in the pipeline has not run yet.
+    /// Lets the payload pass, or says why not: asked with the gates, before any branch has seen the request.
+    ///
+    /// Only where nothing in the pipeline that writes stands before it, so that it sees what [`reshape`](Reshape::reshape)
+    /// will see (which is told: [`ReshapeCx::was_admitted`]).
     fn admit(&self, payload: &Payload) -> Result<(), Refusal> {
         let _ = payload;
         Ok(())
@@ -146,6 +148,27 @@ impl SegmentCx<'_> {
 #[derive(Debug, Default)]
 pub struct ReshapeCx {
     told: Vec<(Change, Option<Arc<str>>, u64)>,
+    rejected: Vec<Rejection>,
+    undo: Undo,
+    was_admitted: bool,
+}
+
+/// What is done if the payload is refused behind the reshape.
+#[derive(Default)]
+struct Undo(Vec<Box<dyn FnOnce() + Send>>);
+
+impl std::fmt::Debug for Undo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Undo({})", self.0.len())
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        for undo in self.0.drain(..) {
+            undo();
+        }
+    }
 }
 
 /// What became of items.
@@ -160,6 +183,45 @@ pub enum Change {
 }
 
 impl ReshapeCx {
+    /// For a payload that was, or was not, asked about before.
+    pub fn new(was_admitted: bool) -> ReshapeCx {
+        ReshapeCx {
+            was_admitted,
+            ..ReshapeCx::default()
+        }
+    }
+
+    /// Whether [`Reshape::admit`] has let this payload pass, before any branch has seen it.
+    pub fn was_admitted(&self) -> bool {
+        self.was_admitted
+    }
+
+    /// As [`dropped`](ReshapeCx::dropped), and the client is told: items that are refused for good out of a payload that is
+    /// otherwise taken.
+    pub fn rejected(&mut self, rule: &str, tenant: Option<&Arc<str>>, items: u64, message: &str) {
+        self.dropped(rule, tenant, items);
+        match self.rejected.iter_mut().find(|r| r.rule == rule) {
+            Some(known) => known.items += items,
+            None if items > 0 => self.rejected.push(Rejection {
+                rule: rule.to_owned(),
+                items,
+                message: message.to_owned(),
+            }),
+            None => {}
+        }
+    }
+
+    /// Called if the payload is refused by what comes behind, or is lost on its way there.
+    pub fn if_refused(&mut self, undo: impl FnOnce() + Send + 'static) {
+        self.undo.0.push(Box::new(undo));
+    }
+
+    /// The payload was taken. Returns what the client is told.
+    pub fn taken(&mut self) -> Vec<Rejection> {
+        self.undo.0.clear();
+        std::mem::take(&mut self.rejected)
+    }
+
     /// Items that were ended, under the rule's name.
     pub fn dropped(&mut self, rule: &str, tenant: Option<&Arc<str>>, items: u64) {
         let is_it = |change: &Change| matches!(change, Change::Dropped(known) if known == rule);

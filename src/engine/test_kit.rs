@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use component::{
@@ -63,6 +63,17 @@ pub(crate) fn logs_of(tenant: &str, records: usize) -> Payload {
     payload
 }
 
+/// One record of each tenant.
+pub(crate) fn logs_of_all(tenants: &[&str]) -> Payload {
+    let mut payload = logs(0);
+    payload.chunks.clear();
+    for tenant in tenants {
+        payload.chunks.extend(logs_of(tenant, 1).chunks);
+        payload.items += 1;
+    }
+    payload
+}
+
 pub(crate) fn with_deadline(mut payload: Payload, after: Duration) -> Payload {
     payload.context = Arc::new(Context {
         deadline: Some((Instant::now() + after).into_std()),
@@ -119,6 +130,8 @@ pub(crate) struct Script {
     pub(crate) seen: Mutex<Vec<Seen>>,
     pub(crate) taken: Mutex<Vec<u64>>,
     pub(crate) stopped: AtomicU64,
+    /// Wants tenants apart.
+    pub(crate) by_tenant: AtomicBool,
 }
 
 /// One attempt.
@@ -222,6 +235,10 @@ impl Script {
 impl Push for Script {
     fn export<'a>(&'a self, batch: &'a Payload) -> BoxFuture<'a, Result<Outcome, ExportError>> {
         Box::pin(self.act(batch))
+    }
+
+    fn by_tenant(&self) -> bool {
+        self.by_tenant.load(Relaxed)
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

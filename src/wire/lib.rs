@@ -25,7 +25,7 @@ pub use divide::{NOWHERE, Part, Sorted, divide};
 pub use field::{Malformed, Reason};
 pub use join::join;
 pub use normal::normalize;
-pub use payload::{Chunk, Context, Encoding, Origin, Payload, Shape, Signal, Twin};
+pub use payload::{CertificateNames, Chunk, Context, Encoding, Origin, Payload, Shape, Signal, Twin};
 pub use split::{Cut, count_items, slice, split, split_chunk};
 pub use validate::{Limits, validate};
 

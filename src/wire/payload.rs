@@ -324,10 +324,27 @@ pub struct Context {
     pub metadata: Vec<(String, Vec<String>)>,
     /// Attributes of the authenticated identity.
     pub auth: Vec<(String, String)>,
+    /// Whether an authenticator has let it in.
+    pub authenticated: bool,
     /// The other end of the connection.
     pub peer: Option<SocketAddr>,
+    /// What the client's certificate calls it, where one was asked for and verified.
+    pub certificate: Option<Arc<CertificateNames>>,
+    /// The receiver that it came to, by its id in the configuration.
+    pub receiver: Option<Arc<str>>,
     /// When the client stops waiting. A value handed in; this crate reads no clock.
     pub deadline: Option<Instant>,
+}
+
+/// The names in a certificate that was verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateNames {
+    /// URIs among its alternative names, such as a SPIFFE id.
+    pub uris: Vec<String>,
+    /// DNS names among them.
+    pub dns: Vec<String>,
+    /// Common name of its subject, if there is exactly one.
+    pub common_name: Option<String>,
 }
 
 impl Context {

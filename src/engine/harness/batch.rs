@@ -82,11 +82,40 @@ pub(crate) struct Key {
     pub(crate) values: Vec<Vec<String>>,
 }
 
+/// What of a payload falls to one partition.
+pub(crate) struct Portion {
+    /// `None` if nothing sets it apart.
+    pub(crate) key: Option<Key>,
+    pub(crate) items: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Portion {
+    /// One for each tenant in a payload, in the order in which they first come.
+    pub(crate) fn of_all(policy: &Policy, payload: &Payload) -> Vec<Portion> {
+        let mut out: Vec<(Option<&Arc<str>>, Portion)> = Vec::with_capacity(1);
+        for chunk in &payload.chunks {
+            let tenant = chunk.origin.tenant.as_ref();
+            let at = out.iter().position(|(known, _)| *known == tenant);
+            let at = at.unwrap_or_else(|| {
+                let key = Key::of(policy, payload, tenant);
+                let (items, bytes) = (0, 0);
+                out.push((tenant, Portion { key, items, bytes }));
+                out.len() - 1
+            });
+            let portion = &mut out[at].1;
+            portion.items += chunk.shape.items as usize;
+            portion.bytes += chunk.len();
+        }
+        out.into_iter().map(|(_, portion)| portion).collect()
+    }
+}
+
 impl Key {
-    /// The key of a payload; `None` if nothing sets it apart.
-    pub(crate) fn of(policy: &Policy, payload: &Payload) -> Option<Key> {
+    /// The key of what a tenant has in a payload; `None` if nothing sets it apart.
+    pub(crate) fn of(policy: &Policy, payload: &Payload, tenant: Option<&Arc<str>>) -> Option<Key> {
         let names = policy.flush.as_ref().map_or(&[][..], |f| &f.metadata_keys);
-        let tenant = payload.chunks.first().and_then(|c| c.origin.tenant.clone());
+        let tenant = tenant.cloned();
         if names.is_empty() && tenant.is_none() {
             return None;
         }

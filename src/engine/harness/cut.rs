@@ -1,5 +1,8 @@
 //! Payloads in pieces: what an exporter is given when all of it is too much, or too much together.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use wire::{Cut, Payload, Signal};
 
 /// No piece has more than this.
@@ -69,6 +72,41 @@ pub(crate) fn by_slot(payload: Payload) -> Vec<Payload> {
                 context: context.clone(),
             }),
         }
+    }
+    out
+}
+
+/// Whether it has chunks of more than one tenant.
+pub(crate) fn is_mixed(payload: &Payload) -> bool {
+    let tenants = payload.chunks.iter().map(|c| &c.origin.tenant);
+    !tenants.clone().zip(tenants.skip(1)).all(|(a, b)| a == b)
+}
+
+/// One payload for each tenant, in the order in which they first come; a tenant's chunks keep theirs.
+pub(crate) fn by_tenant(payload: Payload) -> Vec<Payload> {
+    if !is_mixed(&payload) {
+        return vec![payload];
+    }
+    let Payload {
+        signal,
+        chunks,
+        context,
+        ..
+    } = payload;
+    let mut places: HashMap<Option<Arc<str>>, usize> = HashMap::new();
+    let mut out: Vec<Payload> = Vec::new();
+    for chunk in chunks {
+        let at = *places.entry(chunk.origin.tenant.clone()).or_insert_with(|| {
+            out.push(Payload {
+                signal,
+                chunks: Vec::new(),
+                items: 0,
+                context: context.clone(),
+            });
+            out.len() - 1
+        });
+        out[at].items += chunk.shape.items as usize;
+        out[at].chunks.push(chunk);
     }
     out
 }

@@ -235,3 +235,131 @@ async fn a_queue_takes_nothing_for_nothing() {
     rig.finish().await;
     assert!(rig.script.sizes().is_empty());
 }
+
+fn tenants(payload: &Payload) -> Vec<String> {
+    let tenants = payload.chunks.iter().map(|c| c.origin.tenant.as_deref());
+    tenants.map(|t| t.unwrap_or("nobody").to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_tenants_have_in_one_request_goes_apart() {
+    let script = Script::by(|p| match tenant(p).as_str() {
+        "bad" => Act::RetryAfter(S(60)),
+        _ => Act::Take,
+    });
+    let rig = Rig::new(script, settings(4, 100));
+    rig.send(logs_of_all(&["a", "bad", "a", "b"]))
+        .await
+        .expect("room");
+    rig.send(logs_of_all(&["bad", "a"])).await.expect("room");
+    settle().await;
+    let mut seen: Vec<_> = rig
+        .script
+        .seen
+        .lock()
+        .iter()
+        .map(|s| tenants(&s.payload))
+        .collect();
+    seen.sort();
+    assert_eq!(
+        seen,
+        [vec!["a"], vec!["a", "a"], vec!["b"], vec!["bad"], vec!["bad"]]
+    );
+    assert_eq!((rig.totals().get(Column::Out), rig.totals().held()), (4, 2));
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenants_of_one_request_meet_in_no_batch() {
+    let mut settings = settings(4, 100);
+    let queue = settings.queue.as_mut().expect("it is on");
+    queue.batch = Some(FlushPolicy {
+        items_min: 3,
+        items_max: None,
+        bytes_min: None,
+        bytes_max: None,
+        timeout: S(1),
+        metadata_keys: Vec::new(),
+        cardinality_max: None,
+    });
+    let rig = Rig::new(Script::new([]), settings);
+    for _ in 0..3 {
+        rig.send(logs_of_all(&["a", "b"])).await.expect("room");
+    }
+    settle().await;
+    let seen: Vec<_> = rig
+        .script
+        .seen
+        .lock()
+        .iter()
+        .map(|s| tenants(&s.payload))
+        .collect();
+    assert_eq!(seen, [["a", "a", "a"], ["b", "b", "b"]]);
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_is_answered_once_all_tenants_of_its_request_are() {
+    let mut settings = settings(4, 100);
+    settings.queue.as_mut().expect("it is on").wait_for_result = true;
+    let script = Script::by(|p| match tenant(p).as_str() {
+        "bad" => Act::Reject,
+        _ => Act::TakeAfter(MS(100)),
+    });
+    let rig = Rig::new(script, settings);
+    let start = Instant::now();
+    let outcome = rig
+        .send(logs_of_all(&["a", "bad", "b"]))
+        .await
+        .expect("most of it was taken");
+    assert_eq!((outcome.rejected_items(), start.elapsed()), (1, MS(100)));
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_queue_tenants_are_sent_apart_where_the_exporter_tells_them_apart() {
+    let check = async |by_tenant: bool, expected: &[&[&str]]| {
+        let script = Script::new([]);
+        script
+            .by_tenant
+            .store(by_tenant, std::sync::atomic::Ordering::Relaxed);
+        let rig = Rig::new(script, Settings::default());
+        rig.send(logs_of_all(&["a", "b", "a"])).await.expect("taken");
+        let seen: Vec<_> = rig
+            .script
+            .seen
+            .lock()
+            .iter()
+            .map(|s| tenants(&s.payload))
+            .collect();
+        assert_eq!(seen, expected);
+        rig.finish().await;
+    };
+    check(false, &[&["a", "b", "a"]]).await;
+    check(true, &[&["a", "a"], &["b"]]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_tenant_of_a_request_pays_for_its_part_of_the_queue() {
+    let mut settings = settings(4, 16);
+    settings.queue.as_mut().expect("it is on").sizer = Sizer::Items;
+    let script = Script::by(|p| match tenant(p).as_str() {
+        "bad" => Act::Hang,
+        _ => Act::Take,
+    });
+    let rig = Rig::new(script, settings);
+    let mut taken = 0;
+    while taken < 16 && rig.send(logs_of_all(&["good", "bad"])).await.is_ok() {
+        taken += 1;
+        settle().await;
+    }
+    assert_eq!(
+        taken, 7,
+        "requests are held until their last part is done, up to the share of one"
+    );
+    assert!(rig.send(logs_of("bad", 1)).await.is_err(), "it has its share");
+    rig.send(logs_of("other", 1))
+        .await
+        .expect("there is room for others");
+    rig.finish().await;
+}

@@ -163,6 +163,7 @@ impl Harness {
             panics: metrics.counter("weir_exporter_panics", vec![("exporter", id.clone())]),
             id,
             signal,
+            by_tenant: exporter.by_tenant(),
             exporter,
             timeout: settings.timeout,
             retry: settings.retry.clone(),

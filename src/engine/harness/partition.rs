@@ -10,7 +10,7 @@ use std::time::Duration;
 use component::Refusal;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
-use wire::{Context, Payload};
+use wire::Context;
 
 use super::batch::{Batch, Key, Pending, Policy};
 use super::queue::Hub;
@@ -146,14 +146,14 @@ impl State {
         self.carried.insert(policy).clone()
     }
 
-    /// The partition of a payload, made at need.
+    /// The partition of a key, made at need.
     pub(super) fn partition(
         &mut self,
         policy: &Arc<Policy>,
-        payload: &Payload,
+        key: Option<Key>,
         now: Instant,
     ) -> Result<usize, Refusal> {
-        let Some(key) = Key::of(policy, payload) else {
+        let Some(key) = key else {
             return Ok(policy.index);
         };
         if let Some(at) = self.keys.get(&key) {

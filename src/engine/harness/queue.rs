@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wire::Payload;
 
-use super::batch::{self, Batch, Key, Pending, Policy};
+use super::batch::{self, Batch, Key, Pending, Policy, Portion};
 use super::cut;
 use super::dead_letter;
 use super::judge::{Health, Judged};
@@ -112,8 +112,8 @@ impl Hub {
     pub(crate) async fn reserve(&self, policy: &Policy, payload: &Payload) -> Result<Option<Room>, Refusal> {
         match &self.capacity {
             Some(capacity) if payload.items > 0 => {
-                let key = Key::of(policy, payload);
-                capacity.reserve(payload, key).await.map(Some)
+                let portions = Portion::of_all(policy, payload);
+                capacity.reserve(payload, &portions).await.map(Some)
             }
             _ => Ok(None),
         }
@@ -186,27 +186,54 @@ impl Hub {
         if st.phase >= Phase::Draining {
             return Err(Refusal::unavailable("the gateway is shutting down"));
         }
-        let at = st.partition(policy, &payload, now)?;
+        // Each tenant's part goes its own way, once all of them have one.
+        let parts = cut::by_tenant(payload);
+        let mut places = Vec::with_capacity(parts.len());
+        for part in &parts {
+            let tenant = part.chunks.first().and_then(|c| c.origin.tenant.as_ref());
+            let at = st.partition(policy, Key::of(policy, part, tenant), now)?;
+            let partition = st.partitions[at].as_mut().expect("just looked up");
+            partition.used = now;
+            if let (Some(until), Some(closed)) = (ticket.until(), partition.breaker.closed(now))
+                && closed > until
+            {
+                return Err(Refusal::Unavailable {
+                    retry_after: Some(closed - now),
+                    message: "the far side asked for a pause".into(),
+                });
+            }
+            places.push(at);
+        }
+        for (part, at) in parts.into_iter().zip(places) {
+            self.line(&mut st, at, policy, part, &ticket, now);
+        }
+        self.pump(&mut st, now);
+        Ok(())
+    }
+
+    /// Takes what falls to one partition.
+    fn line(
+        &self,
+        st: &mut State,
+        at: usize,
+        policy: &Policy,
+        payload: Payload,
+        ticket: &Arc<Ticket>,
+        now: Instant,
+    ) {
         if ticket.until().is_none() && ticket.as_stored().is_none() {
             let row = &self.sender.books.row;
             row.add(Column::In, &payload);
             row.add(Column::Held, &payload);
         }
         let closing = st.phase == Phase::Closing;
-        let partition = st.partitions[at].as_mut().expect("just looked up");
-        partition.used = now;
-        if let (Some(until), Some(closed)) = (ticket.until(), partition.breaker.closed(now))
-            && closed > until
-        {
-            return Err(Refusal::Unavailable {
-                retry_after: Some(closed - now),
-                message: "the far side asked for a pause".into(),
-            });
-        }
+        let partition = st.partitions[at].as_mut().expect("the caller looked it up");
         match policy.gathers(payload.signal) {
             None => {
-                let pieces = cut::within(slotted(payload), policy.limits(self.sender.limits));
-                let owners = vec![ticket];
+                let pieces = self
+                    .sender
+                    .cut(slotted(payload), policy.limits(self.sender.limits));
+                let owners = vec![ticket.clone()];
                 for piece in pieces {
                     let batch = Batch::new(piece, owners.clone(), at, &self.sender);
                     self.measure(policy, &batch.payload, false);
@@ -216,17 +243,15 @@ impl Hub {
             }
             Some(flush) => {
                 let pending = partition.pending.get_or_insert_with(|| Pending::open(flush, now));
-                pending.push(payload, ticket, now);
+                pending.push(payload, ticket.clone(), now);
                 if closing || batch::is_enough(flush, pending.items, pending.bytes) {
-                    self.flush(&mut st, at, now, !closing);
+                    self.flush(st, at, now, !closing);
                 } else {
                     let due = pending.due(self.waiting);
-                    self.wake(&mut st, due);
+                    self.wake(st, due);
                 }
             }
         }
-        self.pump(&mut st, now);
-        Ok(())
     }
 
     /// Makes batches of what gathered. `by_size`: what is too little for a batch goes on gathering.
@@ -247,7 +272,7 @@ impl Hub {
         if payload.chunks.len() > 1 {
             payload.drop_twins();
         }
-        let mut pieces = cut::within(payload, policy.limits(self.sender.limits));
+        let mut pieces = self.sender.cut(payload, policy.limits(self.sender.limits));
         if let [_, .., rest] = pieces.as_slice()
             && by_size
             && !batch::is_enough(flush, rest.items, rest.len())
@@ -347,8 +372,10 @@ impl Hub {
 
     /// Whether the payload would find a place among the partitions; where it is refused later, it is too late to say so.
     pub(crate) fn admits(&self, policy: &Arc<Policy>, payload: &Payload) -> Result<(), Refusal> {
+        let now = Instant::now();
         let mut st = self.state.lock();
-        st.partition(policy, payload, Instant::now()).map(|_| ())
+        let mut portions = Portion::of_all(policy, payload).into_iter();
+        portions.try_for_each(|portion| st.partition(policy, portion.key, now).map(|_| ()))
     }
 
     /// Puts back what came of an attempt, and takes the next batch.
@@ -550,7 +577,13 @@ impl Hub {
         let now = Instant::now();
         let policy = st.carried_policy();
         for mut batch in batches {
-            let at = st.partition(&policy, &batch.payload, now).unwrap_or(policy.index);
+            let tenant = batch
+                .payload
+                .chunks
+                .first()
+                .and_then(|c| c.origin.tenant.as_ref());
+            let key = Key::of(&policy, &batch.payload, tenant);
+            let at = st.partition(&policy, key, now).unwrap_or(policy.index);
             batch.partition = at;
             batch.sender = self.sender.clone();
             batch.backoff = Backoff::default();

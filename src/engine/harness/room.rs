@@ -14,7 +14,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wire::Payload;
 
-use super::batch::Key;
+use super::batch::{Key, Portion};
 use super::wait;
 
 /// What a queue's size is counted in.
@@ -93,7 +93,7 @@ pub(crate) struct Capacity {
 /// One request's share of a queue; given back on drop.
 pub(crate) struct Room {
     _permit: OwnedSemaphorePermit,
-    _share: Option<Share>,
+    _shares: Vec<Share>,
     _memory: Reservation,
     used: Gauge,
     units: i64,
@@ -106,9 +106,9 @@ impl Drop for Room {
 }
 
 impl Capacity {
-    /// Room for a payload of the partition `key`.
-    pub(crate) async fn reserve(&self, payload: &Payload, key: Option<Key>) -> Result<Room, Refusal> {
-        let room = self.try_reserve(payload, key).await;
+    /// Room for a payload that falls to these partitions.
+    pub(crate) async fn reserve(&self, payload: &Payload, portions: &[Portion]) -> Result<Room, Refusal> {
+        let room = self.try_reserve(payload, portions).await;
         if room.is_err() {
             self.refused.add(payload.items as u64);
         }
@@ -120,13 +120,17 @@ impl Capacity {
         self.refused.add(items as u64);
     }
 
-    async fn try_reserve(&self, payload: &Payload, key: Option<Key>) -> Result<Room, Refusal> {
-        let bytes = payload.len();
-        let units = match self.sizer {
+    fn units(&self, items: usize, bytes: usize) -> usize {
+        match self.sizer {
             Sizer::Requests => 1,
-            Sizer::Items => payload.items.max(1),
+            Sizer::Items => items.max(1),
             Sizer::Bytes => bytes.max(1),
-        };
+        }
+    }
+
+    async fn try_reserve(&self, payload: &Payload, portions: &[Portion]) -> Result<Room, Refusal> {
+        let bytes = payload.len();
+        let units = self.units(payload.items, bytes);
         let permits = match u32::try_from(units) {
             Ok(permits) if units <= self.size => permits,
             _ => {
@@ -137,14 +141,14 @@ impl Capacity {
             }
         };
         let busy = Refusal::Busy { retry_after: None };
-        let share = match &key {
-            Some(key) => Some(
-                self.share(key, units, payload)
-                    .await
-                    .ok_or_else(|| busy.clone())?,
-            ),
-            None => None,
-        };
+        let mut shares = Vec::with_capacity(portions.len());
+        for portion in portions {
+            if let Some(key) = &portion.key {
+                let units = self.units(portion.items, portion.bytes);
+                let share = self.share(key, units, payload).await;
+                shares.push(share.ok_or_else(|| busy.clone())?);
+            }
+        }
         let permit = match self.permits.clone().try_acquire_many_owned(permits) {
             Ok(permit) => permit,
             Err(_) if self.block => {
@@ -165,7 +169,7 @@ impl Capacity {
         self.used.add(units);
         Ok(Room {
             _permit: permit,
-            _share: share,
+            _shares: shares,
             _memory: memory,
             used: self.used.clone(),
             units,

@@ -34,6 +34,8 @@ pub(crate) struct Sender {
     pub(crate) timeout: Option<Duration>,
     pub(crate) retry: Option<RetrySettings>,
     pub(crate) limits: Limits,
+    /// Where a batch goes depends on its tenant.
+    pub(crate) by_tenant: bool,
     pub(crate) books: Books,
     pub(crate) in_flight: Gauge,
     pub(crate) panics: Counter,
@@ -88,7 +90,8 @@ impl Sender {
 
     /// Sends in the caller's task: the path without queue and batch.
     pub(crate) async fn direct(&self, payload: Payload) -> Result<Outcome, Refused> {
-        if !self.limits.is_within(payload.items, || payload.len()) {
+        let must_be_cut = self.by_tenant && cut::is_mixed(&payload);
+        if must_be_cut || !self.limits.is_within(payload.items, || payload.len()) {
             return Box::pin(self.settle(payload, None)).await;
         }
         match self.attempt(&payload).await {
@@ -100,6 +103,15 @@ impl Sender {
         }
     }
 
+    /// Pieces that the exporter may be given: within the limits, and of one tenant where it tells them apart.
+    pub(crate) fn cut(&self, payload: Payload, limits: Limits) -> Vec<Payload> {
+        if self.by_tenant && cut::is_mixed(&payload) {
+            let parts = cut::by_tenant(payload).into_iter();
+            return parts.flat_map(|part| cut::within(part, limits)).collect();
+        }
+        cut::within(payload, limits)
+    }
+
     /// The long way: pieces, retries, rejections.
     async fn settle(&self, payload: Payload, mut first: Option<Attempt>) -> Result<Outcome, Refused> {
         let until = wait::until(&payload.context, Instant::now());
@@ -107,7 +119,8 @@ impl Sender {
         let mut verdict = Verdict::default();
         let mut work: VecDeque<(Payload, Backoff)> = match &first {
             Some(_) => VecDeque::from([(payload, Backoff::default())]),
-            None => cut::within(payload, self.limits)
+            None => self
+                .cut(payload, self.limits)
                 .into_iter()
                 .map(|p| (p, Backoff::default()))
                 .collect(),

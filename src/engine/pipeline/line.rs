@@ -30,9 +30,18 @@ impl Line {
     pub(crate) fn admit(&self, payload: &Payload) -> Result<(), Refusal> {
         let ask = || {
             self.gates.iter().try_for_each(|(gate, _)| gate.admit(payload))?;
-            self.steps.iter().try_for_each(|step| step.admit(payload))
+            self.steps[..self.asked()]
+                .iter()
+                .try_for_each(|step| step.admit(payload))
         };
         std::panic::catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| Err(panicked()))
+    }
+
+    /// How many steps are asked: up to the first that writes, which is asked itself, as what is behind it will see
+    /// something else.
+    fn asked(&self) -> usize {
+        let writer = self.steps.iter().position(Step::writes);
+        writer.map_or(self.steps.len(), |at| at + 1)
     }
 
     /// Takes a payload that was admitted.
@@ -40,17 +49,21 @@ impl Line {
         Box::pin(async move {
             let tally = Tally::of(&payload);
             let mut passed = Vec::with_capacity(self.steps.len());
-            for step in &self.steps {
-                payload = step.run(payload, &mut passed)?;
+            let asked = self.asked();
+            for (at, step) in self.steps.iter().enumerate() {
+                payload = step.run(payload, at < asked, &mut passed)?;
                 if payload.chunks.is_empty() {
                     break;
                 }
             }
-            let outcome = if payload.chunks.is_empty() {
+            let mut outcome = if payload.chunks.is_empty() {
                 Outcome::all()
             } else {
                 self.next.send(payload).await?
             };
+            for step in &mut passed {
+                outcome.rejected.extend(step.taken());
+            }
             self.book(tally, passed);
             Ok(outcome)
         })

@@ -6,7 +6,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use component::{Change, Refusal, Reshape, ReshapeCx};
+use component::{Change, Refusal, Rejection, Reshape, ReshapeCx};
 use telemetry::{Column, Counter, Row};
 use wire::Payload;
 
@@ -33,6 +33,16 @@ pub(crate) enum Passed {
     Reshape { cx: ReshapeCx, left: Tally },
 }
 
+impl Passed {
+    /// The payload was taken behind all steps. Returns what the client is told of this one.
+    pub(crate) fn taken(&mut self) -> Vec<Rejection> {
+        match self {
+            Passed::Segment(_) => Vec::new(),
+            Passed::Reshape { cx, .. } => cx.taken(),
+        }
+    }
+}
+
 impl Step {
     /// Whether it would let the payload pass.
     pub(crate) fn admit(&self, payload: &Payload) -> Result<(), Refusal> {
@@ -42,7 +52,21 @@ impl Step {
         }
     }
 
-    pub(crate) fn run(&self, payload: Payload, passed: &mut Vec<Passed>) -> Result<Payload, Refusal> {
+    /// Whether what is behind it may see something else than what came.
+    pub(crate) fn writes(&self) -> bool {
+        match self {
+            Step::Segment(segment, _) => segment.touches().writes,
+            Step::Reshape { .. } => true,
+        }
+    }
+
+    /// `admitted`: it was asked about this payload.
+    pub(crate) fn run(
+        &self,
+        payload: Payload,
+        admitted: bool,
+        passed: &mut Vec<Passed>,
+    ) -> Result<Payload, Refusal> {
         match self {
             Step::Segment(segment, _) => {
                 let mut dropped = Vec::new();
@@ -51,7 +75,7 @@ impl Step {
                 Ok(payload)
             }
             Step::Reshape { reshape, panics, .. } => {
-                let mut cx = ReshapeCx::default();
+                let mut cx = ReshapeCx::new(admitted);
                 let bytes = payload.len();
                 let run = AssertUnwindSafe(|| reshape.reshape(payload, &mut cx));
                 let ran = beside_others(bytes, || std::panic::catch_unwind(run));

@@ -6,13 +6,16 @@
 //! the disk has it), so `flush_interval` has nothing left to flush. A write that fails half way is cut off again.
 
 mod rotate;
+mod tenants;
 mod writer;
 
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use component::prelude::*;
+use component::template;
 
+use self::tenants::Tenants;
 use self::writer::{Open, Slot, Writer};
 
 /// `file`.
@@ -29,9 +32,16 @@ pub static FACTORY: ExporterFactory = ExporterFactory {
     harness: Harness::QUEUE_OFFERED,
     build: |section, cx| {
         let config: Config = section.parse_valid()?;
+        let path = config.path.to_string_lossy();
         Ok(Exporter::Push(Arc::new(File {
             id: cx.id.to_string(),
-            writer: Arc::new(Writer::new(config.open())),
+            files: match Template::parse(&path) {
+                Some(path) => {
+                    let owner = format!("exporter:{}", cx.id);
+                    Files::ByTenant(Arc::new(Tenants::new(owner, path, config.open())))
+                }
+                None => Files::One(Arc::new(Writer::new(config.open()))),
+            },
             format: config.format,
             compression: config.compression.level(&config.compression_params),
         })))
@@ -42,7 +52,8 @@ pub static FACTORY: ExporterFactory = ExporterFactory {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The file. Required.
+    /// The file. Required. With `%{tenant}` in it, one for each tenant: then with `append`, or with `rotation` and a
+    /// directory for each tenant.
     pub path: PathBuf,
     /// Starts a new file when one is full; without the block one file grows for ever.
     pub rotation: Optional<Rotation>,
@@ -135,35 +146,59 @@ pub struct GroupBy {
 
 struct File {
     id: String,
-    writer: Arc<Writer>,
+    files: Files,
     format: Format,
     compression: Option<i32>,
+}
+
+#[derive(Clone)]
+enum Files {
+    One(Arc<Writer>),
+    ByTenant(Arc<Tenants>),
 }
 
 impl Push for File {
     fn start<'a>(&'a self, host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move {
-            let writer = self.writer.clone();
+            let writer = match &self.files {
+                Files::One(writer) => writer.clone(),
+                Files::ByTenant(tenants) => {
+                    tenants.start(host);
+                    return Ok(());
+                }
+            };
             let path = writer.path().to_string_lossy();
             let slot = host.share(&format!("exporter:{}", self.id), &path, || Arc::<Slot>::default());
             if let Ok(slot) = slot.downcast() {
                 writer.share(slot);
             }
             drop(path);
-            let opened = blocking(move || writer.open()).await;
-            opened.map_err(|e| Fault::World(format!("cannot open {}: {e}", self.writer.path().display())))
+            let opening = writer.clone();
+            let opened = blocking(move || opening.open()).await;
+            opened.map_err(|e| Fault::World(format!("cannot open {}: {e}", writer.path().display())))
         })
+    }
+
+    fn by_tenant(&self) -> bool {
+        matches!(self.files, Files::ByTenant(_))
     }
 
     fn export<'a>(&'a self, batch: &'a Payload) -> BoxFuture<'a, Result<Outcome, ExportError>> {
         Box::pin(async {
-            let (writer, batch) = (self.writer.clone(), batch.clone());
+            let (files, batch) = (self.files.clone(), batch.clone());
             let (format, compression) = (self.format, self.compression);
             // Rendering is CPU work of the size of the batch, writing may block: both off the workers. The task goes
             // on if we are dropped, so a record is never cut in the middle.
             let done = tokio::task::spawn_blocking(move || {
                 let record = record(&batch, format, compression)?;
-                writer.append(&record).map_err(ExportError::retry)
+                let appended = match &files {
+                    Files::One(writer) => writer.append(&record),
+                    Files::ByTenant(tenants) => {
+                        let writer = tenants.writer(template::one_of(&batch)?);
+                        writer.and_then(|writer| writer.append(&record))
+                    }
+                };
+                appended.map_err(ExportError::retry)
             });
             done.await.map_err(ExportError::retry)??;
             Ok(Outcome::all())
@@ -172,11 +207,25 @@ impl Push for File {
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            let writer = self.writer.clone();
-            if let Err(error) = blocking(move || writer.close()).await {
-                tracing::error!(path = %self.writer.path().display(), %error, "cannot sync file");
+            let files = self.files.clone();
+            let closing = blocking(move || {
+                match files {
+                    Files::One(writer) => log_unsynced(&writer),
+                    Files::ByTenant(tenants) => tenants.close(),
+                }
+                Ok(())
+            });
+            if let Err(error) = closing.await {
+                tracing::error!(exporter = self.id, %error, "cannot close files");
             }
         })
+    }
+}
+
+/// Syncs and closes; what went wrong is said, and nothing can be done about it.
+fn log_unsynced(writer: &Writer) {
+    if let Err(error) = writer.close() {
+        tracing::error!(path = %writer.path().display(), %error, "cannot sync file");
     }
 }
 
@@ -254,6 +303,19 @@ impl config::Validate for Config {
         let rotates = self.rotation.is_on();
         let level = self.compression_params.level;
         fault("path", self.path.as_os_str().is_empty(), "path must be non-empty");
+        let names = |path: Option<&std::ffi::OsStr>| {
+            path.is_some_and(|path| path.to_string_lossy().contains(template::TENANT))
+        };
+        fault(
+            "path",
+            names(Some(self.path.as_os_str())) && !self.append && !rotates,
+            "a path with %{tenant} needs append: true, or rotation: its files are closed and opened again",
+        );
+        fault(
+            "path",
+            names(self.path.file_name()) && rotates,
+            "with rotation %{tenant} must be a directory: names of full files could be those of other tenants",
+        );
         fault(
             "append",
             self.append && rotates,

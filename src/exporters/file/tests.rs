@@ -222,3 +222,68 @@ async fn full_files_are_set_aside() {
     let files = fs::read_dir(dir.path()).unwrap().count();
     assert_eq!(files, 2, "the current one and one full one");
 }
+
+fn of_tenant(tenant: Option<&str>, url: &str) -> Payload {
+    let mut payload = payload(&[url]);
+    payload.chunks[0].origin.tenant = tenant.map(Into::into);
+    payload
+}
+
+#[tokio::test]
+async fn a_tenant_has_a_file_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("%{tenant}/logs.json");
+    let keys = format!("path: {}\nappend: true\ncreate_directory: true", path.display());
+    let file = build(&keys);
+    assert!(file.by_tenant());
+    file.start(Arc::new(Lonely::default())).await.unwrap();
+    for (tenant, url) in [(Some("a"), "1"), (None, "2"), (Some("b"), "3"), (Some("a"), "4")] {
+        assert_eq!(
+            file.export(&of_tenant(tenant, url)).await.unwrap(),
+            Outcome::all()
+        );
+    }
+    // More than are open at once; each is opened again where it ended.
+    for round in ["5", "6"] {
+        for n in 0..120 {
+            let name = format!("t{n}");
+            file.export(&of_tenant(Some(&name), round)).await.unwrap();
+        }
+    }
+    file.stop().await;
+    let read = |tenant: &str| {
+        let text = fs::read_to_string(dir.path().join(tenant).join("logs.json")).unwrap();
+        let urls = text
+            .lines()
+            .map(|line| line.split('"').rev().nth(1).unwrap_or("").to_owned());
+        urls.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (read("a"), read("b"), read("default")),
+        (vec!["1".into(), "4".into()], vec!["3".into()], vec!["2".into()])
+    );
+    for n in 0..120 {
+        assert_eq!(read(&format!("t{n}")), ["5", "6"]);
+    }
+    let mut mixed = of_tenant(Some("a"), "7");
+    mixed.chunks.extend(of_tenant(Some("b"), "8").chunks);
+    assert!(file.export(&mixed).await.is_err());
+}
+
+#[test]
+fn files_of_tenants_are_not_emptied_and_not_mixed_up() {
+    let check = |keys: &str, expected: Option<&str>| {
+        let told = (FACTORY.build)(section(keys), &context("file")).map(|_| ());
+        match expected {
+            Some(text) => assert!(faults(told).contains(text), "{keys}"),
+            None => assert!(told.is_ok(), "{keys}"),
+        }
+    };
+    check("path: /x/%{tenant}.json", Some("needs append: true, or rotation"));
+    check("{path: '/x/%{tenant}.json', append: true}", None);
+    check(
+        "{path: '/x/%{tenant}.json', rotation: {}}",
+        Some("must be a directory"),
+    );
+    check("{path: '/x/%{tenant}/a.json', rotation: {}}", None);
+}

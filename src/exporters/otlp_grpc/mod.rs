@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use codec::otlp_response::Partial;
 use component::prelude::*;
+use component::template;
 use http::uri::PathAndQuery;
 use net::client::GrpcClient;
 use net::observe::Calls;
@@ -41,6 +42,8 @@ struct OtlpGrpc {
     config: GrpcClientConfig,
     agent: String,
     compression: Option<(&'static str, Encoding)>,
+    /// Those that name the tenant.
+    headers: TenantHeaders,
     client: OnceLock<GrpcClient>,
     calls: Calls,
 }
@@ -65,6 +68,12 @@ impl OtlpGrpc {
             id: cx.id.to_string(),
             agent: cx.info.user_agent(),
             compression: compression.grpc().map_err(Fault::World)?,
+            headers: TenantHeaders::of(
+                config
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name, &**value.expose())),
+            ),
             config,
             client: OnceLock::new(),
         })
@@ -92,6 +101,10 @@ impl Push for OtlpGrpc {
         ComponentId::parse(&block.authenticator).ok()
     }
 
+    fn by_tenant(&self) -> bool {
+        !self.headers.is_empty()
+    }
+
     fn export<'a>(&'a self, batch: &'a Payload) -> BoxFuture<'a, Result<Outcome, ExportError>> {
         self.export_until(batch, None)
     }
@@ -106,6 +119,14 @@ impl Push for OtlpGrpc {
                 .client
                 .get()
                 .ok_or_else(|| ExportError::retry("not started"))?;
+            let tenants;
+            let client = match self.by_tenant() {
+                false => client,
+                true => {
+                    tenants = client.with_headers(self.headers.expand(template::one_of(batch)?));
+                    &tenants
+                }
+            };
             let path = PathAndQuery::from_static(wire::otlp::export_path(batch.signal));
             let reply = match self.compression {
                 None => {

@@ -439,3 +439,35 @@ async fn middlewares_must_be_extensions() {
     let expected = "failed to resolve middleware \"some/one\": middleware not found";
     assert!(error.contains(expected), "{error}");
 }
+
+#[tokio::test]
+async fn headers_may_name_the_tenant() {
+    let mut peer = peer(Vec::new()).await;
+    let keys = format!(
+        "{{endpoint: '{}', tls: {{insecure: true}}, headers: {{X-Scope-OrgID: '%{{tenant}}', x-plain: same}}}}",
+        peer.addr
+    );
+    let exporter = build(&keys).unwrap();
+    assert!(exporter.by_tenant());
+    exporter.start(Arc::new(Lonely::default())).await.unwrap();
+    for tenant in ["acme", "b"] {
+        let mut payload = Payload::new(
+            Signal::Logs,
+            Chunk::new("".into(), Shape::default()),
+            Arc::default(),
+        );
+        payload.chunks[0].origin.tenant = Some(tenant.into());
+        assert_eq!(exporter.export(&payload).await.unwrap(), Outcome::all());
+        let call = peer.calls.recv().await.unwrap();
+        assert_eq!(
+            (&call.headers["x-scope-orgid"], &call.headers["x-plain"]),
+            (&tenant.parse().unwrap(), &"same".parse().unwrap())
+        );
+        assert_eq!(call.connection, 0, "tenants share connections");
+    }
+    let fault = build("{endpoint: '%{tenant}:4317'}").err().unwrap().to_string();
+    assert!(
+        fault.contains("invalid authority"),
+        "one endpoint has one set of connections: {fault}"
+    );
+}

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use codec::otlp_json;
 use codec::otlp_response::Partial;
 use component::prelude::*;
+use component::template;
 use http::Uri;
 use http::header::CONTENT_TYPE;
 use net::client::{HttpClient, HttpReply};
@@ -77,7 +78,9 @@ struct OtlpHttp {
     config: HttpClientConfig,
     agent: String,
     /// By [`Signal::index`].
-    urls: [Option<Uri>; 4],
+    urls: [Option<Url>; 4],
+    /// Those that name the tenant.
+    headers: TenantHeaders,
     form: Form,
     compression: Option<(&'static str, Encoding)>,
     client: OnceLock<HttpClient>,
@@ -150,7 +153,7 @@ impl OtlpHttp {
                 .fault("endpoint", "at least one endpoint must be specified")
                 .into());
         }
-        let mut urls: [Option<Uri>; 4] = Default::default();
+        let mut urls: [Option<Url>; 4] = Default::default();
         for (slot, (key, given, path)) in urls.iter_mut().zip(own) {
             let (key, url) = match (given.as_str(), client.endpoint.as_str()) {
                 ("", "") => continue,
@@ -158,12 +161,12 @@ impl OtlpHttp {
                 ("", base) => ("endpoint", format!("{base}/{path}")),
                 (url, _) => (key, url.to_owned()),
             };
-            *slot = Some(parse_url(&url).map_err(|text| place.fault(key, text))?);
+            *slot = Some(Url::parse(&url).map_err(|text| place.fault(key, text))?);
         }
         for signal in Signal::ALL {
-            if let Some(url) = &urls[signal.index()] {
-                let mut peer = observe::peer(url);
-                peer.push(("url.path", url.path().to_owned()));
+            if let Some(Url { shown, .. }) = &urls[signal.index()] {
+                let mut peer = observe::peer(shown);
+                peer.push(("url.path", shown.path().to_owned()));
                 cx.telemetry.ledger.set_peer(&cx.id.to_string(), signal, peer);
             }
         }
@@ -172,6 +175,12 @@ impl OtlpHttp {
             id: cx.id.to_string(),
             agent: cx.info.user_agent(),
             urls,
+            headers: TenantHeaders::of(
+                client
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name, &**value.expose())),
+            ),
             form,
             compression: client.compression.unwrap_or(Compression::Gzip).http(),
             config: client,
@@ -229,6 +238,37 @@ fn shown(url: &Uri) -> String {
     )
 }
 
+/// Where a signal is posted to.
+struct Url {
+    /// The URL; where it depends on the tenant, with a name for all of them.
+    shown: Uri,
+    template: Option<Template>,
+}
+
+impl Url {
+    fn parse(text: &str) -> Result<Url, String> {
+        let shown = parse_url(&text.replace(template::TENANT, "tenant"))?;
+        let host = text
+            .split_once("://")
+            .map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or(""));
+        if host.contains(template::TENANT) {
+            return Err("%{tenant} can stand in the path and the query, not in the host".into());
+        }
+        Ok(Url {
+            shown,
+            template: Template::parse(text),
+        })
+    }
+
+    /// Of a tenant; its name needs no escapes.
+    fn of(&self, tenant: &str) -> Result<Uri, http::uri::InvalidUri> {
+        match &self.template {
+            Some(template) => template.expand(tenant).parse(),
+            None => Ok(self.shown.clone()),
+        }
+    }
+}
+
 fn parse_url(text: &str) -> Result<Uri, String> {
     let url: Uri = text.parse().map_err(|e| format!("not a URL: {e}"))?;
     match url.scheme_str() {
@@ -248,7 +288,7 @@ impl Push for OtlpHttp {
             .urls
             .iter()
             .flatten()
-            .any(|u| u.scheme_str() == Some("https"));
+            .any(|u| u.shown.scheme_str() == Some("https"));
         let made = HttpClient::new(&self.config, &self.agent, TIMEOUT, needs_tls);
         let made = made.and_then(|client| {
             host::client_middlewares(&*host, &self.config.middlewares, "HTTP").map_err(|e| e.to_string())?;
@@ -269,6 +309,10 @@ impl Push for OtlpHttp {
         ComponentId::parse(&block.authenticator).ok()
     }
 
+    fn by_tenant(&self) -> bool {
+        !self.headers.is_empty() || self.urls.iter().flatten().any(|url| url.template.is_some())
+    }
+
     fn export<'a>(&'a self, batch: &'a Payload) -> BoxFuture<'a, Result<Outcome, ExportError>> {
         Box::pin(async move {
             let client = self
@@ -285,16 +329,27 @@ impl Push for OtlpHttp {
                     )
                     .into(),
                 })?;
+            let tenants;
+            let (client, to) = match self.by_tenant() {
+                false => (client, &url.shown),
+                true => {
+                    let tenant = template::one_of(batch)?;
+                    let to = url.of(tenant).map_err(ExportError::retry)?;
+                    tenants = (client.with_headers(self.headers.expand(tenant)), to);
+                    (&tenants.0, &tenants.1)
+                }
+            };
             let body = self.body(batch).await?;
             let token = self.compression.map(|(token, _)| token);
             let bytes = body.iter().map(Bytes::len).sum();
-            let call = client.post(url, self.form.content_type(), token, body, &batch.context);
+            let call = client.post(to, self.form.content_type(), token, body, &batch.context);
+            // Counted by what is configured: tenants are many.
             let reply = self
                 .calls
-                .post(url, bytes, call)
+                .post(&url.shown, bytes, call)
                 .await
                 .map_err(ExportError::from_call)?;
-            self.judge(batch.signal, url, &reply)
+            self.judge(batch.signal, to, &reply)
         })
     }
 }

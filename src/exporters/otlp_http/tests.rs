@@ -132,7 +132,7 @@ fn urls_follow_the_collectors_rules() {
         let urls = build(yaml)
             .unwrap()
             .urls
-            .map(|u| u.map(|u| u.to_string()).unwrap_or_default());
+            .map(|u| u.map(|u| u.shown.to_string()).unwrap_or_default());
         assert_eq!(urls, expected, "{yaml}");
     };
     check(
@@ -471,4 +471,71 @@ async fn middlewares_must_be_extensions() {
         .to_string();
     let expected = "failed to resolve middleware \"some/one\": middleware not found";
     assert!(error.contains(expected), "{error}");
+}
+
+fn of_tenant(tenant: &str) -> Payload {
+    let mut payload = payload(Signal::Logs, &["one"]);
+    payload.chunks[0].origin.tenant = Some(tenant.into());
+    payload
+}
+
+#[tokio::test]
+async fn a_tenant_has_its_own_path_and_headers() {
+    let mut peer = peer().await;
+    let more = format!(
+        "compression: none, logs_endpoint: 'http://{}/t/%{{tenant}}/logs?of=%{{tenant}}', \
+         headers: {{X-Scope-OrgID: '%{{tenant}}', x-plain: same}}",
+        peer.addr
+    );
+    let exporter = exporter(peer.addr, &more).await;
+    assert!(exporter.by_tenant());
+    for (payload, name) in [
+        (of_tenant("Acme-1"), "Acme-1"),
+        (payload(Signal::Logs, &["one"]), "default"),
+        (of_tenant("b.c"), "b.c"),
+    ] {
+        assert_eq!(exporter.export(&payload).await.unwrap(), Outcome::all());
+        let call = peer.calls.recv().await.unwrap();
+        let name = name.to_ascii_lowercase();
+        assert!(
+            call.head
+                .starts_with(&format!("post /t/{name}/logs?of={name} http/1.1\r\n")),
+            "{}",
+            call.head
+        );
+        assert_eq!(call.head.matches("x-scope-orgid").count(), 1);
+        assert!(
+            call.head.contains(&format!("x-scope-orgid: {name}\r\n")),
+            "{}",
+            call.head
+        );
+        assert!(call.head.contains("x-plain: same\r\n"));
+    }
+    let mut mixed = of_tenant("a");
+    mixed.chunks.extend(of_tenant("b").chunks);
+    assert_eq!(
+        name(&exporter.export(&mixed).await.unwrap_err()),
+        "rejected INTERNAL"
+    );
+    assert!(
+        !build("{endpoint: 'http://a/%{other}', headers: {a: '%{b}'}}")
+            .unwrap()
+            .by_tenant()
+    );
+}
+
+#[test]
+fn a_tenant_chooses_no_host() {
+    for url in [
+        "http://%{tenant}/x",
+        "https://%{tenant}.example.com",
+        "http://a.%{tenant}:4318/%{tenant}",
+    ] {
+        let fault = build(&format!("{{logs_endpoint: '{url}'}}"))
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(fault.contains("not in the host"), "{url}: {fault}");
+    }
+    assert!(build("{endpoint: 'http://a:1/%{tenant}'}").is_ok());
 }

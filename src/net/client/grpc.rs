@@ -31,7 +31,7 @@ pub struct GrpcReply {
 
 /// A client of one target. Cheap to clone; connections close when the last clone is gone.
 #[derive(Clone)]
-pub struct GrpcClient(Arc<Inner>, Option<Arc<dyn ClientAuth>>);
+pub struct GrpcClient(Arc<Inner>, Option<Arc<dyn ClientAuth>>, HeaderMap);
 
 struct Inner {
     balancer: Balancer,
@@ -102,7 +102,7 @@ impl GrpcClient {
             authority,
             headers,
         };
-        Ok(GrpcClient(Arc::new(inner), None))
+        Ok(GrpcClient(Arc::new(inner), None, HeaderMap::new()))
     }
 
     /// Every call says who we are. An error if that must not travel in plain text and would.
@@ -110,7 +110,12 @@ impl GrpcClient {
         if auth.needs_tls() && self.0.scheme == Scheme::HTTP {
             return Err("the credentials require transport level security: use tls".into());
         }
-        Ok(GrpcClient(self.0, Some(auth)))
+        Ok(GrpcClient(self.0, Some(auth), self.2))
+    }
+
+    /// The same client, on the same connections, with these headers in place of the configured ones of their names.
+    pub fn with_headers(&self, headers: HeaderMap) -> GrpcClient {
+        GrpcClient(self.0.clone(), self.1.clone(), headers)
     }
 
     /// One call. `encoding` names how `message` is compressed; its parts are one message, sent without copying.
@@ -158,6 +163,9 @@ impl GrpcClient {
         deadline: Option<Instant>,
     ) -> Result<GrpcReply, CallError> {
         let mut headers = self.0.headers.clone();
+        for (name, value) in &self.2 {
+            headers.insert(name, value.clone());
+        }
         if let Some(encoding) = encoding {
             headers.insert(ENCODING, HeaderValue::from_static(encoding));
         }

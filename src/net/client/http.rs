@@ -42,6 +42,8 @@ pub struct HttpReply {
 #[derive(Clone)]
 pub struct HttpClient {
     auth: Option<Arc<dyn ClientAuth>>,
+    /// In place of the shared ones of their names.
+    headers: HeaderMap,
     shared: Arc<Shared>,
 }
 
@@ -129,6 +131,7 @@ impl HttpClient {
         };
         Ok(HttpClient {
             auth: None,
+            headers: HeaderMap::new(),
             shared: Arc::new(shared),
         })
     }
@@ -138,6 +141,14 @@ impl HttpClient {
         HttpClient {
             auth: Some(auth),
             ..self
+        }
+    }
+
+    /// The same client, on the same connections, with these headers in place of the configured ones of their names.
+    pub fn with_headers(&self, headers: HeaderMap) -> HttpClient {
+        HttpClient {
+            headers,
+            ..self.clone()
         }
     }
 
@@ -160,7 +171,7 @@ impl HttpClient {
         if let Some(encoding) = encoding {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
-        for (name, value) in &self.shared.headers {
+        for (name, value) in self.shared.headers.iter().chain(&self.headers) {
             headers.insert(name, value.clone());
         }
         let outgoing = Outgoing {

@@ -132,6 +132,7 @@ async fn open(
         addr,
         tls: settings.tls.is_some(),
         certificate: certificate.map(|c| Arc::new(c.clone())),
+        names: certificate.and_then(crate::tls::names_of).map(Arc::new),
         uid,
     };
     let mut wire = Wire::new(io, pulse.clone(), settings.header_timeout, settings.write_timeout);

@@ -60,6 +60,8 @@ pub struct Peer {
     pub tls: bool,
     /// The certificate that it showed and that was verified.
     pub certificate: Option<Arc<rustls::pki_types::CertificateDer<'static>>>,
+    /// The names in that.
+    pub names: Option<Arc<wire::CertificateNames>>,
     /// On a unix socket: the user that it runs as.
     pub uid: Option<u32>,
 }

@@ -8,6 +8,7 @@ mod client;
 mod names;
 mod p521;
 mod server;
+mod subject;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use client::{ClientTls, Reloading};
 pub use server::{Acceptor, ServerTls};
+pub(crate) use subject::names_of;
 
 /// A TLS block that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,7 +11,7 @@ use wire::{Chunk, Context, Limits, Payload, Signal, Twin};
 
 /// What both protocols share.
 pub(super) struct Door {
-    pub(super) receiver: String,
+    pub(super) receiver: Arc<str>,
     outputs: Outputs,
     limits: Limits,
     memory: Arc<Memory>,
@@ -52,9 +52,9 @@ const INLINE_BYTES_MAX: usize = 256 << 10;
 
 impl Door {
     pub(super) fn new(cx: &BuildContext, transport: &'static str, outputs: Outputs, limits: Limits) -> Door {
-        let receiver = cx.id.to_string();
+        let receiver: Arc<str> = cx.id.to_string().into();
         let row = |signal| {
-            let receiver = receiver.clone();
+            let receiver = receiver.to_string();
             cx.telemetry
                 .ledger
                 .row(Place::Door { receiver, transport }, signal)
@@ -104,7 +104,7 @@ impl Door {
 
     fn count_as(&self, name: &'static str, reason: &'static str) {
         let labels = vec![
-            ("receiver", self.receiver.clone()),
+            ("receiver", self.receiver.to_string()),
             ("transport", self.transport.to_owned()),
             ("reason", reason.to_owned()),
         ];

@@ -144,7 +144,10 @@ impl Grpc {
                 Vec::new()
             },
             auth: identity.attributes,
+            authenticated: self.guard.authenticates(),
             peer: peer.addr,
+            certificate: peer.names,
+            receiver: Some(self.door.receiver.clone()),
             deadline: timeout
                 .and_then(|t| arrived.checked_add(t))
                 .map(Instant::into_std),

@@ -188,7 +188,10 @@ impl Http {
                 Vec::new()
             },
             auth: identity.attributes,
+            authenticated: self.guard.authenticates(),
             peer: peer.addr,
+            certificate: peer.names,
+            receiver: Some(self.door.receiver.clone()),
             deadline: patience(&head.headers)
                 .and_then(|t| arrived.checked_add(t))
                 .map(Instant::into_std),
