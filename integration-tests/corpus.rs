@@ -151,7 +151,10 @@ service:
                 "2:29 receivers::otlp::protocols::grpc",
                 "did you mean \"endpoint\"?",
             ),
-            ("4:3 processors::interval", "let a collector before or behind this gateway do it"),
+            (
+                "4:3 processors::interval",
+                "let a collector before or behind this gateway do it",
+            ),
             ("5:11 processors::batch", "did you mean \"timeout\"?"),
             (
                 "7:3 exporters::otlphttp::endpoint",

@@ -169,6 +169,18 @@ impl Reservation {
         taken
     }
 
+    /// Takes over what another one of the same budget and class has.
+    ///
+    /// # Panics
+    /// If it is of another class.
+    pub fn absorb(&mut self, mut other: Reservation) {
+        assert!(
+            self.class == other.class && Arc::ptr_eq(&self.memory, &other.memory),
+            "reservations are joined within one class of one budget"
+        );
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
     /// Gives a part back; never more than was taken.
     pub fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
@@ -227,6 +239,10 @@ mod tests {
         assert_eq!((memory.used(Class::Door), memory.held()), (7, 107));
         assert!(door.grow(3));
         assert_eq!((memory.used(Class::Door), memory.held()), (10, 110));
+        let mut queue = queue;
+        queue.shrink(50);
+        queue.absorb(memory.reserve(Class::Queues, 20).unwrap());
+        assert_eq!((memory.used(Class::Queues), memory.held()), (70, 80));
         drop((door, queue));
         assert_eq!(memory.held(), 0);
     }

@@ -7,6 +7,7 @@ pub mod attributes;
 pub mod batch;
 pub mod filter;
 pub mod groupbyattrs;
+pub mod logdedup;
 pub mod memory_limiter;
 pub mod probabilistic_sampler;
 pub mod redaction;
@@ -32,6 +33,7 @@ pub static ALL: &[&ProcessorFactory] = &[
     &batch::FACTORY,
     &filter::FACTORY,
     &groupbyattrs::FACTORY,
+    &logdedup::FACTORY,
     &memory_limiter::FACTORY,
     &probabilistic_sampler::FACTORY,
     &redaction::FACTORY,

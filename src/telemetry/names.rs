@@ -152,6 +152,10 @@ const SCOPES: &[(&str, &str)] = &[
         "github.com/open-telemetry/opentelemetry-collector-contrib/processor/probabilisticsamplerprocessor",
     ),
     (
+        "otelcol_dedup_processor_",
+        "github.com/open-telemetry/opentelemetry-collector-contrib/processor/logdedupprocessor",
+    ),
+    (
         "otelcol_processor_groupbyattrs_",
         "github.com/open-telemetry/opentelemetry-collector-contrib/processor/groupbyattrsprocessor",
     ),
@@ -256,6 +260,7 @@ pub static TABLE: &[Def] = &[
     row(PROCESSOR_INCOMING, "{item}", Counter, "Items that came into the processor."),
     row(PROCESSOR_OUTGOING, "{item}", Counter, "Items that left the processor."),
     histogram("otelcol_processor_internal_duration", "s", DEFAULT, "Time a payload spent inside the processor."),
+    histogram("otelcol_dedup_processor_aggregated_logs", "{records}", DEFAULT, "Log records that became one, of each one that went on.").from(Level::Basic),
     row("otelcol_processor_memory_limiter_accepted_", "{item}", Counter, "Items that the memory limiter let pass."),
     row("otelcol_processor_memory_limiter_refused_", "{item}", Counter, "Items that the memory limiter refused."),
     row("otelcol_processor_batch_batch_size_trigger_send", "{time}", Counter, "Batches sent because they were large enough.").from(Level::Normal),

@@ -365,7 +365,10 @@ fn decisions_are_counted_by_what_made_them() {
     let out = ExportTraceServiceRequest::decode(&out[..]).unwrap();
     assert_eq!(out.resource_spans[0].scope_spans[0].spans.len(), 2);
     let drops = drops.take();
-    let drops: Vec<_> = drops.iter().map(|(rule, items)| (rule.as_str(), *items)).collect();
+    let drops: Vec<_> = drops
+        .iter()
+        .map(|(rule, items)| (rule.as_str(), *items))
+        .collect();
     assert_eq!(
         drops,
         [
