@@ -49,7 +49,8 @@ pub enum Connector {
 
 /// The pipelines behind a connector, to be chosen among.
 pub trait Ways: Send + Sync {
-    /// Their ids, in the order of the configuration. The list stays: a reload that changes it builds a
+    /// Their ids, in the order of the configuration; none where a connector that is not used is built for its faults
+    /// alone. The list stays: a reload that changes it builds a
     /// [`Connector::Plain`] anew; a node whose pipeline has gone is refused there.
     fn pipelines(&self) -> &[PipelineId];
 

@@ -348,7 +348,7 @@ impl Kit for ConnectorFactory {
     fn try_build(&self, section: Section, cx: &BuildContext) -> Result<Life, Fault> {
         let mut stages = Vec::new();
         for (from, to, _) in self.signals {
-            let ways = Branches::new(&[to.as_str(), &format!("{}/two", to.as_str())]);
+            let ways = Branches::new(&[]);
             let built = (self.build)(section.clone(), cx, ways.joint(&cx.telemetry, *from, *to))?;
             if let Connector::Node(node) = built {
                 stages.push(Stage::Node(node));

@@ -122,7 +122,7 @@ const SPANMETRICS: Answer = Answer::Instead(
     "this processor became the connector spanmetrics, which is planned here; until then let a collector do it",
 );
 const ROUTING: Answer = Answer::Instead(
-    "this processor became the connector routing, which is planned here; until then let a collector do it",
+    "this processor became the connector routing: name it among the exporters and the receivers of pipelines",
 );
 const NO_PROCESSOR: Answer = Answer::Remove("it does nothing: take it out of the pipeline");
 const BALLAST: Answer = Answer::Remove(
@@ -212,7 +212,7 @@ const KNOWN: &[Row] = &[
     ]),
     ("exporters", Answer::Example, &["bar", "e", "exampleexporter", "nop1", "nop2", "nop3"]),
 
-    ("connectors", Answer::Planned, &["count", "failover", "routing", "spanmetrics"]),
+    ("connectors", Answer::Planned, &["count", "failover", "spanmetrics"]),
     ("connectors", Answer::Collector, &[
         "datadog", "exceptions", "grafanacloud", "metricsaslogs", "otlpjson", "roundrobin", "servicegraph",
         "signaltometrics", "slowsql", "sum",

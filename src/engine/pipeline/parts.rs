@@ -357,18 +357,13 @@ fn dead_letter_fault(
 struct Nowhere(Vec<PipelineId>);
 
 impl Nowhere {
-    /// A connector between pipelines that are there, or, where it is not used, that might be.
+    /// A connector between pipelines that are there.
     fn joint(spec: &GraphSpec, id: &ComponentId, from: Signal, to: Signal) -> Joint {
-        let mut behind = pipelines_behind(spec, id, to);
-        if behind.is_empty() {
-            let all = spec.pipelines.iter().filter(|p| p.signal == to);
-            behind = all.map(|p| p.id.clone()).collect();
-        }
         let books = |signal| {
             let node = telemetry::Node::Connector(id.to_string());
             Books::new(Telemetry::default().ledger.row(Place::Node(node), signal))
         };
-        let nowhere = Arc::new(Nowhere(behind));
+        let nowhere = Arc::new(Nowhere(pipelines_behind(spec, id, to)));
         Joint {
             from,
             to,
