@@ -58,6 +58,14 @@ impl Access {
         }
     }
 
+    /// The node and the key, if it is one of a node's attributes by a literal key.
+    pub(crate) fn attribute(&self, cx: &Cx<'_, '_>) -> Option<(NodeId, &[u8])> {
+        match (self.at.place, &*self.keys) {
+            (Place::Attrs, [Key::Str(key)]) => Some((node(&cx.item, self.at.level), key)),
+            _ => None,
+        }
+    }
+
     /// A map, or what lies below it.
     fn within<'c>(&'c self, map: Map<'c>, cx: Read<'c>) -> Result<Val<'c>> {
         let Some((first, rest)) = self.keys.split_first() else {
@@ -87,7 +95,8 @@ impl Access {
         u32::from(self.at.fields[point_kind(view.kind(n))])
     }
 
-    fn plain<'c>(&self, view: &'c View<'c>, n: NodeId) -> Val<'c> {
+    /// The value of a field.
+    pub(crate) fn plain<'c>(&self, view: &'c View<'c>, n: NodeId) -> Val<'c> {
         let field = self.field(view, n);
         let number = || view.number(n, field).unwrap_or(0);
         let content = || view.text(n, field);

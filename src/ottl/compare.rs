@@ -7,16 +7,23 @@ use wire::view::{Any, DEPTH_MAX, Value};
 use crate::syntax::ast::CompareOp;
 use crate::value::{Map, Val};
 
+impl CompareOp {
+    /// Whether it holds of two values in this order; none if they are in no order.
+    pub(crate) fn holds(self, ordering: Option<Ordering>) -> bool {
+        match self {
+            CompareOp::Eq => ordering == Some(Ordering::Equal),
+            CompareOp::Ne => ordering != Some(Ordering::Equal),
+            CompareOp::Lt => ordering == Some(Ordering::Less),
+            CompareOp::Le => ordering.is_some_and(Ordering::is_le),
+            CompareOp::Gt => ordering == Some(Ordering::Greater),
+            CompareOp::Ge => ordering.is_some_and(Ordering::is_ge),
+        }
+    }
+}
+
 /// Whether `left op right`. Values of different types are unequal and in no order.
 pub(crate) fn compare(op: CompareOp, left: &Val<'_>, right: &Val<'_>) -> bool {
-    let decide = |ordering: Option<Ordering>| match op {
-        CompareOp::Eq => ordering == Some(Ordering::Equal),
-        CompareOp::Ne => ordering != Some(Ordering::Equal),
-        CompareOp::Lt => ordering == Some(Ordering::Less),
-        CompareOp::Le => ordering.is_some_and(Ordering::is_le),
-        CompareOp::Gt => ordering == Some(Ordering::Greater),
-        CompareOp::Ge => ordering.is_some_and(Ordering::is_ge),
-    };
+    let decide = |ordering| op.holds(ordering);
     let equality = |equal: bool| match op {
         CompareOp::Eq => equal,
         CompareOp::Ne => !equal,

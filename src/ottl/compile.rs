@@ -7,6 +7,7 @@ use crate::error::Result as Evaluated;
 use crate::eval::{Arg, Call, Cond, Key, Node, Read, Tools};
 use crate::functions::{Def, Functions, Kind, Param, Prepare};
 use crate::paths::{Context, Unresolved, near, resolve};
+use crate::quick::Quick;
 use crate::syntax::ast::{self, Bool, Expr, ExprKind, Path};
 use crate::syntax::{Fault, Span, fault};
 use crate::table::Table;
@@ -71,7 +72,7 @@ impl<'t> Binder<'t> {
                 let (left, right) = (self.value(left)?, self.value(right)?);
                 match (left.constant(), right.constant()) {
                     (Some(a), Some(b)) => Cond::Const(crate::compare::compare(*op, a, b)),
-                    _ => Cond::Compare(*op, left, right),
+                    _ => Quick::of(*op, left, right),
                 }
             }
             Bool::Call(e) => match self.value(e)? {
@@ -373,6 +374,11 @@ impl<'t> Binder<'t> {
             (Kind::Str, ExprKind::Str(_))
             | (Kind::Int, ExprKind::Int(_))
             | (Kind::Bool, ExprKind::Bool(_)) => Arg::Value(self.value(e)?),
+            (Kind::Float, ExprKind::Float(_) | ExprKind::Neg(_)) => match self.value(e)? {
+                node @ Node::Const(Val::Float(_)) => Arg::Value(node),
+                _ => return Err(wanted(self, "a number with a decimal point")),
+            },
+            (Kind::Float, _) => return Err(wanted(self, "a number with a decimal point")),
             (Kind::Str, _) => return Err(wanted(self, "text in double quotes")),
             (Kind::Int, _) => return Err(wanted(self, "a whole number")),
             (Kind::Bool, _) => return Err(wanted(self, "true or false")),

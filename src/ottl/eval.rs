@@ -11,6 +11,7 @@ use crate::compare::compare;
 use crate::error::{Error, Result};
 use crate::functions::{Args, Def, Ready};
 use crate::math;
+use crate::quick::Quick;
 use crate::syntax::ast::{CompareOp, MathOp};
 use crate::table::Table;
 use crate::time::Time;
@@ -48,6 +49,8 @@ pub(crate) struct Cx<'a, 'v> {
     pub(crate) tools: &'a Tools,
     /// Where values wait between being read and being written.
     pub(crate) room: Vec<u8>,
+    /// What becomes of the metric, in programs that make metrics.
+    pub(crate) shape: Option<&'a mut crate::metrics::Shape>,
 }
 
 impl Cx<'_, '_> {
@@ -294,6 +297,8 @@ pub(crate) enum Cond {
     Or(Vec<Cond>),
     And(Vec<Cond>),
     Not(Box<Cond>),
+    /// An attribute or a field with a literal.
+    Quick(Box<Quick>),
     Compare(CompareOp, Node, Node),
     Value(Node),
 }
@@ -319,6 +324,10 @@ impl Cond {
                 Ok(true)
             }
             Cond::Not(cond) => cond.eval(cx).map(|b| !b),
+            Cond::Quick(quick) => match cx.view {
+                Some(view) => Ok(quick.holds(view, &cx.item)),
+                None => Err(Error::new("a path has no value here")),
+            },
             Cond::Compare(op, a, b) => Ok(compare(*op, &a.eval(cx)?, &b.eval(cx)?)),
             Cond::Value(node) => match node.eval(cx)? {
                 Val::Bool(b) => Ok(b),

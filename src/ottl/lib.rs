@@ -8,9 +8,11 @@
 //! |---|---|
 //! | contexts | resource, scope, log, span, spanevent, metric, datapoint; `otelcol` in all of them |
 //! | paths | all of these contexts; slices (`events`, `data_points`, ...) are counted and compared, not copied |
-//! | editors | all of the standard ones |
-//! | converters | the standard ones but for XML, grok and user agents; `ParseCLF` of `transform`, `HasAttr*` of `filter` |
-//! | not yet | the other functions that only `transform` has (those that make or convert metrics, ...); `route()` |
+//! | editors | all of the standard ones, and those that only `transform` has; `route()` of routing tables |
+//! | converters | the standard ones but for XML, grok and user agents; `ParseCLF`, `ParseLEEF` of `transform`, `HasAttr*` of `filter` |
+//!
+//! Statements that make metrics or change their kind cannot run on a view: [`Program::reshapes`] says so, and
+//! [`Program::reshape`] runs them on encoded requests.
 //!
 //! Where it differs from the collector: maps and lists keep the order in which they are written, text is never cut within a
 //! character, `Time` without a zone is in UTC, and names of months are English.
@@ -24,8 +26,10 @@ mod eval;
 mod functions;
 mod infer;
 mod math;
+mod metrics;
 mod paths;
 mod program;
+mod quick;
 mod syntax;
 mod table;
 mod time;

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::eval::{Call, Cond, Cx, Env, Item, Node, Read, Tools};
 use crate::functions::{Functions, Prepare};
 use crate::infer::Names;
+use crate::metrics::Shape;
 use crate::paths::Context;
 use crate::syntax::{self, Fault, Faults, Span, ast, fault};
 use crate::table::Table;
@@ -57,11 +58,15 @@ pub struct Group<'a> {
 /// Memory of runs, kept between payloads. It belongs to no program: each finds its own room, or makes it.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    program: u64,
-    tools: Tools,
+    /// Searches, by program, the one that ran last at the end.
+    tools: Vec<(u64, Tools)>,
     cache: Table,
     room: Vec<u8>,
+    pub(crate) views: wire::view::Scratch,
 }
+
+/// Programs whose searches are kept warm in one [`Scratch`].
+const PROGRAMS_MAX: usize = 64;
 
 /// A compiled group.
 #[derive(Debug)]
@@ -69,14 +74,16 @@ pub struct Program {
     id: u64,
     context: Context,
     conditions: Vec<(Box<str>, Cond)>,
-    statements: Vec<Statement>,
+    /// Whether all conditions are quick.
+    quick: bool,
+    pub(crate) statements: Vec<Statement>,
 }
 
 #[derive(Debug)]
-struct Statement {
+pub(crate) struct Statement {
     source: Box<str>,
     condition: Option<Cond>,
-    editor: Call,
+    pub(crate) editor: Call,
 }
 
 static IDS: AtomicU64 = AtomicU64::new(1);
@@ -110,6 +117,7 @@ impl Program {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             context,
             conditions: Vec::new(),
+            quick: false,
             statements: Vec::new(),
         };
         for (text, condition) in &conditions {
@@ -124,6 +132,7 @@ impl Program {
                 Err(fault) => faults.push(fault),
             }
         }
+        program.quick = program.conditions.iter().all(|(_, cond)| cond.is_quick());
         if faults.is_empty() {
             Ok(program)
         } else {
@@ -170,8 +179,9 @@ impl Program {
             cache,
             item: [0; 4],
             env,
-            tools,
+            tools: last(tools),
             room: std::mem::take(room),
+            shape: None,
         };
         let mut done = Ok(());
         for n in cx.view.nodes() {
@@ -214,6 +224,10 @@ impl Program {
         mode: ErrorMode,
         failed: &mut dyn FnMut(&str, &Error),
     ) -> Result<bool> {
+        if self.quick {
+            let item = chain(view, self.context, n);
+            return Ok(self.conditions.iter().any(|(_, cond)| cond.quick(view, &item)));
+        }
         let read = scratch.read(self.id, self.context, view, n, env);
         any(&self.conditions, read, mode, failed)
     }
@@ -240,8 +254,9 @@ impl Program {
             view,
             cache: &mut scratch.cache,
             env,
-            tools: &scratch.tools,
+            tools: last(&scratch.tools),
             room: std::mem::take(&mut scratch.room),
+            shape: None,
         };
         let mut held = false;
         let mut done = Ok(());
@@ -257,6 +272,55 @@ impl Program {
         scratch.room = cx.room;
         done.map(|()| held)
     }
+
+    /// Runs the statements from one on, on one metric, until it must be seen anew; gives the number of the next one. Group
+    /// conditions are asked before the first.
+    pub(crate) fn run_from(
+        &self,
+        from: usize,
+        (view, n): (&mut View<'_>, NodeId),
+        (env, scratch): (&Env<'_>, &mut Scratch),
+        shape: &mut Shape,
+        mode: ErrorMode,
+        failed: &mut dyn FnMut(&str, &Error),
+    ) -> Result<usize> {
+        scratch.open(self.id);
+        let mut cx = Cx {
+            item: chain(view, self.context, n),
+            view,
+            cache: &mut scratch.cache,
+            env,
+            tools: last(&scratch.tools),
+            room: std::mem::take(&mut scratch.room),
+            shape: Some(shape),
+        };
+        let end = self.statements.len();
+        let holds = from > 0 || self.conditions.is_empty() || any(&self.conditions, cx.read(), mode, failed)?;
+        let mut next = if holds { from } else { end };
+        let mut done = Ok(());
+        while let Some(statement) = self.statements.get(next) {
+            // It works on the metric's message, in which edits are not yet.
+            if statement.editor.def.shapes && cx.view.is_edited() {
+                break;
+            }
+            next += 1;
+            if let Err(error) = statement.run(&mut cx) {
+                done = judge(mode, &statement.source, error, failed);
+            }
+            let replaced = cx.shape.as_ref().is_some_and(|shape| shape.replaced.is_some());
+            if done.is_err() || replaced {
+                break;
+            }
+        }
+        scratch.room = cx.room;
+        done.map(|()| next)
+    }
+}
+
+/// The searches of the program that was opened.
+fn last(tools: &[(u64, Tools)]) -> &Tools {
+    let (_, tools) = tools.last().expect("a program was opened");
+    tools
 }
 
 /// A compiled value.
@@ -357,26 +421,40 @@ impl Scratch {
             cache: &self.cache,
             item: chain(view, context, n),
             env: Some(env),
-            tools: &self.tools,
+            tools: last(&self.tools),
         }
     }
 
-    /// Forgets the searches of another program: rooms are numbered within one.
+    /// Brings the searches of a program to the end: rooms are numbered within one.
     fn open(&mut self, program: u64) {
-        if self.program != program {
-            self.program = program;
-            self.tools = Tools::default();
+        if self.tools.last().is_some_and(|(id, _)| *id == program) {
+            return;
         }
+        match self.tools.iter().position(|(id, _)| *id == program) {
+            Some(at) => self.tools[at..].rotate_left(1),
+            None => {
+                if self.tools.len() == PROGRAMS_MAX {
+                    self.tools.remove(0);
+                }
+                self.tools.push((program, Tools::default()));
+            }
+        }
+    }
+
+    pub(crate) fn clear_cache(&mut self) {
+        self.cache.0.clear();
     }
 }
 
 impl Statement {
     /// Whether its condition held.
     fn run(&self, cx: &mut Cx<'_, '_>) -> Result<bool> {
-        if let Some(condition) = &self.condition
-            && !condition.eval(cx.read())?
-        {
-            return Ok(false);
+        match &self.condition {
+            None => {}
+            Some(Cond::Quick(quick)) if !quick.holds(cx.view, &cx.item) => return Ok(false),
+            Some(Cond::Quick(_)) => {}
+            Some(condition) if !condition.eval(cx.read())? => return Ok(false),
+            Some(_) => {}
         }
         (self.editor.def.edit)(&self.editor.args, cx).map(|()| true)
     }

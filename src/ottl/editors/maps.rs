@@ -9,7 +9,7 @@ use super::{read, target};
 use crate::compile::texts;
 use crate::error::Result;
 use crate::eval::{Arg, Cx};
-use crate::functions::{Def, Kind, Ready, any, lit_bool, lit_int, lit_str, matches, of, opt};
+use crate::functions::{Def, Kind, Ready, any, lit_bool, lit_int, lit_str, matches, of, opt, strs};
 use crate::table::{MapMut, Table};
 
 const TARGET: crate::functions::Param = of("target", Kind::Path);
@@ -66,13 +66,6 @@ fn retain(args: &[Arg], cx: &mut Cx<'_, '_>, keep: bool) -> Result<()> {
 fn keys(arg: &mut Arg) {
     if matches!(arg, Arg::List(_)) {
         *arg = Arg::Ready(Ready::Strs(texts(arg)));
-    }
-}
-
-fn strs(arg: &Arg) -> &[Vec<u8>] {
-    match arg {
-        Arg::Ready(Ready::Strs(texts)) => texts,
-        _ => &[],
     }
 }
 

@@ -2,10 +2,11 @@
 
 mod maps;
 mod replace;
+mod span_name;
 
 pub(crate) use maps::rune_floor;
 
-use wire::view::Values;
+use wire::view::{Any, Values};
 
 use crate::error::{Error, Result};
 use crate::eval::{Arg, Cx, Node};
@@ -49,6 +50,7 @@ pub(crate) const DEFS: &[Def] = &[
     replace::REPLACE_ALL_MATCHES,
     replace::REPLACE_PATTERN,
     replace::REPLACE_ALL_PATTERNS,
+    span_name::SET_SEMCONV_SPAN_NAME,
     Def::edit(ROUTE, &[], |_, _| Ok(())),
 ];
 
@@ -56,7 +58,7 @@ pub(crate) const DEFS: &[Def] = &[
 pub(crate) const ROUTE: &str = "route";
 
 /// What the arguments are read from.
-pub(super) fn read<'c>(args: &'c [Arg], cx: &'c Cx<'_, '_>) -> Args<'c> {
+pub(crate) fn read<'c>(args: &'c [Arg], cx: &'c Cx<'_, '_>) -> Args<'c> {
     Args { args, cx: cx.read() }
 }
 
@@ -76,6 +78,17 @@ fn set(args: &[Arg], cx: &mut Cx<'_, '_>) -> Result<()> {
         } else {
             target.set(cx, value)
         };
+    }
+    // From one attribute to another as it is.
+    if let Some(Arg::Value(Node::Path(source))) = args.get(1)
+        && let (Some((from, key)), Some((to, new))) = (source.attribute(cx), target.attribute(cx))
+    {
+        if let Some(i) = cx.view.find(from, key)
+            && !matches!(cx.view.value(from, i).any(), Any::Empty)
+        {
+            cx.view.copy_value((from, i), to, new);
+        }
+        return Ok(());
     }
     // Read, copied to where it does not depend on the view, written.
     let mut room = std::mem::take(&mut cx.room);

@@ -22,7 +22,7 @@ pub(crate) const DEFS: &[Def] = &[
         })
     }),
     Def::get("Double", &[any("target")], |a| {
-        Ok(float_like(&a, 0)?.map_or(Val::Nil, Val::Float))
+        Ok(float_like(&a.any(0)?)?.map_or(Val::Nil, Val::Float))
     }),
     Def::get("Int", &[any("target")], |a| {
         Ok(match a.any(0)? {
@@ -41,7 +41,7 @@ pub(crate) const DEFS: &[Def] = &[
     Def::get("String", &[any("target")], |a| {
         Ok(a.string_like(0)?.map_or(Val::Nil, Val::Str))
     }),
-    Def::get("Log", &[any("target")], |a| match float_like(&a, 0)? {
+    Def::get("Log", &[any("target")], |a| match float_like(&a.any(0)?)? {
         Some(f) if f > 0.0 => Ok(Val::Float(f.ln())),
         Some(_) => Err(Error::new("the logarithm needs a number above 0")),
         None => Err(Error::new("the logarithm of nil")),
@@ -49,18 +49,18 @@ pub(crate) const DEFS: &[Def] = &[
 ];
 
 /// A number out of what looks like one; none for nil.
-pub(super) fn float_like(a: &Args<'_>, i: usize) -> Result<Option<f64>> {
-    Ok(Some(match a.any(i)? {
+pub(crate) fn float_like(value: &Val<'_>) -> Result<Option<f64>> {
+    Ok(Some(match value {
         Val::Nil => return Ok(None),
-        Val::Float(f) => f,
-        Val::Int(i) => i as f64,
-        Val::Bool(b) => f64::from(u8::from(b)),
+        Val::Float(f) => *f,
+        Val::Int(i) => *i as f64,
+        Val::Bool(b) => f64::from(u8::from(*b)),
         Val::Str(text) => {
-            let text = std::str::from_utf8(&text).ok();
+            let text = std::str::from_utf8(text).ok();
             let number = text.and_then(|t| t.parse::<f64>().ok());
             number.ok_or(Error::new("the text is no number"))?
         }
-        other => return Err(Error::expected("number, bool or string", &other)),
+        other => return Err(Error::expected("number, bool or string", other)),
     }))
 }
 

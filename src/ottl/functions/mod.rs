@@ -9,6 +9,7 @@ mod conversion;
 mod encoding;
 mod hash;
 mod json;
+mod leef;
 mod network;
 mod parse;
 mod pattern;
@@ -24,10 +25,12 @@ use codec::pattern::Pattern;
 use crate::editors;
 use crate::error::{Error, Result};
 use crate::eval::{Arg, Cx, Node, Read};
+use crate::metrics;
 use crate::paths::Context;
 use crate::time::Time;
 use crate::value::{Map, Val};
 
+pub(crate) use conversion::float_like;
 pub(crate) use encoding::Charset;
 pub(crate) use network::Cidr;
 pub(crate) use parse::Levels;
@@ -46,6 +49,8 @@ pub(crate) struct Def {
     pub(crate) pure: bool,
     /// Where it can be called; everywhere if empty.
     pub(crate) only: &'static [Context],
+    /// Whether it makes metrics or changes their kind, which a view cannot.
+    pub(crate) shapes: bool,
 }
 
 impl fmt::Debug for Def {
@@ -72,6 +77,7 @@ pub(crate) enum Kind {
     /// Literals.
     Str,
     Int,
+    Float,
     Bool,
     /// A list literal of any values.
     List,
@@ -90,6 +96,7 @@ pub(crate) enum Ready {
     /// What stands before and behind `%s`.
     Format(Vec<u8>, Vec<u8>),
     Strs(Vec<Vec<u8>>),
+    Floats(Vec<f64>),
     Cidrs(Vec<Cidr>),
     Layout(Layout),
     Zone(crate::time::Zone),
@@ -167,6 +174,7 @@ impl Def {
             edit: no_edit,
             pure: true,
             only: &[],
+            shapes: false,
         }
     }
 
@@ -184,6 +192,7 @@ impl Def {
             edit,
             pure: false,
             only: &[],
+            shapes: false,
         }
     }
 
@@ -211,6 +220,12 @@ impl Def {
         self
     }
 
+    /// Only in these contexts, and run by `Program::reshape`.
+    pub(crate) const fn shaping(mut self, contexts: &'static [Context]) -> Def {
+        self.shapes = true;
+        self.in_contexts(contexts)
+    }
+
     pub(crate) fn is_editor(&self) -> bool {
         self.name.starts_with(|c: char| c.is_ascii_lowercase())
     }
@@ -229,7 +244,7 @@ pub enum Functions {
     Routing,
 }
 
-const TABLES: [&[Def]; 13] = [
+const TABLES: [&[Def]; 14] = [
     editors::DEFS,
     clf::DEFS,
     collection::DEFS,
@@ -237,6 +252,7 @@ const TABLES: [&[Def]; 13] = [
     encoding::DEFS,
     hash::DEFS,
     json::DEFS,
+    leef::DEFS,
     network::DEFS,
     parse::DEFS,
     pattern::DEFS,
@@ -247,9 +263,9 @@ const TABLES: [&[Def]; 13] = [
 
 impl Functions {
     pub(crate) fn all(self) -> impl Iterator<Item = &'static Def> {
-        let all = TABLES.iter().flat_map(|table| table.iter());
+        let all = TABLES.iter().chain(metrics::DEFS).flat_map(|table| table.iter());
         let of_filter = |def: &Def| def.name.starts_with("HasAttr");
-        let of_transform = |def: &Def| def.is_editor() || def.name == "ParseCLF";
+        let of_transform = |def: &Def| def.is_editor() || ["ParseCLF", "ParseLEEF"].contains(&def.name);
         let of_routing = |def: &Def| ["route", "delete_key", "delete_matching_keys"].contains(&def.name);
         all.filter(move |def| match self {
             Functions::Transform => !of_filter(def) && def.name != "route",
@@ -394,6 +410,21 @@ pub(crate) fn lit_int(arg: &Arg) -> Option<i64> {
     match arg {
         Arg::Value(Node::Const(Val::Int(i))) => Some(*i),
         _ => None,
+    }
+}
+
+pub(crate) fn lit_float(arg: &Arg) -> Option<f64> {
+    match arg {
+        Arg::Value(Node::Const(Val::Float(f))) => Some(*f),
+        _ => None,
+    }
+}
+
+/// The texts of a list that was prepared.
+pub(crate) fn strs(arg: &Arg) -> &[Vec<u8>] {
+    match arg {
+        Arg::Ready(Ready::Strs(texts)) => texts,
+        _ => &[],
     }
 }
 

@@ -455,15 +455,200 @@ fn other_maps_are_edited_too() {
     );
 }
 
-/// No editor is without a row above.
 #[test]
-fn every_editor_has_a_row() {
-    let rows = include_str!("editors.rs");
-    for def in Functions::Transform.all().filter(|d| d.is_editor()) {
-        assert!(
-            rows.contains(&format!("\"{}(", def.name)),
-            "{} has no row",
-            def.name
+fn span_names_follow_the_conventions() {
+    // The span is a server's, named "GET /".
+    let check = |attributes: &[&str], kind: &str, expected: &str| {
+        let mut statements = vec![format!("set(span.kind.string, \"{kind}\")")];
+        statements.extend(attributes.iter().map(|a| format!("set(span.attributes{a})")));
+        statements.push("set_semconv_span_name(\"1.37.0\", \"was\")".into());
+        let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
+        let name = after(Context::Span, 0, &statements, "span.name");
+        assert_eq!(name, format!("{expected:?}"), "{attributes:?}");
+        let was = after(Context::Span, 0, &statements, "span.attributes[\"was\"]");
+        assert_eq!(was, if expected == "GET /" { "nil" } else { "\"GET /\"" });
+    };
+    check(&[], "Server", "GET /");
+    check(&["[\"http.request.method\"], \"PUT\""], "Server", "PUT");
+    check(
+        &["[\"http.method\"], \"PUT\"", "[\"http.route\"], \"/a/{id}\""],
+        "Server",
+        "PUT /a/{id}",
+    );
+    check(
+        &["[\"http.method\"], \"PUT\"", "[\"http.route\"], \"/a/{id}\""],
+        "Client",
+        "PUT",
+    );
+    check(&["[\"http.method\"], \"PUT\""], "Internal", "GET /");
+    let rpc = "[\"rpc.system\"], \"grpc\"";
+    check(&[rpc], "Client", "grpc");
+    check(&[rpc, "[\"rpc.method\"], \"M\""], "Client", "M");
+    check(&[rpc, "[\"rpc.service\"], \"S\""], "Client", "S/*");
+    check(
+        &[rpc, "[\"rpc.service\"], \"S\"", "[\"rpc.method\"], \"M\""],
+        "Server",
+        "S/M",
+    );
+    let db = "[\"db.system.name\"], \"pg\"";
+    check(&[db], "Client", "pg");
+    check(&[db], "Server", "GET /");
+    check(
+        &[db, "[\"db.query.summary\"], \"SELECT t\""],
+        "Client",
+        "SELECT t",
+    );
+    check(
+        &[
+            db,
+            "[\"db.operation\"], \"SELECT\"",
+            "[\"db.name\"], \"n\"",
+            "[\"db.collection.name\"], \"c\"",
+        ],
+        "Client",
+        "SELECT n.c",
+    );
+    check(
+        &[
+            db,
+            "[\"db.name\"], \"n\"",
+            "[\"db.stored_procedure.name\"], \"p\"",
+        ],
+        "Client",
+        "n.p",
+    );
+    check(
+        &[db, "[\"server.address\"], \"h\"", "[\"server.port\"], 5432"],
+        "Client",
+        "h:5432",
+    );
+    let messaging = "[\"messaging.system\"], \"kafka\"";
+    check(&[messaging], "Consumer", "kafka");
+    check(
+        &[
+            messaging,
+            "[\"messaging.operation\"], \"poll\"",
+            "[\"messaging.destination\"], \"orders\"",
+        ],
+        "Producer",
+        "poll orders",
+    );
+    check(
+        &[messaging, "[\"messaging.destination.temporary\"], true"],
+        "Consumer",
+        "(temporary)",
+    );
+    check(
+        &[messaging, "[\"messaging.destination.anonymous\"], true"],
+        "Consumer",
+        "(anonymous)",
+    );
+    check(&[messaging, "[\"server.address\"], \"h\""], "Server", "h");
+    for (version, good) in [
+        ("1.37.0", true),
+        ("1.38.2", true),
+        ("1.40.0", true),
+        ("1.40.1", false),
+        ("1.36.0", false),
+        ("2.37.0", false),
+        ("new", false),
+    ] {
+        let statement = format!("set_semconv_span_name({version:?})");
+        let group = Group {
+            signal: wire::Signal::Traces,
+            functions: Functions::Transform,
+            context: Some(Context::Span),
+            conditions: &[],
+            statements: &[&statement],
+        };
+        let found = Program::new(&group)
+            .map(|_| ())
+            .map_err(|f| format!("fault: {}", f.0[0].message));
+        let fault = format!(
+            "fault: set_semconv_span_name: unsupported semconv version {version:?}: must be between 1.37.0 and 1.40.0"
         );
+        assert_eq!(found, if good { Ok(()) } else { Err(fault) });
     }
+}
+
+#[test]
+fn buckets_are_merged() {
+    // Counts 1, 2, 3 with bounds 0.5 and 1.5 in the third metric, whose point is the third.
+    let check = |statement: &str, nth: usize, shown: &str, expected: &str| {
+        assert_eq!(
+            after(Context::DataPoint, nth, &[statement], shown),
+            expected,
+            "{statement}"
+        );
+    };
+    check(
+        "merge_histogram_buckets(0.5)",
+        2,
+        "datapoint.bucket_counts",
+        "[3, 3]",
+    );
+    check(
+        "merge_histogram_buckets(0.5)",
+        2,
+        "datapoint.explicit_bounds",
+        "[1.5]",
+    );
+    check(
+        "merge_histogram_buckets(1.5)",
+        2,
+        "datapoint.bucket_counts",
+        "[1, 5]",
+    );
+    check(
+        "merge_histogram_buckets(7)",
+        2,
+        "datapoint.bucket_counts",
+        "[1, 2, 3]",
+    );
+    check(
+        "merge_histogram_buckets(2, \"limit_buckets\")",
+        2,
+        "datapoint.bucket_counts",
+        "[3, 3]",
+    );
+    check(
+        "merge_histogram_buckets(1, \"limit_buckets\")",
+        2,
+        "datapoint.bucket_counts",
+        "[6]",
+    );
+    check(
+        "merge_histogram_buckets(1, \"limit_buckets\")",
+        2,
+        "datapoint.explicit_bounds",
+        "[]",
+    );
+    check("merge_histogram_buckets(1)", 0, "datapoint.value_int", "-4");
+    check(
+        "merge_histogram_buckets(datapoint.attributes[\"none\"])",
+        2,
+        "datapoint.count",
+        "error: the target value must not be nil",
+    );
+}
+
+#[test]
+fn what_is_no_path_cannot_be_edited() {
+    refuses(
+        "delete_matching_keys(1, \"x\")",
+        "argument \"target\" must be a path",
+    );
+    refuses(
+        "keep_matching_keys(\"x\", \"x\")",
+        "argument \"target\" must be a path",
+    );
+    refuses("stringify_all({})", "argument \"target\" must be a path");
+    refuses(
+        "replace_all_matches([], \"a\", \"b\")",
+        "argument \"target\" must be a path",
+    );
+    refuses(
+        "set_semconv_span_name(\"1.37.0\")",
+        "the log context does not have the function \"set_semconv_span_name\"",
+    );
 }

@@ -583,6 +583,7 @@ fn times() {
     );
     check("Unix(5, 6)", "time 1970-01-01T00:00:05.000000006Z");
     check("Unix(-1)", "time 1969-12-31T23:59:59Z");
+    check("Unix(\"5\")", "fault: Unix: expected int64 but got string");
     check(
         "FormatTime(log.time, \"%Y-%m-%dT%H:%M:%S.%L%z\")",
         "\"2023-11-14T22:13:20.123Z\"",
@@ -622,20 +623,249 @@ fn times() {
     );
 }
 
-/// No converter is without a row above.
 #[test]
-fn every_converter_has_a_row() {
-    let rows = include_str!("functions.rs");
-    for def in crate::Functions::Transform
-        .all()
-        .chain(crate::Functions::Filter.all())
-        .filter(|d| !d.is_editor())
-    {
-        let elsewhere = def.name.starts_with("HasAttr");
-        assert!(
-            elsewhere || rows.contains(&format!("\"{}(", def.name)),
-            "{} has no row",
-            def.name
-        );
-    }
+fn leef_events() {
+    check(
+        "ParseLEEF(\"<13>host LEEF:1.0|Acme|Guard|3.1|login|src=10.0.0.1\\tuser=a b\\t=x\\tnone\\tsrc=2\")",
+        "{version: \"1.0\", vendor: \"Acme\", product_name: \"Guard\", product_version: \"3.1\", event_id: \"login\", attributes: {src: \"2\", user: \"a b\"}}",
+    );
+    check(
+        "ParseLEEF(\"LEEF:2.0|A|G|3|e|^|k=v^l=a=b\")[\"attributes\"]",
+        "{k: \"v\", l: \"a=b\"}",
+    );
+    check(
+        "ParseLEEF(\"LEEF:2.0|A|G|3|e|0x5e|k=v^l=|\")[\"attributes\"]",
+        "{k: \"v\", l: \"|\"}",
+    );
+    check(
+        "ParseLEEF(\"LEEF:2.0|A|G|3|e||k=v\")[\"attributes\"][\"k\"]",
+        "\"v\"",
+    );
+    check("ParseLEEF(\"LEEF:1.0|A|G|3|e\")[\"attributes\"]", "{}");
+    check(
+        "ParseLEEF(\"CEF:0\")",
+        "fault: ParseLEEF: the text has no \"LEEF:\"",
+    );
+    check(
+        "ParseLEEF(\"LEEF:3.0|A\")",
+        "fault: ParseLEEF: unsupported LEEF version \"3.0\"",
+    );
+    check(
+        "ParseLEEF(\"LEEF:1.0\")",
+        "fault: ParseLEEF: the header ends behind the version",
+    );
+    check(
+        "ParseLEEF(\"LEEF:2.0|A|G|3|e\")",
+        "fault: ParseLEEF: the header of LEEF 2.0 has at least 5 fields",
+    );
+    check(
+        "ParseLEEF(\"LEEF:2.0|A|G|3|e|0x5|k=v\")",
+        "fault: ParseLEEF: a delimiter in hexadecimal has two digits",
+    );
+    check(
+        "ParseLEEF(attributes[\"i\"])",
+        "error: ParseLEEF: expected string but got int64",
+    );
+}
+
+#[test]
+fn wrong_types_are_refused() {
+    check(
+        "HasAttrKeyOnDatapoint(\"s\")",
+        "fault: the log context does not have the function \"HasAttrKeyOnDatapoint\"",
+    );
+    check(
+        "HasAttrOnDatapoint(\"s\", \"x\")",
+        "fault: the log context does not have the function \"HasAttrOnDatapoint\"",
+    );
+    check(
+        "FNV(attributes[\"i\"])",
+        "error: FNV: expected string but got int64",
+    );
+    check(
+        "SHA1(attributes[\"i\"])",
+        "error: SHA1: expected string but got int64",
+    );
+    check(
+        "SHA256(attributes[\"i\"])",
+        "error: SHA256: expected string but got int64",
+    );
+    check(
+        "SHA512(attributes[\"i\"])",
+        "error: SHA512: expected string but got int64",
+    );
+    check(
+        "Murmur3Hash(attributes[\"i\"])",
+        "error: Murmur3Hash: expected string but got int64",
+    );
+    check(
+        "Murmur3Hash128(attributes[\"i\"])",
+        "error: Murmur3Hash128: expected string but got int64",
+    );
+    check(
+        "XXH3(attributes[\"i\"])",
+        "error: XXH3: expected string but got int64",
+    );
+    check(
+        "XXH128(attributes[\"i\"])",
+        "error: XXH128: expected string but got int64",
+    );
+    check(
+        "ToCamelCase(attributes[\"i\"])",
+        "error: ToCamelCase: expected string but got int64",
+    );
+    check(
+        "ToLowerCase(attributes[\"i\"])",
+        "error: ToLowerCase: expected string but got int64",
+    );
+    check(
+        "ToSnakeCase(attributes[\"i\"])",
+        "error: ToSnakeCase: expected string but got int64",
+    );
+    check(
+        "ToUpperCase(attributes[\"i\"])",
+        "error: ToUpperCase: expected string but got int64",
+    );
+    check(
+        "HasSuffix(attributes[\"i\"], \"x\")",
+        "error: HasSuffix: expected string but got int64",
+    );
+    check(
+        "Split(attributes[\"i\"], \"x\")",
+        "error: Split: expected string but got int64",
+    );
+    check(
+        "TrimPrefix(attributes[\"i\"], \"x\")",
+        "error: TrimPrefix: expected string but got int64",
+    );
+    check(
+        "TrimSuffix(attributes[\"i\"], \"x\")",
+        "error: TrimSuffix: expected string but got int64",
+    );
+    check(
+        "Trim(attributes[\"i\"], \"x\")",
+        "error: Trim: expected string but got int64",
+    );
+    check(
+        "Day(attributes[\"i\"])",
+        "error: Day: expected time but got int64",
+    );
+    check(
+        "Hour(attributes[\"i\"])",
+        "error: Hour: expected time but got int64",
+    );
+    check(
+        "Minute(attributes[\"i\"])",
+        "error: Minute: expected time but got int64",
+    );
+    check(
+        "Month(attributes[\"i\"])",
+        "error: Month: expected time but got int64",
+    );
+    check(
+        "Nanosecond(attributes[\"i\"])",
+        "error: Nanosecond: expected time but got int64",
+    );
+    check(
+        "Second(attributes[\"i\"])",
+        "error: Second: expected time but got int64",
+    );
+    check(
+        "Weekday(attributes[\"i\"])",
+        "error: Weekday: expected time but got int64",
+    );
+    check(
+        "UnixMicro(attributes[\"i\"])",
+        "error: UnixMicro: expected time but got int64",
+    );
+    check(
+        "UnixMilli(attributes[\"i\"])",
+        "error: UnixMilli: expected time but got int64",
+    );
+    check(
+        "UnixNano(attributes[\"i\"])",
+        "error: UnixNano: expected time but got int64",
+    );
+    check(
+        "UnixSeconds(attributes[\"i\"])",
+        "error: UnixSeconds: expected time but got int64",
+    );
+    check(
+        "TruncateTime(attributes[\"i\"], Duration(\"1s\"))",
+        "error: TruncateTime: expected time but got int64",
+    );
+    check(
+        "Hours(attributes[\"i\"])",
+        "error: Hours: expected duration but got int64",
+    );
+    check(
+        "Microseconds(attributes[\"i\"])",
+        "error: Microseconds: expected duration but got int64",
+    );
+    check(
+        "Milliseconds(attributes[\"i\"])",
+        "error: Milliseconds: expected duration but got int64",
+    );
+    check(
+        "Minutes(attributes[\"i\"])",
+        "error: Minutes: expected duration but got int64",
+    );
+    check(
+        "Nanoseconds(attributes[\"i\"])",
+        "error: Nanoseconds: expected duration but got int64",
+    );
+    check(
+        "Seconds(attributes[\"i\"])",
+        "error: Seconds: expected duration but got int64",
+    );
+    check(
+        "Keys(attributes[\"i\"])",
+        "error: Keys: expected map but got int64",
+    );
+    check(
+        "Values(attributes[\"i\"])",
+        "error: Values: expected map but got int64",
+    );
+    check(
+        "ToKeyValueString(attributes[\"i\"])",
+        "error: ToKeyValueString: expected map but got int64",
+    );
+    check(
+        "IsBool(attributes[\"s\"][\"x\"])",
+        "error: IsBool: string does not support string indexing",
+    );
+    check(
+        "IsDouble(attributes[\"s\"][\"x\"])",
+        "error: IsDouble: string does not support string indexing",
+    );
+    check(
+        "IsInt(attributes[\"s\"][\"x\"])",
+        "error: IsInt: string does not support string indexing",
+    );
+    check(
+        "IsList(attributes[\"s\"][\"x\"])",
+        "error: IsList: string does not support string indexing",
+    );
+    check(
+        "IsMap(attributes[\"s\"][\"x\"])",
+        "error: IsMap: string does not support string indexing",
+    );
+    check(
+        "IsString(attributes[\"s\"][\"x\"])",
+        "error: IsString: string does not support string indexing",
+    );
+    check(
+        "ProfileID(0x01)",
+        "fault: ProfileID: an id has 16 bytes, or twice as many hexadecimal digits",
+    );
+    check(
+        "Format(attributes[\"s\"], [])",
+        "fault: argument \"format\" must be text in double quotes",
+    );
+    check(
+        "String(attributes[\"s\"][\"x\"])",
+        "error: String: string does not support string indexing",
+    );
+    check("UUID(1)", "fault: UUID takes at most 0 arguments but got 1");
+    check("UUIDv7(1)", "fault: UUIDv7 takes at most 0 arguments but got 1");
 }

@@ -317,9 +317,15 @@ impl<'a> View<'a> {
     /// three attributes.
     #[inline]
     pub fn find(&self, n: NodeId, key: &[u8]) -> Option<usize> {
-        self.entries(n)
-            .iter()
-            .position(|attr| attr.key_len() == key.len() && self.slice(attr.key_off, key.len()) == key)
+        let last = key.last();
+        self.entries(n).iter().position(|attr| {
+            if attr.key_len() != key.len() {
+                return false;
+            }
+            // Keys of one length often begin alike, and a call to compare costs more than a look.
+            let there = self.slice(attr.key_off, key.len());
+            there.last() == last && there == key
+        })
     }
 
     /// The value of the first attribute with this key.

@@ -128,6 +128,14 @@ impl<'a> Value<'a> {
             [] => Any::Empty,
             // Text below 128 bytes, alone: nearly all values.
             [0x0a, len, text @ ..] if *len < 0x80 && *len as usize == text.len() => Any::Str(text),
+            // A number, alone.
+            [0x18, ..] => {
+                let mut pos = 1;
+                match varint::read(self.0, &mut pos) {
+                    Ok(value) if pos == self.0.len() => Any::Int(value as i64),
+                    _ => any_slow(self.0),
+                }
+            }
             raw => any_slow(raw),
         }
     }
