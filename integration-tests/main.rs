@@ -29,6 +29,7 @@ mod language;
 mod limits;
 mod moving;
 mod otlp;
+mod ottl;
 mod overload;
 mod prometheus;
 mod quickstart;

@@ -12,9 +12,9 @@ pub mod memory_limiter;
 pub mod probabilistic_sampler;
 pub mod redaction;
 pub mod resource;
+pub mod resourcedetection;
 pub mod span;
 pub mod transform;
-pub mod resourcedetection;
 
 pub mod actions;
 pub mod groups;

@@ -124,6 +124,13 @@ pub struct Scratch {
 
 type Wrong = (String, String);
 
+impl Scratch {
+    /// Whether a pattern matches, with the cache that belongs to it. The pattern must not move.
+    pub(crate) fn is_match(&mut self, pattern: &Pattern, text: &[u8]) -> bool {
+        is_match(pattern, text, &mut self.caches)
+    }
+}
+
 impl Filter {
     /// Compiles both for a signal. Faults: the key, and what is wrong with it.
     pub fn new(

@@ -5,6 +5,7 @@
 //! too. A request of which everything stays leaves as the bytes that came.
 
 mod config;
+mod expr;
 mod rules;
 
 use component::prelude::*;
@@ -125,6 +126,12 @@ impl Run<'_> {
                     &mut |text, error| self.ignored.note(text, error),
                 )?,
                 Rule::Keep(filter) => !filter.takes(view, n, &mut self.room.matching),
+                Rule::Expressions { list, drops } => {
+                    let mut points = (n + 1..view.subtree_end(n)).filter(|p| view.parent(*p) == Some(n));
+                    let s = &mut self.room.matching;
+                    let is_meant = points.any(|p| list.iter().any(|e| e.holds(view, n, p, s)));
+                    is_meant == *drops
+                }
             };
             if drops {
                 return Ok(true);

@@ -5,6 +5,7 @@ use ottl::{ErrorMode, Functions, Program};
 use wire::view::Kind;
 
 use super::config::{Conditions, Config, EXPR, LogProperties, MetricProperties};
+use super::expr::Expr;
 use crate::groups::{Groups, Keys, Written};
 use crate::matching;
 
@@ -57,6 +58,12 @@ pub(super) enum Rule {
     },
     /// It is not among those that stay.
     Keep(Box<matching::Filter>),
+    /// Of a metric: whether one of them holds for one of its points.
+    Expressions {
+        list: Vec<Expr>,
+        /// Whether those drop for which it is so, or the others.
+        drops: bool,
+    },
 }
 
 /// All rules of one signal.
@@ -196,16 +203,47 @@ impl Rules {
         section: &Section,
         faults: &mut Vec<::config::Diag>,
     ) {
-        if let Some(program) = written.compile(section, keys, faults) {
-            let (level, depth) = (Level::of_context(program.context()), program.depth());
-            let rule = Rule::Conditions {
-                program: Box::new(program),
-                mode,
-                slot: self.programs,
-            };
-            self.programs += 1;
-            self.push(level, depth, rule);
+        let Some(program) = written.compile(section, keys, faults) else {
+            return;
+        };
+        let level = Level::of_context(program.context());
+        if level != Level::Record || mode == ErrorMode::Propagate {
+            return self.add(program, mode);
         }
+        // A condition that looks at nothing of the record is asked once for all records of a group, and drops that.
+        // Under `propagate` it matters which condition is asked first.
+        let (mut above, mut rest) = (Vec::new(), Vec::new());
+        for condition in written.conditions {
+            match of_groups(written, condition) {
+                Some(program) => above.push(program),
+                None => rest.push(condition.clone()),
+            }
+        }
+        if above.is_empty() {
+            return self.add(program, mode);
+        }
+        above.into_iter().for_each(|program| self.add(program, mode));
+        let written = Written {
+            context: program.context().name(),
+            conditions: &rest,
+            ..*written
+        };
+        if !rest.is_empty()
+            && let Some(program) = written.compile(section, keys, faults)
+        {
+            self.add(program, mode);
+        }
+    }
+
+    fn add(&mut self, program: Program, mode: ErrorMode) {
+        let (level, depth) = (Level::of_context(program.context()), program.depth());
+        let rule = Rule::Conditions {
+            program: Box::new(program),
+            mode,
+            slot: self.programs,
+        };
+        self.programs += 1;
+        self.push(level, depth, rule);
     }
 
     fn push(&mut self, level: Level, depth: Depth, rule: Rule) {
@@ -249,6 +287,19 @@ impl Rules {
                 let names = both.map(|p| p.as_ref().and_then(MetricProperties::names));
                 let names = [names[0].as_ref(), names[1].as_ref()];
                 keep(Level::Record, "metrics", signal, names);
+                let both = [("include", &metrics.include), ("exclude", &metrics.exclude)];
+                for (name, properties) in both {
+                    let list = properties.as_ref().map_or(&[][..], MetricProperties::expressions);
+                    let read = list.iter().enumerate().filter_map(|(i, source)| {
+                        let wrong = |what| section.diag(&format!("metrics.{name}.expressions.{i}"), what);
+                        Expr::new(source).map_err(|what| faults.push(wrong(what))).ok()
+                    });
+                    let list: Vec<Expr> = read.collect();
+                    if !list.is_empty() {
+                        let drops = name == "exclude";
+                        self.push(Level::Record, Depth::Record, Rule::Expressions { list, drops });
+                    }
+                }
             }
             _ => {
                 let both = [&config.logs.include, &config.logs.exclude];
@@ -262,6 +313,20 @@ impl Rules {
             }
         }
     }
+}
+
+/// A condition as a program for resources or scopes, if all its paths are theirs.
+fn of_groups(written: &Written<'_>, condition: &str) -> Option<Program> {
+    let group = ottl::Group {
+        signal: written.signal,
+        functions: written.functions,
+        // Each path must name its context then.
+        context: None,
+        conditions: &[condition],
+        statements: &[],
+    };
+    let program = Program::new(&group).ok()?;
+    (Level::of_context(program.context()) < Level::Record).then_some(program)
 }
 
 fn written<'a>(signal: Signal, context: &'a str, conditions: &'a [String]) -> Written<'a> {
@@ -282,6 +347,13 @@ impl MetricProperties {
             resources: self.resource_attributes.clone(),
             ..matching::Config::default()
         })
+    }
+
+    fn expressions(&self) -> &[String] {
+        match self.match_type == EXPR {
+            true => &self.expressions,
+            false => &[],
+        }
     }
 
     /// What it asks of the metric.

@@ -404,6 +404,36 @@ fn metrics_and_points() {
 }
 
 #[test]
+fn metrics_by_expressions() {
+    let check = |which: &str, expressions: &str, expected: &str, dropped| {
+        let yaml = format!("{{metrics: {{{which}: {{match_type: expr, expressions: [{expressions}]}}}}}}");
+        check(Signal::Metrics, &yaml, expected, dropped);
+    };
+    check(
+        "include",
+        r#"'MetricType == "Sum"', 'Label("core") == "1"'"#,
+        "cart{rt[cpu(2) req(1)]}",
+        2,
+    );
+    // What has no points is meant by none.
+    check(
+        "exclude",
+        r#"'MetricName == "cpu"'"#,
+        "cart{rt[req(1) lat(1) none(0) empty(0)]}",
+        3,
+    );
+    check(
+        "exclude",
+        r#"'HasLabel("core")'"#,
+        "cart{rt[req(1) lat(1) none(0) empty(0)]} auth{rt[cpu(1)]}",
+        2,
+    );
+    let yaml = "{metrics: {include: {match_type: expr, expressions: ['true', 'count > 3']}}}";
+    let error = filter(yaml, Signal::Metrics).err().unwrap();
+    assert!(error.contains("metrics::include::expressions::1"), "{error}");
+}
+
+#[test]
 fn groups_that_came_empty_go_with_what_could_have_emptied_them() {
     let json = r#"{"resourceLogs": [{"scopeLogs": [{"scope": {"name": "s"}}]}, {"scopeLogs": [{"logRecords": [{}]}]}, {}]}"#;
     for (yaml, expected) in [
@@ -419,6 +449,57 @@ fn groups_that_came_empty_go_with_what_could_have_emptied_them() {
     ] {
         assert_eq!(run(yaml, Signal::Logs, json).unwrap().left, expected, "{yaml}");
     }
+}
+
+#[test]
+fn records_are_not_looked_at_for_what_their_resource_decides() {
+    let depth = |yaml: &str, signal: Signal, expected: Depth| {
+        let (tree, _) = filter(yaml, signal).unwrap_or_else(|e| panic!("{yaml}: {e}"));
+        assert_eq!(tree.touches().depth, expected, "{yaml}");
+    };
+    let of_resource = "'resource.attributes[\"service.name\"] == \"cart\"'";
+    for (yaml, expected) in [
+        (
+            format!("{{logs: {{log_record: [{of_resource}]}}}}"),
+            Depth::Resource,
+        ),
+        (format!("{{log_conditions: [{of_resource}]}}"), Depth::Resource),
+        (
+            format!("{{log_conditions: [{of_resource}, 'scope.name == \"x\"']}}"),
+            Depth::Scope,
+        ),
+        (
+            format!("{{logs: {{log_record: [{of_resource}, 'body == 1']}}}}"),
+            Depth::Record,
+        ),
+        (
+            "{logs: {log_record: ['attributes[\"service.name\"] == \"cart\"']}}".to_owned(),
+            Depth::Record,
+        ),
+        (
+            format!("{{error_mode: propagate, logs: {{log_record: [{of_resource}]}}}}"),
+            Depth::Record,
+        ),
+        ("{}".to_owned(), Depth::None),
+    ] {
+        depth(&yaml, Signal::Logs, expected);
+    }
+    depth(
+        &format!("{{metrics: {{datapoint: [{of_resource}]}}}}"),
+        Signal::Metrics,
+        Depth::Record,
+    );
+    depth(
+        &format!("{{metrics: {{metric: [{of_resource}]}}}}"),
+        Signal::Metrics,
+        Depth::Resource,
+    );
+    check(
+        Signal::Logs,
+        &format!("{{logs: {{log_record: [{of_resource}, 'body == \"d\"']}}}}"),
+        "",
+        4,
+    );
 }
 
 #[test]
