@@ -37,4 +37,5 @@ mod reload;
 mod self_telemetry;
 mod signals;
 mod support;
+mod tenants;
 mod tidy;

@@ -42,6 +42,9 @@ pub enum Answer {
     /// Takes it, but says so only after [`Peer::release`].
     #[allow(dead_code, reason = "not every tier blocks a peer")]
     Hold,
+    /// Has no room for what is posted to paths that hold this text, and takes the rest.
+    #[allow(dead_code, reason = "not every tier has paths that differ")]
+    BusyPath(&'static str),
     /// Refuses for good what holds this text, and takes the rest.
     #[allow(dead_code, reason = "not every tier has data that is refused")]
     RefuseText(&'static str),
@@ -212,6 +215,15 @@ async fn answer(
                 false => Answer::Ok,
             };
         }
+        if let Answer::BusyPath(text) = answer {
+            answer = match path.contains(text) {
+                true => Answer::Http {
+                    status: 429,
+                    retry_after: None,
+                },
+                false => Answer::Ok,
+            };
+        }
         let taken = matches!(answer, Answer::Ok | Answer::Partial { .. });
         let (wire, message) = match state.forgets {
             true => (Bytes::new(), Bytes::new()),
@@ -235,7 +247,7 @@ async fn answer(
         answer => answer,
     };
     match answer {
-        Answer::Hold | Answer::RefuseText(_) => unreachable!("became another answer"),
+        Answer::Hold | Answer::RefuseText(_) | Answer::BusyPath(_) => unreachable!("became another answer"),
         Answer::Ok if grpc => grpc_ok(Bytes::new()),
         Answer::Ok => http_ok(Bytes::new()),
         Answer::Partial { rejected, message } => {

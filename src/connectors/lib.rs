@@ -3,8 +3,9 @@
 mod env;
 pub mod forward;
 pub mod routing;
+pub mod tenant;
 
 use component::ConnectorFactory;
 
 /// Every connector type.
-pub static ALL: &[&ConnectorFactory] = &[&forward::FACTORY, &routing::FACTORY];
+pub static ALL: &[&ConnectorFactory] = &[&forward::FACTORY, &routing::FACTORY, &tenant::FACTORY];

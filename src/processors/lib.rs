@@ -14,6 +14,7 @@ pub mod redaction;
 pub mod resource;
 pub mod resourcedetection;
 pub mod span;
+pub mod tenant;
 pub mod transform;
 
 pub mod actions;
@@ -41,4 +42,5 @@ pub static ALL: &[&ProcessorFactory] = &[
     &span::FACTORY,
     &transform::FACTORY,
     &resourcedetection::FACTORY,
+    &tenant::FACTORY,
 ];

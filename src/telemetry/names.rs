@@ -283,6 +283,9 @@ pub static TABLE: &[Def] = &[
     histogram("otelcol_processor_groupbyattrs_span_groups", "1", DEFAULT, "Resources that came out of one request with spans.").from(Level::Basic),
     histogram("otelcol_processor_groupbyattrs_log_groups", "1", DEFAULT, "Resources that came out of one request with log records.").from(Level::Basic),
     histogram("otelcol_processor_groupbyattrs_metric_groups", "1", DEFAULT, "Resources that came out of one request with data points.").from(Level::Basic),
+    row("weir_tenant_items", "{item}", Counter, "Items that came, by tenant; beyond 200 names they count as other."),
+    row("weir_tenant_refused_items", "{item}", Counter, "Items that the tenant processor did not take, by reason: with their request (refused) or out of one (rejected)."),
+    row("weir_tenant_known", "{tenant}", Gauge, "Tenants that the processor knows."),
     row("weir_processor_panics", "{panic}", Counter, "Payloads refused because a processor panicked."),
     // exporters
     row(EXPORTER_SENT, "{item}", Counter, "Items that the exporter delivered."),
