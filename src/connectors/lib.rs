@@ -1,11 +1,18 @@
 //! Connectors: the end of one pipeline and the start of others.
 
-mod env;
+pub mod count;
 pub mod forward;
 pub mod routing;
 pub mod tenant;
 
+mod env;
+
 use component::ConnectorFactory;
 
 /// Every connector type.
-pub static ALL: &[&ConnectorFactory] = &[&forward::FACTORY, &routing::FACTORY, &tenant::FACTORY];
+pub static ALL: &[&ConnectorFactory] = &[
+    &count::FACTORY,
+    &forward::FACTORY,
+    &routing::FACTORY,
+    &tenant::FACTORY,
+];

@@ -68,6 +68,8 @@ pub(super) struct Harvest {
     headers: HashMap<Key, Vec<u8>>,
     /// Encoded bytes, about.
     pub(super) bytes: usize,
+    /// Whether there may be unknown fields in what was taken.
+    pub(super) unknown_fields: bool,
     order: Order,
     text: Vec<u8>,
 }
@@ -213,6 +215,7 @@ pub(super) struct Gathered {
     entries: Vec<Entry>,
     by_key: HashMap<Key, usize>,
     headers: HashMap<Key, Vec<u8>>,
+    unknown_fields: bool,
 }
 
 /// What a harvest came to: by owner, new entries and records that became part of one.
@@ -224,6 +227,7 @@ impl Gathered {
     pub(super) fn add(&mut self, harvest: Harvest, now: u64) -> (Came, usize) {
         let mut came = Came::new();
         let mut bytes = 0;
+        self.unknown_fields |= harvest.unknown_fields;
         for found in harvest.found {
             let at = match came.iter().position(|(owner, ..)| *owner == found.owner) {
                 Some(at) => at,
@@ -322,6 +326,7 @@ impl Gathered {
         }
         let shape = Shape {
             items: owned.items,
+            unknown_fields: self.unknown_fields,
             ..Shape::default()
         };
         let mut chunk = Chunk::new(out.into(), shape);

@@ -265,6 +265,7 @@ impl Inner {
                 }
             };
             if taken {
+                harvest.unknown_fields |= chunk.shape.unknown_fields;
                 harvest.take(&self.settings.rules, chunk.origin.tenant.as_ref(), &mut view, n);
                 view.remove_node(n);
             }

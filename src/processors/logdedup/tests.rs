@@ -278,6 +278,20 @@ async fn excluded_fields_are_gone_and_told_ones_are_told_anew() {
 }
 
 #[tokio::test]
+async fn what_may_hold_unknown_fields_says_so() {
+    // Redaction behind drops them, if it is told.
+    let rig = rig("{}");
+    let mut came = of(vec![record("a", "{}")]);
+    came.chunks[0].shape.unknown_fields = true;
+    rig.give(10, came).await.unwrap();
+    rig.drain(20).await;
+    assert!(rig.sink.taken()[0].chunks[0].shape.unknown_fields);
+    rig.give(30, of(vec![record("a", "{}")])).await.unwrap();
+    rig.drain(40).await;
+    assert!(!rig.sink.taken()[1].chunks[0].shape.unknown_fields);
+}
+
+#[tokio::test]
 async fn records_without_a_condition_pass_at_once() {
     let rig = rig("{conditions: ['attributes[\"dup\"] == true', 'log.body == \"x\"', 'Int(body) > 5']}");
     let came = vec![
