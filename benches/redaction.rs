@@ -29,6 +29,10 @@ const PATTERNS: [&str; 10] = [
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
 ];
 
+const TEN: &str = "card, iban, email, phone, jwt, aws_key, github_token, stripe_key, bearer, us_ssn";
+
+const SIXTEEN: &str = "card, iban, email, phone, jwt, aws_key, github_token, stripe_key, bearer, us_ssn, ipv4, ipv6, gcp_key, slack_token, basic_auth, private_key";
+
 fn main() {
     let payloads = payloads();
     let context = Context::default();
@@ -77,6 +81,18 @@ fn main() {
             format!("{{allow_all_keys: true, redact_all_types: true, {blocked}}}"),
         ),
     ];
+    let detectors = |find: &str| format!("{{allow_all_keys: true, detect: {{rules: [{{find: [{find}]}}]}}}}");
+    let stages = stages.into_iter().chain([
+        ("redaction: ten detectors", detectors(TEN)),
+        ("redaction: sixteen detectors", detectors(SIXTEEN)),
+        ("redaction: card", detectors("card")),
+        ("redaction: email", detectors("email")),
+        ("redaction: phone", detectors("phone")),
+        (
+            "ten detectors, nothing found",
+            detectors("iban, phone, ipv6, aws_key, gcp_key, github_token, slack_token, stripe_key, basic_auth, private_key"),
+        ),
+    ]);
     for (name, yaml) in stages {
         let stage = tree(&processors::redaction::FACTORY, &yaml);
         measure(&mut rows, name, &payloads, |bytes| {

@@ -106,6 +106,8 @@ pub fn of_signal(prefix: &str, signal: Signal) -> String {
 pub const RECEIVER_ACCEPTED: &str = "otelcol_receiver_accepted_";
 /// Books of a receiver's door.
 pub const RECEIVER_REFUSED: &str = "otelcol_receiver_refused_";
+/// What detectors found.
+pub const REDACTION_FINDINGS: &str = "weir_redaction_findings";
 /// Kept at zero, as the collector does: what failed inside is refused.
 pub const RECEIVER_FAILED: &str = "otelcol_receiver_failed_";
 /// Books of a processor.
@@ -257,6 +259,7 @@ pub static TABLE: &[Def] = &[
     row("weir_receiver_malformed_requests", "{request}", Counter, "Requests refused before their items could be counted."),
     row("weir_receiver_cut_off_connections", "{connection}", Counter, "Connections ended for what their client did or left undone, or to make room."),
     // processors
+    row(REDACTION_FINDINGS, "{finding}", Counter, "Findings of the rules of redaction, by what became of them."),
     row(PROCESSOR_INCOMING, "{item}", Counter, "Items that came into the processor."),
     row(PROCESSOR_OUTGOING, "{item}", Counter, "Items that left the processor."),
     histogram("otelcol_processor_internal_duration", "s", DEFAULT, "Time a payload spent inside the processor."),

@@ -14,11 +14,11 @@ use super::rules::{Key, Scratch};
 use super::summary::{Done, Subject, Summary};
 
 /// Field numbers of `AnyValue`, `ArrayValue`, `KeyValueList` and `KeyValue`.
-const ANY_LIST: u32 = 5;
-const ANY_MAP: u32 = 6;
-const VALUES: u32 = 1;
-const KEY: u32 = 1;
-const VALUE: u32 = 2;
+pub(super) const ANY_LIST: u32 = 5;
+pub(super) const ANY_MAP: u32 = 6;
+pub(super) const VALUES: u32 = 1;
+pub(super) const KEY: u32 = 1;
+pub(super) const VALUE: u32 = 2;
 
 /// Values nested deeper than this are masked whole: the door refuses them, so no honest one gets here.
 const DEPTH_MAX: usize = 256;
@@ -228,7 +228,7 @@ fn step(path: &mut Vec<u8>, name: &[u8]) {
 }
 
 /// Makes a field of what stands in `out` from `at` on.
-fn insert_header(out: &mut Vec<u8>, at: usize, number: u32) {
+pub(super) fn insert_header(out: &mut Vec<u8>, at: usize, number: u32) {
     let mut header = Vec::with_capacity(12);
     write_header(number, out.len() - at, &mut header);
     out.splice(at..at, header);

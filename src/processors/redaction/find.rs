@@ -32,7 +32,7 @@ pub(super) struct Region {
 /// Regions of one chunk, disjoint and ascending. Reused.
 #[derive(Debug, Default)]
 pub(super) struct Regions {
-    hits: Vec<Hit>,
+    pub(super) hits: Vec<Hit>,
     pub(super) list: Vec<Region>,
     /// Address of the chunk that was searched, and its length.
     base: usize,
@@ -42,21 +42,32 @@ pub(super) struct Regions {
 }
 
 impl Finder {
+    /// The gates of patterns, each with its own bit.
     pub(super) fn new(patterns: &[Pattern]) -> Finder {
+        Finder::of(
+            patterns
+                .iter()
+                .enumerate()
+                .map(|(i, pattern)| (bit(i), pattern.gates())),
+        )
+    }
+
+    /// Gates by whose they are; without any, every value may match.
+    pub(super) fn of(wanted: impl IntoIterator<Item = (Patterns, Option<Vec<Gate>>)>) -> Finder {
         let mut gates: Vec<Gate> = Vec::new();
         let mut owners: Vec<Patterns> = Vec::new();
         let mut always = 0;
-        for (i, pattern) in patterns.iter().enumerate() {
-            let Some(own) = pattern.gates() else {
-                always |= bit(i);
+        for (whose, own) in wanted {
+            let Some(own) = own else {
+                always |= whose;
                 continue;
             };
             for gate in own {
                 match gates.iter().position(|g| *g == gate) {
-                    Some(at) => owners[at] |= bit(i),
+                    Some(at) => owners[at] |= whose,
                     None => {
                         gates.push(gate);
-                        owners.push(bit(i));
+                        owners.push(whose);
                     }
                 }
             }

@@ -70,7 +70,8 @@ impl Mask {
     }
 }
 
-fn append_hex(bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends bytes in lowercase hexadecimal.
+pub(super) fn append_hex(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
         out.push(DIGITS[usize::from(byte >> 4)]);

@@ -2,13 +2,15 @@
 //!
 //! Keys, defaults and results are those of the collector's redaction processor, in order of attributes too. Looked at:
 //! attributes of resources, scopes, spans, span events, data points and log records, and log bodies. Not looked at, as
-//! there: span links, exemplars, names, status messages, schema URLs, severity and event names.
+//! there: span links, exemplars, names, status messages, schema URLs, severity and event names. The block `detect` is our
+//! own, and looks there too.
 //!
 //! A chunk is searched once as a whole for what no match can be without (`find`); only the values found that way meet a
 //! regular expression. That changes the cost, never the result.
 
 mod apply;
 mod body;
+pub mod detect;
 mod find;
 mod mask;
 mod rules;
@@ -18,9 +20,11 @@ mod url;
 use codec::pattern::Pattern;
 use component::prelude::*;
 use parking_lot::Mutex;
+use telemetry::{Counter, names};
 use wire::view::View;
 
 use apply::Program;
+use detect::Detection;
 use find::Finder;
 use mask::Mask;
 use rules::{Rules, Scratch};
@@ -38,10 +42,19 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
         (Signal::Metrics, Stability::Alpha),
     ],
     hold: Hold::PassThrough,
-    build: |section, _cx, signal| {
+    build: |section, cx, signal| {
         let config: Config = section.clone().parse()?;
+        let counter = |rule: &str, action: &'static str| {
+            let labels = vec![
+                ("action", action.to_owned()),
+                ("processor", cx.id.to_string()),
+                ("rule", rule.to_owned()),
+                ("signal", signal.as_str().to_owned()),
+            ];
+            cx.telemetry.metrics.counter(names::REDACTION_FINDINGS, labels)
+        };
         let redaction =
-            Redaction::new(&config, signal).map_err(|(key, message)| section.fault(key, message))?;
+            Redaction::new(&config, signal, counter).map_err(|(key, message)| section.fault(key, message))?;
         Ok(Processor::Tree(Arc::new(redaction)))
     },
 };
@@ -81,6 +94,8 @@ pub struct Config {
     /// Conditions under which an item is let alone; younger than the version that is followed here. Only an empty list
     /// loads.
     pub skip_conditions: Vec<String>,
+    /// Finds secrets and personal data by what they are. The collector has no such thing.
+    pub detect: detect::Config,
 }
 
 /// `url_sanitizer`.
@@ -174,14 +189,20 @@ pub struct Database {
 type Wrong = (&'static str, String);
 
 struct Redaction {
-    program: Program,
+    /// The collector's rules; none if they do nothing.
+    program: Option<Program>,
+    detection: Option<Detection>,
     depth: Depth,
     /// One for each call that runs at the same time.
-    pool: Mutex<Vec<Scratch>>,
+    pool: Mutex<Vec<(Scratch, detect::Scratch)>>,
 }
 
 impl Redaction {
-    fn new(config: &Config, signal: Signal) -> Result<Redaction, Wrong> {
+    fn new(
+        config: &Config,
+        signal: Signal,
+        counter: impl FnMut(&str, &'static str) -> Counter,
+    ) -> Result<Redaction, Wrong> {
         let refused = |key, message: &str| Err((key, message.to_owned()));
         if config.db_sanitizer.is_on() {
             return refused(
@@ -216,12 +237,15 @@ impl Redaction {
             mask: Mask::new(&config.hash_function, config.hmac_key.expose())?,
             urls: Urls::new(&config.url_sanitizer),
         };
+        let detection = Detection::new(&config.detect, counter).map_err(|message| ("detect", message))?;
         Ok(Redaction {
-            program: Program::new(rules, Summary::new(&config.summary)),
             depth: match signal {
                 Signal::Traces => Depth::All,
+                Signal::Metrics if detection.is_some() => Depth::All,
                 _ => Depth::Record,
             },
+            program: (!rules.do_nothing()).then(|| Program::new(rules, Summary::new(&config.summary))),
+            detection,
             pool: Mutex::default(),
         })
     }
@@ -237,13 +261,17 @@ impl Tree for Redaction {
         }
     }
 
-    fn apply(&self, view: &mut View<'_>, _cx: &mut SegmentCx<'_>) -> Result<(), Refusal> {
-        let mut scratch = self
-            .pool
-            .lock()
-            .pop()
-            .unwrap_or_else(|| self.program.rules.scratch());
-        self.program.run(view, &mut scratch);
+    fn apply(&self, view: &mut View<'_>, cx: &mut SegmentCx<'_>) -> Result<(), Refusal> {
+        let mut scratch = self.pool.lock().pop().unwrap_or_else(|| {
+            let rules = self.program.as_ref().map(|program| program.rules.scratch());
+            (rules.unwrap_or_default(), detect::Scratch::default())
+        });
+        if let Some(program) = &self.program {
+            program.run(view, &mut scratch.0);
+        }
+        if let Some(detection) = &self.detection {
+            detection.run(view, cx, &mut scratch.1);
+        }
         self.pool.lock().push(scratch);
         Ok(())
     }

@@ -99,6 +99,14 @@ impl Rules {
         scratch
     }
 
+    /// Whether nothing can come of them: then not even a summary is written.
+    pub(super) fn do_nothing(&self) -> bool {
+        self.keys_are_open()
+            && self.blocked_values.is_empty()
+            && self.allowed_values.is_empty()
+            && self.urls.is_none()
+    }
+
     /// Whether every key is open.
     pub(super) fn keys_are_open(&self) -> bool {
         self.allow_all_keys && self.blocked_key_patterns.is_empty() && !self.ignores()

@@ -17,16 +17,22 @@ use crate::test_kit::{first_record, logs, map, run, run_on_attributes, show, sho
 
 pub(super) fn redaction(yaml: &str, signal: Signal) -> Redaction {
     let config: Config = Section::from_yaml(yaml).and_then(Section::parse).unwrap();
-    Redaction::new(&config, signal).unwrap_or_else(|(key, what)| panic!("{key}: {what}"))
+    Redaction::new(&config, signal, |_, _| Counter::default())
+        .unwrap_or_else(|(key, what)| panic!("{key}: {what}"))
 }
 
 /// The ways through the rules that must agree: by regions, by map with gates, by map with every pattern on every value.
 fn ways(yaml: &str, signal: Signal) -> [Redaction; 3] {
     let [by_region, mut by_map, mut plain] = [(); 3].map(|()| redaction(yaml, signal));
-    by_map.program.by_region = false;
-    plain.program.by_region = false;
-    plain.program.rules.finder.always = u64::MAX;
-    assert!(by_region.program.rules.blocked_values.len() < 64);
+    let program = |redaction: &mut Redaction, change: fn(&mut Program)| {
+        redaction.program.iter_mut().for_each(change);
+    };
+    program(&mut by_map, |p| p.by_region = false);
+    program(&mut plain, |p| {
+        p.by_region = false;
+        p.rules.finder.always = u64::MAX;
+        assert!(p.rules.blocked_values.len() < 64);
+    });
     [by_region, by_map, plain]
 }
 
@@ -396,7 +402,9 @@ fn refuses_what_it_cannot_do() {
         ("{hash_function: hmac-sha256, hmac_key: short}", "hmac_key"),
     ] {
         let config: Config = Section::from_yaml(yaml).and_then(Section::parse).unwrap();
-        let (at, message) = Redaction::new(&config, Signal::Logs).err().unwrap();
+        let (at, message) = Redaction::new(&config, Signal::Logs, |_, _| Counter::default())
+            .err()
+            .unwrap();
         assert_eq!(at, key, "{yaml}");
         assert!(!message.contains("short"), "{message}");
     }
@@ -404,7 +412,7 @@ fn refuses_what_it_cannot_do() {
         Section::from_yaml("{url_sanitizer: {enabled: false}, db_sanitizer: {sanitize_span_name: false}}")
             .and_then(Section::parse)
             .unwrap();
-    assert!(Redaction::new(&config, Signal::Traces).is_ok());
+    assert!(Redaction::new(&config, Signal::Traces, |_, _| Counter::default()).is_ok());
     assert!(
         Section::from_yaml("blocked_value: [x]")
             .and_then(Section::parse::<Config>)

@@ -340,6 +340,13 @@ impl<'a> View<'a> {
         self.edit(n).is_some_and(|e| e.map != NONE)
     }
 
+    /// Whether its attributes, its body or a field of its own was written to.
+    #[inline]
+    pub fn is_written(&self, n: NodeId) -> bool {
+        self.edit(n)
+            .is_some_and(|e| e.map != NONE || e.body != NONE || e.fields != NONE)
+    }
+
     /// Body of a log record; none if absent, or if it is no log record.
     pub fn body(&self, n: NodeId) -> Option<Value<'_>> {
         let node = self.node(n);
