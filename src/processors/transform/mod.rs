@@ -5,6 +5,8 @@
 //! whole chunk; the statements of a group run in their order on each item. What no statement wrote to leaves as the
 //! bytes that came.
 
+mod reshape;
+
 use component::prelude::*;
 use ottl::{ErrorMode, Functions, Program};
 use parking_lot::Mutex;
@@ -26,12 +28,19 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
     build: |section, cx, signal| {
         let config: Config = section.clone().parse()?;
         let steps = steps(&config, &section, signal)?;
-        Ok(Processor::Tree(Arc::new(Transform {
+        let transform = Transform {
             id: cx.id.clone(),
             depth: steps.iter().map(|s| s.program.depth()).max(),
             steps,
             pool: Mutex::default(),
-        })))
+        };
+        Ok(match transform.steps.iter().any(|s| s.program.reshapes()) {
+            true => Processor::Reshape(Arc::new(reshape::Reshaping {
+                transform,
+                views: Mutex::default(),
+            })),
+            false => Processor::Tree(Arc::new(transform)),
+        })
     },
 };
 
@@ -134,6 +143,15 @@ struct Transform {
     pool: Mutex<Vec<Vec<ottl::Scratch>>>,
 }
 
+impl Transform {
+    /// Scratches for a call, one for each step.
+    fn room(&self) -> Vec<ottl::Scratch> {
+        let mut room = self.pool.lock().pop().unwrap_or_default();
+        room.resize_with(self.steps.len(), Default::default);
+        room
+    }
+}
+
 impl Tree for Transform {
     fn touches(&self) -> Touches {
         Touches {
@@ -148,8 +166,7 @@ impl Tree for Transform {
         if self.steps.is_empty() {
             return Ok(());
         }
-        let mut room = self.pool.lock().pop().unwrap_or_default();
-        room.resize_with(self.steps.len(), Default::default);
+        let mut room = self.room();
         let mut ignored = Ignored::default();
         let result = with_env(cx.context, |env| {
             let mut failed = |text: &str, error: &ottl::Error| ignored.note(text, error);

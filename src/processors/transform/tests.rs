@@ -1,5 +1,5 @@
-use component::Drops;
 use component::test_kit::{context, section};
+use component::{Drops, ReshapeCx};
 use wire::view::{Finished, Scratch};
 
 use super::*;
@@ -262,3 +262,70 @@ fn what_is_wrong_is_found_for_every_signal_and_has_its_place() {
 }
 
 component::component_tests!(FACTORY);
+
+/// A sum with one point a value, of time 1 and on.
+fn sum(name: &str, values: &[i64]) -> String {
+    let points = values.iter().enumerate().map(|(i, value)| {
+        format!(
+            r#"{{"timeUnixNano":"{}","attributes":[{{"key":"k","value":{{"intValue":"{value}"}}}}],"asInt":"{value}"}}"#,
+            i / 2 + 1
+        )
+    });
+    let points = points.collect::<Vec<_>>().join(",");
+    format!(
+        r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"{name}","sum":{{"dataPoints":[{points}],"aggregationTemporality":2}}}}]}}]}}]}}"#
+    )
+}
+
+fn reshaped(yaml: &str, json: &str) -> (String, Result<usize, String>, String) {
+    let signal = Signal::Metrics;
+    let built = (FACTORY.build)(section(yaml), &context("transform/t"), signal);
+    let Ok(Processor::Reshape(reshape)) = built else {
+        panic!("{yaml}: it reshapes");
+    };
+    let bytes = encode(signal, json);
+    let shape = wire::validate(signal, &bytes, &wire::Limits::default()).unwrap();
+    let payload = Payload::new(signal, Chunk::new(bytes.into(), shape), Arc::default());
+    let mut cx = ReshapeCx::new(false);
+    let out = reshape.reshape(payload, &mut cx);
+    let told: Vec<String> = cx.told().iter().map(|(c, _, n)| format!("{c:?} {n}")).collect();
+    match out {
+        Ok(out) => {
+            let items = wire::count_items(signal, &out.to_bytes()) as usize;
+            assert_eq!(items, out.items, "what it says is what it holds");
+            (decode(signal, &out.to_bytes()), Ok(out.items), told.join(", "))
+        }
+        Err(refusal) => (String::new(), Err(format!("{refusal:?}")), told.join(", ")),
+    }
+}
+
+#[test]
+fn metrics_are_made_and_merged_and_both_are_told() {
+    let (json, items, told) = reshaped(
+        r#"metric_statements: ['set(metric.unit, "s")', 'copy_metric(name="b") where metric.name == "a"']"#,
+        &sum("a", &[1, 2]),
+    );
+    assert_eq!((items, told.as_str()), (Ok(4), "Created 2"));
+    assert_eq!(json.matches(r#""unit":"s""#).count(), 2, "{json}");
+    assert!(json.find(r#""name":"a""#) < json.find(r#""name":"b""#), "{json}");
+
+    // A group that only edits runs between two that reshape.
+    let (json, items, told) = reshaped(
+        r#"metric_statements: [
+            {context: metric, statements: ['aggregate_on_attributes("sum", [])']},
+            {context: datapoint, statements: ['set(attributes["n"], value_int)']},
+            {statements: ['convert_sum_to_gauge() where metric.name == "a"']}]"#,
+        &sum("a", &[1, 2, 3]),
+    );
+    assert_eq!((items, told.as_str()), (Ok(2), "Merged 1"));
+    assert_eq!(json.matches(r#""gauge""#).count(), 1, "{json}");
+    assert!(json.contains(r#""key":"n","value":{"intValue":"3"}"#), "{json}");
+
+    let (_, items, told) = reshaped(
+        r#"{error_mode: propagate, metric_statements: ['extract_count_metric(true) where metric.name == "a"']}"#,
+        &sum("a", &[1]),
+    );
+    let refusal = "transform/t: extract_count_metric requires an input metric of type Histogram, ExponentialHistogram or Summary, got Sum";
+    assert_eq!(items, Err(format!("{:?}", Refusal::Invalid(refusal.into()))));
+    assert_eq!(told, "");
+}
