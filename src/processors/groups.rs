@@ -303,6 +303,12 @@ pub(crate) fn with_env<T>(context: &Context, run: impl FnOnce(&Env<'_>) -> T) ->
     })
 }
 
+/// What the client hears of an error under `propagate`: as from the collector, that it may try again. It will fail again
+/// until somebody changes the statement or the condition, and until then nothing is lost that the client keeps.
+pub(crate) fn propagated(processor: &ComponentId, what: &str, error: &ottl::Error) -> Refusal {
+    Refusal::unavailable(format!("{processor}: {what}: {error}"))
+}
+
 /// Errors of one chunk that were ignored: how many, and the first.
 #[derive(Debug, Default)]
 pub(crate) struct Ignored {

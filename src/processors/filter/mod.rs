@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use telemetry::Counter;
 use wire::view::{Kind, NodeId, View};
 
-use crate::groups::{Ignored, with_env};
+use crate::groups::{Ignored, propagated, with_env};
 use crate::matching;
 
 pub use config::{
@@ -45,6 +45,8 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
     },
 };
 
+/// What is said of an error.
+const FAILED: &str = "failed to eval condition";
 /// Under which the books name what it drops.
 const RULE: &str = "filter";
 
@@ -167,9 +169,8 @@ impl Tree for Filter {
             (run.view(view), run.ignored)
         });
         self.pool.lock().push(room);
-        ignored.tell(&self.id, "failed to eval condition");
-        // The same request would fail again.
-        let gone = result.map_err(|error| Refusal::Invalid(format!("{}: {error}", self.id)))?;
+        ignored.tell(&self.id, FAILED);
+        let gone = result.map_err(|error| propagated(&self.id, FAILED, &error))?;
         if gone > 0 {
             cx.dropped(RULE, gone);
             self.filtered.add(gone);

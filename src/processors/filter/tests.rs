@@ -525,7 +525,7 @@ fn an_error_keeps_the_item_or_refuses_the_request() {
     for (mode, of_group) in [("error_mode: propagate,", ""), ("", "error_mode: propagate,")] {
         let refusal = run(&yaml(mode, of_group), Signal::Logs, LOGS).unwrap_err();
         assert!(
-            matches!(&refusal, Refusal::Invalid(text) if text.starts_with("filter/t: ")),
+            matches!(&refusal, Refusal::Unavailable { message: text, .. } if text.starts_with("filter/t: ")),
             "{refusal:?}"
         );
     }

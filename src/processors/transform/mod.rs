@@ -12,7 +12,7 @@ use ottl::{ErrorMode, Functions, Program};
 use parking_lot::Mutex;
 use wire::view::View;
 
-use crate::groups::{Group, Groups, Ignored, Keys, Mode, Written, with_env};
+use crate::groups::{Group, Groups, Ignored, Keys, Mode, Written, propagated, with_env};
 
 /// The processor's type.
 pub static FACTORY: ProcessorFactory = ProcessorFactory {
@@ -88,6 +88,9 @@ impl Group for Statements {
         }
     }
 }
+
+/// What is said of an error.
+const FAILED: &str = "failed to execute statement";
 
 /// One group, compiled.
 struct Step {
@@ -174,9 +177,8 @@ impl Tree for Transform {
             steps.try_for_each(|(step, scratch)| step.program.run(view, env, scratch, step.mode, &mut failed))
         });
         self.pool.lock().push(room);
-        ignored.tell(&self.id, "failed to execute statement");
-        // The same request would fail again.
-        result.map_err(|error| Refusal::Invalid(format!("{}: {error}", self.id)))
+        ignored.tell(&self.id, FAILED);
+        result.map_err(|error| propagated(&self.id, FAILED, &error))
     }
 }
 

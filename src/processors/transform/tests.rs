@@ -209,7 +209,7 @@ fn an_error_skips_the_statement_or_refuses_the_request() {
     for (mode, of_group) in [("error_mode: propagate,", ""), ("", "error_mode: propagate,")] {
         let refusal = run(&yaml(mode, of_group), Signal::Logs, &bytes).unwrap_err();
         assert!(
-            matches!(&refusal, Refusal::Invalid(text) if text.starts_with("transform/t: ")),
+            matches!(&refusal, Refusal::Unavailable { message: text, .. } if text.starts_with("transform/t: ")),
             "{refusal:?}"
         );
     }
