@@ -142,6 +142,9 @@ pub struct Harness {
     pub timeout_ms: Option<u64>,
     /// Largest batch in encoded bytes that is sent unless the user says otherwise; `None` = no limit.
     pub batch_bytes_max: Option<usize>,
+    /// A block within the exporter's own whose `sending_queue`, `retry_on_failure` and `timeout` count where the
+    /// exporter itself has none; empty = there is none.
+    pub also_in: &'static [&'static str],
 }
 
 /// The default state of a block.
@@ -162,6 +165,7 @@ impl Harness {
         retry: Block::On,
         timeout_ms: Some(5000),
         batch_bytes_max: None,
+        also_in: &[],
     };
     /// For exporters that cannot fail for long (debug, nop, file): queue offered, no retry, no timeout.
     pub const QUEUE_OFFERED: Harness = Harness {
@@ -169,5 +173,6 @@ impl Harness {
         retry: Block::Absent,
         timeout_ms: None,
         batch_bytes_max: None,
+        also_in: &[],
     };
 }

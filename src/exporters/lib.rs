@@ -2,6 +2,7 @@
 
 pub mod debug;
 pub mod file;
+pub mod loadbalancing;
 pub mod nop;
 mod otlp_grpc;
 mod otlp_http;
@@ -13,7 +14,15 @@ use component::ExporterFactory;
 pub static ALL: &[&ExporterFactory] = &[
     &debug::FACTORY,
     &file::FACTORY,
+    &loadbalancing::FACTORY,
     &nop::FACTORY,
     &otlp_grpc::FACTORY,
     &otlp_http::FACTORY,
 ];
+
+/// An exporter that another one sends through, by one of its names.
+fn named(name: &str) -> Option<&'static ExporterFactory> {
+    ALL.iter()
+        .copied()
+        .find(|f| f.kind == name || f.aliases.contains(&name))
+}

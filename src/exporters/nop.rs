@@ -18,6 +18,7 @@ pub static FACTORY: ExporterFactory = ExporterFactory {
         retry: Block::Absent,
         timeout_ms: None,
         batch_bytes_max: None,
+        also_in: &[],
     },
     build: |section, _| {
         section.parse::<Config>()?;

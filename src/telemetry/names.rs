@@ -214,6 +214,7 @@ const BYTES: &[f64] = &[
 const DEFAULT: &[f64] = &[
     0., 5., 10., 25., 50., 75., 100., 250., 500., 750., 1000., 2500., 5000., 7500., 10000.,
 ];
+const LATENCY_MS: &[f64] = &[0., 5., 10., 20., 50., 100., 200., 500., 1000., 2000., 5000.];
 const SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1., 2.5, 5., 7.5, 10.,
 ];
@@ -268,6 +269,11 @@ pub static TABLE: &[Def] = &[
     row("otelcol_processor_memory_limiter_refused_", "{item}", Counter, "Items that the memory limiter refused."),
     row("otelcol_processor_batch_batch_size_trigger_send", "{time}", Counter, "Batches sent because they were large enough.").from(Level::Normal),
     row("otelcol_processor_batch_timeout_trigger_send", "{time}", Counter, "Batches sent because they were old enough.").from(Level::Normal),
+    row("otelcol_loadbalancer_num_resolutions", "{resolutions}", Counter, "Look-ups of backends, by what came of them."),
+    row("otelcol_loadbalancer_num_backends", "{backends}", Gauge, "Backends that there are."),
+    row("otelcol_loadbalancer_num_backend_updates", "{updates}", Counter, "How often the list of backends changed."),
+    histogram("otelcol_loadbalancer_backend_latency", "ms", LATENCY_MS, "Time that a backend took to answer.").from(Level::Basic),
+    row("otelcol_loadbalancer_backend_outcome", "{outcomes}", Counter, "Attempts at a backend, by what came of them."),
     row("otelcol_processor_filter_spans.filtered", "1", Counter, "Spans that the filter dropped."),
     row("otelcol_processor_filter_datapoints.filtered", "1", Counter, "Data points that the filter dropped."),
     row("otelcol_processor_filter_logs.filtered", "1", Counter, "Log records that the filter dropped."),

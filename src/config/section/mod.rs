@@ -152,6 +152,54 @@ impl Section {
         Ok(())
     }
 
+    /// Gives a key this value, in YAML, whatever it had: for a component that configures another one.
+    ///
+    /// Errors: as [`Section::default_to`].
+    pub fn put(&mut self, key: &str, yaml_text: &str) -> Result<(), Diags> {
+        if let Value::Map(entries) = &mut Arc::make_mut(&mut self.all).value {
+            entries.retain(|entry| &*entry.key != key);
+        }
+        self.default_to(key, yaml_text)
+    }
+
+    /// Moves a key from a block further down (`way`, from the top) to the top, unless it stands there too: then the
+    /// one below goes.
+    pub fn lift(&mut self, way: &[&str], key: &str) {
+        let mut node = &*self.all;
+        for step in way {
+            match node.entry(step) {
+                Some(entry) => node = &entry.value,
+                None => return,
+            }
+        }
+        if node.entry(key).is_none() {
+            return;
+        }
+        let all = Arc::make_mut(&mut self.all);
+        let mut node = &mut *all;
+        for step in way {
+            let Value::Map(entries) = &mut node.value else {
+                return;
+            };
+            match entries.iter_mut().find(|entry| &*entry.key == *step) {
+                Some(entry) => node = &mut entry.value,
+                None => return,
+            }
+        }
+        let Value::Map(below) = &mut node.value else {
+            return;
+        };
+        let Some(at) = below.iter().position(|entry| &*entry.key == key) else {
+            return;
+        };
+        let lifted = below.remove(at);
+        if let Value::Map(top) = &mut all.value
+            && !top.iter().any(|entry| &*entry.key == key)
+        {
+            top.push(lifted);
+        }
+    }
+
     /// The rules of a type against this section's places.
     pub fn check(&self, rules: &impl Validate) -> Result<(), Diags> {
         let mut faults = Vec::new();

@@ -273,6 +273,11 @@ impl Default for Batch {
 impl Settings {
     /// Takes the blocks that `offer` names out of the section, and checks them. All faults at once.
     pub fn take(section: &mut Section, offer: &Harness) -> Result<Settings, Diags> {
+        if !offer.also_in.is_empty() {
+            for key in ["sending_queue", "retry_on_failure", "timeout"] {
+                section.lift(offer.also_in, key);
+            }
+        }
         let mut faults = removed(section, offer);
         let timeout = offer.timeout_ms.map(|ms| {
             if let Err(diags) = section.default_to("timeout", &format!("{ms}ms")) {
@@ -571,6 +576,38 @@ mod tests {
 
     fn queue(yaml: &str) -> Option<QueueSettings> {
         take(yaml, &Harness::QUEUE_RETRY_TIMEOUT).expect("valid").queue
+    }
+
+    #[test]
+    fn blocks_of_what_an_exporter_sends_through_count_as_its_own() {
+        let offer = Harness {
+            also_in: &["protocol", "otlp"],
+            ..Harness::QUEUE_RETRY_TIMEOUT
+        };
+        let check = |yaml: &str, queue: Option<usize>, timeout_s: u64, left: &str| {
+            let mut section = Section::from_yaml(yaml).expect("YAML");
+            let settings = Settings::take(&mut section, &offer).expect("valid");
+            assert_eq!(settings.queue.map(|q| q.size), queue, "{yaml}");
+            assert_eq!(settings.timeout, Some(Duration::from_secs(timeout_s)), "{yaml}");
+            let otlp = section.take_raw("protocol").and_then(|mut p| p.take_raw("otlp"));
+            let keys = otlp.map(|otlp| otlp.keys().collect::<Vec<_>>().join(" "));
+            assert_eq!(keys.unwrap_or_default(), left, "{yaml}");
+        };
+        check("{}", Some(1000), 5, "");
+        check("protocol: {otlp: }", Some(1000), 5, "");
+        check(
+            "protocol: {otlp: {timeout: 1s, compression: none, sending_queue: {queue_size: 7}}}",
+            Some(7),
+            1,
+            "compression",
+        );
+        check("protocol: {otlp: {sending_queue: {enabled: false}}}", None, 5, "");
+        check(
+            "{timeout: 2s, sending_queue: {queue_size: 9}, protocol: {otlp: {timeout: 1s, sending_queue: {enabled: false}}}}",
+            Some(9),
+            2,
+            "",
+        );
     }
 
     #[test]
