@@ -19,6 +19,11 @@ impl Books {
         Books(row)
     }
 
+    /// What a storage calls the place of what this node keeps on disk: `node/<place in the books>/<signal>`.
+    pub fn destination(&self) -> String {
+        format!("node/{}/{}", self.0.place, self.0.signal.as_str())
+    }
+
     /// Items that the node ended, under the rule's name.
     pub fn dropped(&self, rule: &str, tenant: Option<&Arc<str>>, items: u64) {
         if items > 0 {

@@ -33,7 +33,9 @@ pub use error::{BoxError, Code, ExportError, Fault, StatusDetails};
 pub use exporter::{Collect, Exporter, ExporterFactory, Harness, Push, Receipt, compressed};
 pub use extension::{Event, Extension, ExtensionFactory, Storage};
 pub use guard::Guard;
-pub use host::{BuildContext, BuildInfo, Health, Host, Reported, Shared, Stability, Status, Stop};
+pub use host::{
+    BuildContext, BuildInfo, Health, Host, Reported, Shared, Stability, Status, Stop, StopSwitch,
+};
 pub use memory::{Class, Memory, Reservation};
 pub use processor::{
     Change, Depth, Drops, FlushPolicy, Gate, Hold, MakeNode, Node, Processor, ProcessorFactory, Reshape,

@@ -107,6 +107,11 @@ pub trait Node: Consumer {
     /// Longest time between its answer and its handing on.
     fn held_max(&self) -> Duration;
 
+    /// How it holds, where that is not what its type says: on disk, because it was given a storage.
+    fn hold(&self) -> Option<Hold> {
+        None
+    }
+
     /// Hands on all it holds, and returns. The last call: what [`start`](Node::start) began ends too.
     fn drain(&self, stop: Stop) -> BoxFuture<'_, ()>;
 }

@@ -14,6 +14,7 @@ pub mod redaction;
 pub mod resource;
 pub mod resourcedetection;
 pub mod span;
+pub mod tail_sampling;
 pub mod tenant;
 pub mod transform;
 
@@ -25,6 +26,7 @@ mod removal;
 mod sampling;
 #[cfg(test)]
 mod test_kit;
+mod traces;
 
 use component::ProcessorFactory;
 
@@ -40,6 +42,7 @@ pub static ALL: &[&ProcessorFactory] = &[
     &redaction::FACTORY,
     &resource::FACTORY,
     &span::FACTORY,
+    &tail_sampling::FACTORY,
     &transform::FACTORY,
     &resourcedetection::FACTORY,
     &tenant::FACTORY,

@@ -155,10 +155,12 @@ fn found(journals: &[Named]) -> BTreeMap<(String, String), u64> {
     let mut found = BTreeMap::new();
     for (id, journal) in journals {
         for destination in journal.destinations().iter().filter(|d| d.items > 0) {
-            match exporter_of(&destination.name) {
-                Some((exporter, signal)) => {
-                    let at = (format!("exporter {exporter}"), signal.to_owned());
-                    *found.entry(at).or_default() += destination.items;
+            let exporter = exporter_of(&destination.name);
+            let exporter = exporter.map(|(exporter, signal)| (format!("exporter {exporter}"), signal));
+            let node = || node_of(&destination.name).map(|(place, signal)| (place.to_owned(), signal));
+            match exporter.or_else(node) {
+                Some((place, signal)) => {
+                    *found.entry((place, signal.to_owned())).or_default() += destination.items;
                 }
                 None => {
                     info!(component = %id, destination = destination.name, "nobody of this version writes to it")
@@ -172,6 +174,11 @@ fn found(journals: &[Named]) -> BTreeMap<(String, String), u64> {
 /// Exporter and signal of a destination's name, `exporter/<id>/<signal>`.
 pub(crate) fn exporter_of(destination: &str) -> Option<(&str, &str)> {
     destination.strip_prefix("exporter/")?.rsplit_once('/')
+}
+
+/// Place in the books and signal of a destination's name, as [`component::Books::destination`] has it.
+pub(crate) fn node_of(destination: &str) -> Option<(&str, &str)> {
+    destination.strip_prefix("node/")?.rsplit_once('/')
 }
 
 fn now_ms() -> u64 {
@@ -347,5 +354,10 @@ mod tests {
         assert_eq!(exporter_of("exporter/otlp/logs"), Some(("otlp", "logs")));
         assert_eq!(exporter_of("processor/x/logs"), None);
         assert_eq!(exporter_of("exporter/otlp"), None);
+        assert_eq!(
+            node_of("node/processor tail_sampling/a in traces/in/traces"),
+            Some(("processor tail_sampling/a in traces/in", "traces"))
+        );
+        assert_eq!(node_of("exporter/otlp/logs"), None);
     }
 }

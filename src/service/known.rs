@@ -171,7 +171,7 @@ const KNOWN: &[Row] = &[
     ("receivers", Answer::Example, &["examplereceiver", "foo"]),
 
     ("processors", Answer::Planned, &[
-        "cumulativetodelta", "groupbyattrs", "groupbytrace", "k8sattributes", "logdedup", "tail_sampling",
+        "cumulativetodelta", "groupbyattrs", "groupbytrace", "k8sattributes", "logdedup", 
     ]),
     ("processors", Answer::Collector, &[
         "coralogix", "datadogsemantics", "deltatocumulative", "deltatorate", "dnslookup", "drain", "geoip", "interval",

@@ -318,7 +318,7 @@ impl<'a> Construction<'a> {
             0,
             plan::Step::Node {
                 id: id.to_string(),
-                hold: hold.unwrap_or(Hold::PassThrough),
+                hold: made.hold().or(hold).unwrap_or(Hold::PassThrough),
                 held_max: made.held_max(),
             },
         );
@@ -448,7 +448,10 @@ impl<'a> Construction<'a> {
             }
         };
         let hold = self.spec.connectors.get(&hop.id).map(|(factory, _)| factory.hold);
-        let held = hold.zip(joined.node.as_ref().map(|node| node.held_max()));
+        let held = joined
+            .node
+            .as_ref()
+            .and_then(|node| Some((node.hold().or(hold)?, node.held_max())));
         plan.ends.push(plan::End::connector(&name, hop.to, batch, held));
         let (ledger, memory, consumer) = (&self.cx.telemetry.ledger, &self.cx.memory, joined.consumer);
         let target = match batch {

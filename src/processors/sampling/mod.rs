@@ -50,6 +50,11 @@ impl Threshold {
         Some(Threshold(exact >> shift << shift))
     }
 
+    /// The lowest threshold under which an item with this randomness is not kept.
+    pub(crate) fn above(randomness: u64) -> Threshold {
+        Threshold((randomness + 1).min(ALL))
+    }
+
     /// Whether an item with this randomness is kept.
     #[inline]
     pub(crate) fn keeps(self, randomness: u64) -> bool {

@@ -122,6 +122,13 @@ impl<'h> TraceState<'h> {
     }
 }
 
+/// The value of a member, whichever it is; none if there is none, or the header breaks the grammar.
+pub(crate) fn get<'h>(header: &'h [u8], key: &[u8]) -> Option<&'h [u8]> {
+    TraceState::parse(header).ok()?;
+    let found = members(header).filter_map(|member| split_at(member, b'='));
+    found.filter(|(k, _)| *k == key).map(|(_, value)| value).next()
+}
+
 fn field(out: &mut Vec<u8>, start: usize, key: &[u8], value: &[u8]) {
     out.extend_from_slice(if out.len() == start { b"ot=" } else { b";" });
     out.extend_from_slice(key);

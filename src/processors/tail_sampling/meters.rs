@@ -1,0 +1,133 @@
+//! What is counted: the collector's metrics of tail sampling.
+
+use std::time::Duration;
+
+use component::BuildContext;
+use telemetry::{Counter, Gauge, Histogram};
+
+use super::policy::Verdict;
+
+/// All of one processor.
+pub(crate) struct Meters {
+    /// By policy, then by verdict: traces and spans.
+    said: Vec<[(Counter, Counter); 3]>,
+    /// By policy: times asked, and microseconds spent.
+    asked: Vec<(Counter, Counter)>,
+    /// By verdict.
+    decided: [Counter; 3],
+    /// By whether the decision was to sample.
+    from_cache: [Counter; 2],
+    pub(super) new_traces: Counter,
+    pub(super) decision_ms: Histogram,
+    pub(super) late_age: Histogram,
+    pub(super) evaluation_errors: Counter,
+    pub(super) too_early: Counter,
+    pub(super) removal_age: Histogram,
+    pub(super) on_memory: Gauge,
+    pub(super) too_large: Counter,
+    pub(super) repeated: Counter,
+    pub(super) unreadable: Counter,
+}
+
+const VERDICTS: [(&str, &str); 3] = [
+    ("true", "sampled"),
+    ("false", "not_sampled"),
+    ("false", "dropped"),
+];
+
+impl Meters {
+    /// Counters of a processor with these policies; those of `groupbytrace` are its own and these go unseen.
+    pub(super) fn new(cx: &BuildContext, policies: &[String]) -> Meters {
+        let metrics = &cx.telemetry.metrics;
+        let of_policy = |name: &String| match cx.id.name.as_str() {
+            "" => name.clone(),
+            id => format!("{id}.{name}"),
+        };
+        let by_verdict = |name, more: Option<String>| {
+            VERDICTS.map(|(sampled, decision)| {
+                let mut labels = vec![("sampled", sampled.to_owned()), ("decision", decision.to_owned())];
+                labels.extend(more.clone().map(|policy| ("policy", policy)));
+                metrics.counter(name, labels)
+            })
+        };
+        let plain = |name| metrics.counter(name, Vec::new());
+        let own = vec![("processor", cx.id.to_string())];
+        Meters {
+            said: policies
+                .iter()
+                .map(|name| {
+                    let of = |metric| by_verdict(metric, Some(of_policy(name)));
+                    let traces = of("otelcol_processor_tail_sampling_count_traces_sampled");
+                    let spans = of("otelcol_processor_tail_sampling_count_spans_sampled");
+                    let mut both = traces.into_iter().zip(spans);
+                    std::array::from_fn(|_| both.next().unwrap_or_default())
+                })
+                .collect(),
+            asked: policies
+                .iter()
+                .map(|name| {
+                    let of = |metric| metrics.counter(metric, vec![("policy", of_policy(name))]);
+                    (
+                        of("otelcol_processor_tail_sampling_sampling_policy_execution_count"),
+                        of("otelcol_processor_tail_sampling_sampling_policy_execution_time_sum"),
+                    )
+                })
+                .collect(),
+            decided: by_verdict(
+                "otelcol_processor_tail_sampling_global_count_traces_sampled",
+                None,
+            ),
+            from_cache: ["false", "true"].map(|sampled| {
+                metrics.counter(
+                    "otelcol_processor_tail_sampling_early_releases_from_cache_decision",
+                    vec![("sampled", sampled.to_owned())],
+                )
+            }),
+            new_traces: plain("otelcol_processor_tail_sampling_new_trace_id_received"),
+            decision_ms: metrics.histogram(
+                "otelcol_processor_tail_sampling_sampling_decision_timer_latency",
+                Vec::new(),
+            ),
+            late_age: metrics.histogram(
+                "otelcol_processor_tail_sampling_sampling_late_span_age",
+                Vec::new(),
+            ),
+            evaluation_errors: plain("otelcol_processor_tail_sampling_sampling_policy_evaluation_error"),
+            too_early: plain("otelcol_processor_tail_sampling_sampling_trace_dropped_too_early"),
+            removal_age: metrics.histogram(
+                "otelcol_processor_tail_sampling_sampling_trace_removal_age",
+                Vec::new(),
+            ),
+            on_memory: metrics.gauge(
+                "otelcol_processor_tail_sampling_sampling_traces_on_memory",
+                Vec::new(),
+            ),
+            too_large: plain("otelcol_processor_tail_sampling_traces_dropped_too_large"),
+            repeated: metrics.counter("weir_processor_possible_duplicates", own.clone()),
+            unreadable: metrics.counter("weir_processor_unreadable_records", own),
+        }
+    }
+
+    pub(super) fn asked(&self, policy: usize, took: Duration) {
+        if let Some((times, micros)) = self.asked.get(policy) {
+            times.add(1);
+            micros.add(took.as_micros() as u64);
+        }
+    }
+
+    pub(super) fn said(&self, policy: usize, verdict: Verdict, spans: u64) {
+        if let Some(counters) = self.said.get(policy) {
+            let (of_traces, of_spans) = &counters[verdict as usize];
+            of_traces.add(1);
+            of_spans.add(spans);
+        }
+    }
+
+    pub(super) fn decided(&self, verdict: Verdict) {
+        self.decided[verdict as usize].add(1);
+    }
+
+    pub(super) fn remembered(&self, sampled: bool) {
+        self.from_cache[usize::from(sampled)].add(1);
+    }
+}
