@@ -3,6 +3,7 @@
 pub mod count;
 pub mod forward;
 pub mod routing;
+pub mod span_metrics;
 pub mod tenant;
 
 mod env;
@@ -14,5 +15,6 @@ pub static ALL: &[&ConnectorFactory] = &[
     &count::FACTORY,
     &forward::FACTORY,
     &routing::FACTORY,
+    &span_metrics::FACTORY,
     &tenant::FACTORY,
 ];
