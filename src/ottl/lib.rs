@@ -9,7 +9,7 @@
 //! | contexts | resource, scope, log, span, spanevent, metric, datapoint; `otelcol` in all of them |
 //! | paths | all of these contexts; slices (`events`, `data_points`, ...) are counted and compared, not copied |
 //! | editors | all of the standard ones, and those that only `transform` has; `route()` of routing tables |
-//! | converters | the standard ones but for XML, grok and user agents; `ParseCLF`, `ParseLEEF` of `transform`, `HasAttr*` of `filter` |
+//! | converters | the standard ones; `ParseCLF`, `ParseLEEF` of `transform`, `HasAttr*` of `filter` |
 //!
 //! Statements that make metrics or change their kind cannot run on a view: [`Program::reshapes`] says so, and
 //! [`Program::reshape`] runs them on encoded requests.

@@ -23,7 +23,7 @@ fn parse(a: &Args<'_>) -> Result<Val<'static>> {
     let fields = match version {
         "1.0" => 4,
         "2.0" => 5,
-        _ => return Err(Error::text(format!("unsupported LEEF version {version:?}"))),
+        _ => return Err(Error::new("the version of LEEF must be 1.0 or 2.0")),
     };
     let mut parts = rest.splitn(fields + 1, '|');
     let mut map = MapBuilder::default();

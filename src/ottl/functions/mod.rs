@@ -7,6 +7,7 @@ mod clf;
 mod collection;
 mod conversion;
 mod encoding;
+mod grok;
 mod hash;
 mod json;
 mod leef;
@@ -16,6 +17,8 @@ mod pattern;
 mod predicate;
 mod strings;
 mod timing;
+mod user_agent;
+mod xml;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -93,6 +96,8 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) enum Ready {
     Pattern(usize, Pattern),
+    Grok(grok::Grok),
+    XPath(xml::XPath),
     /// What stands before and behind `%s`.
     Format(Vec<u8>, Vec<u8>),
     Strs(Vec<Vec<u8>>),
@@ -244,12 +249,13 @@ pub enum Functions {
     Routing,
 }
 
-const TABLES: [&[Def]; 14] = [
+const TABLES: [&[Def]; 17] = [
     editors::DEFS,
     clf::DEFS,
     collection::DEFS,
     conversion::DEFS,
     encoding::DEFS,
+    grok::DEFS,
     hash::DEFS,
     json::DEFS,
     leef::DEFS,
@@ -259,6 +265,8 @@ const TABLES: [&[Def]; 14] = [
     predicate::DEFS,
     strings::DEFS,
     timing::DEFS,
+    user_agent::DEFS,
+    xml::DEFS,
 ];
 
 impl Functions {

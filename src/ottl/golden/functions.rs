@@ -648,7 +648,7 @@ fn leef_events() {
     );
     check(
         "ParseLEEF(\"LEEF:3.0|A\")",
-        "fault: ParseLEEF: unsupported LEEF version \"3.0\"",
+        "fault: ParseLEEF: the version of LEEF must be 1.0 or 2.0",
     );
     check(
         "ParseLEEF(\"LEEF:1.0\")",
@@ -868,4 +868,226 @@ fn wrong_types_are_refused() {
     );
     check("UUID(1)", "fault: UUID takes at most 0 arguments but got 1");
     check("UUIDv7(1)", "fault: UUIDv7 takes at most 0 arguments but got 1");
+}
+
+#[test]
+fn user_agents() {
+    check(
+        "UserAgent(\"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.6478.61 Safari/537.36\")",
+        "{user_agent.name: \"Chrome\", user_agent.original: \"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.6478.61 Safari/537.36\", user_agent.version: \"126.0.6478\", os.name: \"Windows\", os.version: \"10\"}",
+    );
+    check(
+        "UserAgent(\"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.6478.61 Safari/537.36 Edg/126.0.2592.56\")",
+        "{user_agent.name: \"Edge\", user_agent.original: \"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.6478.61 Safari/537.36 Edg/126.0.2592.56\", user_agent.version: \"126.0.2592\", os.name: \"Windows\", os.version: \"10\"}",
+    );
+    check(
+        "UserAgent(\"Mozilla/5.0 (iPhone; CPU iPhone OS 17_5_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1\")",
+        "{user_agent.name: \"Mobile Safari\", user_agent.original: \"Mozilla/5.0 (iPhone; CPU iPhone OS 17_5_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1\", user_agent.version: \"17.5\", os.name: \"iOS\", os.version: \"17.5.1\"}",
+    );
+    check(
+        "UserAgent(\"Mozilla/5.0 (X11; Linux x86_64; rv:127.0) Gecko/20100101 Firefox/127.0\")",
+        "{user_agent.name: \"Firefox\", user_agent.original: \"Mozilla/5.0 (X11; Linux x86_64; rv:127.0) Gecko/20100101 Firefox/127.0\", user_agent.version: \"127.0\", os.name: \"Linux\"}",
+    );
+    check(
+        "UserAgent(\"curl/8.7.1\")",
+        "{user_agent.name: \"curl\", user_agent.original: \"curl/8.7.1\", user_agent.version: \"8.7.1\"}",
+    );
+    check(
+        "UserAgent(\"something\")",
+        "{user_agent.name: \"Other\", user_agent.original: \"something\", user_agent.version: \"\"}",
+    );
+    check(
+        "UserAgent(attributes[\"i\"])",
+        "error: UserAgent: expected string but got int64",
+    );
+}
+
+#[test]
+fn grok() {
+    check(
+        "ExtractGrokPatterns(\"GET /a 200\", \"%{WORD:http.method} %{NOTSPACE:path} %{INT:code:int}\")",
+        "{http.method: \"GET\", path: \"/a\", code: 200}",
+    );
+    check(
+        "ExtractGrokPatterns(\"1.5 true x\", \"%{NUMBER:n:double} %{BOOL:b:boolean} %{WORD}\")",
+        "{n: 1.5, BASE10NUM: \"1.5\", b: true, WORD: \"x\"}",
+    );
+    check(
+        "ExtractGrokPatterns(\"1.5 true x\", \"%{NUMBER:n:float} %{BOOL:b:boolean} %{WORD}\", true)",
+        "{n: 1.5, b: true}",
+    );
+    check(
+        "ExtractGrokPatterns(\"id=ab12\", \"id=%{ID:id}\", true, [\"ID=[a-z]+%{NUM:num:int}\", \"NUM=[0-9]+\"])",
+        "{id: \"ab12\", num: 12}",
+    );
+    check(
+        "ExtractGrokPatterns(\"a b\", \"(?P<one>[a-z]) %{WORD:two}\", true)",
+        "{one: \"a\", two: \"b\"}",
+    );
+    check("ExtractGrokPatterns(\"x\", \"%{INT:n}\")", "{}");
+    check("ExtractGrokPatterns(\"a%{b\", \"a%{b\", false)", "{}");
+    check(
+        "ExtractGrokPatterns(\"127.0.0.1 - frank [10/Oct/2000:13:55:36 -0700] \\\"GET /apache_pb.gif HTTP/1.0\\\" 200 2326 \\\"http://a/b\\\" \\\"Mozilla/4.08\\\"\", \"%{COMBINEDAPACHELOG}\", true)",
+        "{source.address: \"127.0.0.1\", user.name: \"frank\", timestamp: \"10/Oct/2000:13:55:36 -0700\", http.request.method: \"GET\", url.original: \"/apache_pb.gif\", http.version: \"1.0\", http.response.status_code: 200, http.response.body.bytes: 2326, http.request.referrer: \"http://a/b\", user_agent.original: \"Mozilla/4.08\"}",
+    );
+    check(
+        "ExtractGrokPatterns(\"Jan  2 03:04:05 host prog[12]: text\", \"%{SYSLOGBASE} %{GREEDYDATA:message}\", true)",
+        "{timestamp: \"Jan  2 03:04:05\", host.hostname: \"host\", message: \"text\"}",
+    );
+    check(
+        "ExtractGrokPatterns(\"x\", \"%{NOTHING:n}\")",
+        "fault: ExtractGrokPatterns: pattern definition \"NOTHING\" unknown",
+    );
+    check(
+        "ExtractGrokPatterns(\"x\", \"%{WORD:n:date}\")",
+        "fault: ExtractGrokPatterns: the type of n must be int, long, double, float, boolean or string, but is date",
+    );
+    check(
+        "ExtractGrokPatterns(\"x\", \"%{WORD}\", true)",
+        "fault: ExtractGrokPatterns: at least 1 named capture group must be supplied in the given pattern",
+    );
+    check(
+        "ExtractGrokPatterns(\"x\", \"%{A}\", false, [\"A=%{B}\", \"B=%{A}\"])",
+        "fault: ExtractGrokPatterns: pattern definitions name each other in a circle",
+    );
+    check(
+        "ExtractGrokPatterns(\"x\", \"%{A}\", false, [\"A\"])",
+        "fault: ExtractGrokPatterns: \"A\" is no definition, NAME=pattern",
+    );
+    check(
+        "ExtractGrokPatterns(\"99999999999999999999\", \"%{INT:n:int}\")",
+        "fault: ExtractGrokPatterns: field n is no whole number",
+    );
+    check(
+        "ExtractGrokPatterns(attributes[\"i\"], \"%{WORD}\")",
+        "error: ExtractGrokPatterns: expected string but got int64",
+    );
+}
+
+#[test]
+fn xml() {
+    check(
+        "ParseXML(\"<Log a=\\\"1\\\"><User id=\\\"7\\\">Ann<b>x</b></User><Text>hi &amp; ho</Text><Text></Text></Log>\")",
+        "{tag: \"Log\", attributes: {a: \"1\"}, children: [{tag: \"User\", attributes: {id: \"7\"}, content: \"Ann\", children: [{tag: \"b\", content: \"x\"}]}, {tag: \"Text\", content: \"hi & ho\"}, {tag: \"Text\"}]}",
+    );
+    check(
+        "ParseXML(\"<?xml version=\\\"1.0\\\"?><n:a n:k=\\\"v\\\"><!-- c --><![CDATA[<x>]]></n:a>\")",
+        "{tag: \"a\", attributes: {k: \"v\"}, content: \"<x>\"}",
+    );
+    check(
+        "ParseXML(\"<a></a><b></b>\")",
+        "fault: ParseXML: trailing bytes after parsing xml",
+    );
+    check(
+        "ParseXML(\"<a><b></a>\")",
+        "fault: ParseXML: the XML closes an element that is not open",
+    );
+    check(
+        "ParseXML(\"<a\")",
+        "fault: ParseXML: the XML has a tag that is no tag",
+    );
+    check(
+        "ParseXML(\"<a>&what;</a>\")",
+        "fault: ParseXML: the XML has an unknown entity",
+    );
+    check(
+        "ParseXML(attributes[\"i\"])",
+        "error: ParseXML: expected string but got int64",
+    );
+    check(
+        "ParseSimplifiedXML(\"<Log a=\\\"1\\\"><User id=\\\"7\\\">Ann<b>x</b></User><Text>hi &amp; ho</Text><Text></Text></Log>\")",
+        "{Log: {User: {b: \"x\"}, Text: [\"hi & ho\"]}}",
+    );
+    check(
+        "ParseSimplifiedXML(\"<a><b>1</b><b><c>2</c></b><d/></a>\")",
+        "{a: {b: [\"1\", {c: \"2\"}]}}",
+    );
+    check(
+        "ParseSimplifiedXML(\"<a><b>1</b>\")",
+        "fault: ParseSimplifiedXML: the XML ends within an element",
+    );
+    check(
+        "GetXML(\"<Log a=\\\"1\\\"><User id=\\\"7\\\">Ann<b>x</b></User><Text>hi &amp; ho</Text><Text></Text></Log>\", \"/Log/User/@id\")",
+        "\"7\"",
+    );
+    check(
+        "GetXML(\"<Log a=\\\"1\\\"><User id=\\\"7\\\">Ann<b>x</b></User><Text>hi &amp; ho</Text><Text></Text></Log>\", \"//b\")",
+        "\"<b>x</b>\"",
+    );
+    check(
+        "GetXML(\"<Log a=\\\"1\\\"><User id=\\\"7\\\">Ann<b>x</b></User><Text>hi &amp; ho</Text><Text></Text></Log>\", \"//Text[1]/text()\")",
+        "\"hi & ho\"",
+    );
+    check(
+        "GetXML(\"<Log a=\\\"1\\\"><User id=\\\"7\\\">Ann<b>x</b></User><Text>hi &amp; ho</Text><Text></Text></Log>\", \"//User[@id='7']/b | //Text[2]\")",
+        "\"<b>x</b><Text></Text>\"",
+    );
+    check(
+        "GetXML(\"<Log a=\\\"1\\\"><User id=\\\"7\\\">Ann<b>x</b></User><Text>hi &amp; ho</Text><Text></Text></Log>\", \"//*[contains(., 'ho') and not(@a)]\")",
+        "\"<Text>hi &amp; ho</Text>\"",
+    );
+    check(
+        "GetXML(\"<Log a=\\\"1\\\"><User id=\\\"7\\\">Ann<b>x</b></User><Text>hi &amp; ho</Text><Text></Text></Log>\", \"//Nothing\")",
+        "\"\"",
+    );
+    check(
+        "GetXML(\"<a><b>1</b><b>2</b><b>3</b></a>\", \"/a/b[. > 1][last()]/text()\")",
+        "\"3\"",
+    );
+    check(
+        "GetXML(\"<a/>\", \"/child::a\")",
+        "fault: GetXML: axes such as child::a are not supported in an XPath",
+    );
+    check(
+        "GetXML(\"<a/>\", \"/a[\")",
+        "fault: GetXML: the XPath lacks a name before \"\"",
+    );
+    check(
+        "GetXML(\"<a/>\", \"sum(a)\")",
+        "fault: GetXML: the function sum() is not supported in an XPath",
+    );
+    check(
+        "RemoveXML(\"<Log a=\\\"1\\\"><User id=\\\"7\\\">Ann<b>x</b></User><Text>hi &amp; ho</Text><Text></Text></Log>\", \"//User\")",
+        "\"<Log a=\\\"1\\\"><Text>hi &amp; ho</Text><Text></Text></Log>\"",
+    );
+    check(
+        "RemoveXML(\"<a b=\\\"1\\\" c=\\\"2\\\">x<!--y--></a>\", \"//@b | //text() | //comment()\")",
+        "\"<a c=\\\"2\\\"></a>\"",
+    );
+    check(
+        "RemoveXML(\"x\", \"/a\")",
+        "fault: RemoveXML: the XML has text outside of all elements",
+    );
+    check(
+        "InsertXML(\"<a><b/><b/></a>\", \"//b\", \"<c d=\\\"1\\\">2</c>\")",
+        "\"<a><b><c d=\\\"1\\\">2</c></b><b><c d=\\\"1\\\">2</c></b></a>\"",
+    );
+    check(
+        "InsertXML(\"<a b=\\\"1\\\"/>\", \"//@b\", \"<c/>\")",
+        "fault: InsertXML: InsertXML XPath selected non-element",
+    );
+    check(
+        "ConvertAttributesToElementsXML(\"<a b=\\\"c\\\"/>\")",
+        "\"<a><b>c</b></a>\"",
+    );
+    check(
+        "ConvertAttributesToElementsXML(\"<a b=\\\"1\\\" c=\\\"2\\\"><d e=\\\"3\\\">x</d></a>\", \"/a/@*\")",
+        "\"<a><d e=\\\"3\\\">x</d><b>1</b><c>2</c></a>\"",
+    );
+    check(
+        "ConvertAttributesToElementsXML(\"<a\", \"/a/@*\")",
+        "fault: ConvertAttributesToElementsXML: the XML has a tag that is no tag",
+    );
+    check(
+        "ConvertTextToElementsXML(\"<a><b/>x<c>y</c></a>\")",
+        "\"<a><b></b><value>x</value><c>y</c></a>\"",
+    );
+    check(
+        "ConvertTextToElementsXML(\"<a><b/>x</a>\", \"/a\", \"t\")",
+        "\"<a><b></b><t>x</t></a>\"",
+    );
+    check(
+        "ConvertTextToElementsXML(\"<a/>\", \"/a\", \"\")",
+        "fault: ConvertTextToElementsXML: the element must have a name",
+    );
 }
