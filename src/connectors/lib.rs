@@ -1,6 +1,7 @@
 //! Connectors: the end of one pipeline and the start of others.
 
 pub mod count;
+pub mod failover;
 pub mod forward;
 pub mod routing;
 pub mod span_metrics;
@@ -13,6 +14,7 @@ use component::ConnectorFactory;
 /// Every connector type.
 pub static ALL: &[&ConnectorFactory] = &[
     &count::FACTORY,
+    &failover::FACTORY,
     &forward::FACTORY,
     &routing::FACTORY,
     &span_metrics::FACTORY,

@@ -212,7 +212,7 @@ const KNOWN: &[Row] = &[
     ]),
     ("exporters", Answer::Example, &["bar", "e", "exampleexporter", "nop1", "nop2", "nop3"]),
 
-    ("connectors", Answer::Planned, &["count", "failover", "spanmetrics"]),
+    ("connectors", Answer::Planned, &["count", "spanmetrics"]),
     ("connectors", Answer::Collector, &[
         "datadog", "exceptions", "grafanacloud", "metricsaslogs", "otlpjson", "roundrobin", "servicegraph",
         "signaltometrics", "slowsql", "sum",
