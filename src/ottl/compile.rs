@@ -124,7 +124,7 @@ impl<'t> Binder<'t> {
             _ => false,
         };
         if constant {
-            self.fold(&node, e.span)
+            self.fold(node, e.span)
         } else {
             Ok(node)
         }
@@ -134,10 +134,14 @@ impl<'t> Binder<'t> {
         all.iter().map(|e| self.value(e)).collect()
     }
 
-    /// The value of what depends on nothing.
-    fn fold(&self, node: &Node, span: Span) -> Bound<Node> {
-        let value = evaluate(node).map_err(|e| self.fault(span, e.to_string()))?;
-        Ok(Node::Const(value))
+    /// The value of what depends on nothing. A literal of a wrong type is a fault; what fails otherwise fails at every
+    /// item, for the collector starts with such a statement too and its error mode decides.
+    fn fold(&self, node: Node, span: Span) -> Bound<Node> {
+        match evaluate(&node) {
+            Ok(value) => Ok(Node::Const(value)),
+            Err(error) if error.is_mistyped() => Err(self.fault(span, error.to_string())),
+            Err(_) => Ok(node),
+        }
     }
 
     fn symbol(&self, name: &str, span: Span) -> Bound<i64> {
@@ -163,13 +167,13 @@ impl<'t> Binder<'t> {
             let constant = constant && keys.iter().all(|k| !matches!(k, Key::Dynamic(_)));
             node = Node::Index(Box::new(node), keys);
             return if constant {
-                self.fold(&node, span)
+                self.fold(node, span)
             } else {
                 Ok(node)
             };
         }
         if constant {
-            self.fold(&node, span)
+            self.fold(node, span)
         } else {
             Ok(node)
         }

@@ -16,7 +16,7 @@ pub(crate) const DEFS: &[Def] = &[
             Val::Str(text) => match &*text {
                 b"1" | b"t" | b"T" | b"TRUE" | b"true" | b"True" => Val::Bool(true),
                 b"0" | b"f" | b"F" | b"FALSE" | b"false" | b"False" => Val::Bool(false),
-                _ => return Err(Error::new("the text is no bool")),
+                _ => return Err(Error::unfit("the text is no bool")),
             },
             other => return Err(Error::expected("bool, number or string", &other)),
         })

@@ -60,7 +60,7 @@ fn id<const N: usize>(a: &Args<'_>) -> Result<[u8; N]> {
     let bytes = bytes_like(a, 0)?.unwrap_or(Cow::Borrowed(&[]));
     let id = <[u8; N]>::try_from(&*bytes).ok().or_else(|| unhex(&bytes));
     id.ok_or_else(|| {
-        Error::text(format!(
+        Error::unfit(format!(
             "an id has {N} bytes, or twice as many hexadecimal digits"
         ))
     })

@@ -45,7 +45,7 @@ fn conversions() {
     check("String(span_id)", "\"[1,2,3,4,5,6,7,8]\"");
     check("String(nil)", "nil");
     check("Log(1)", "0.0");
-    check("Log(0)", "fault: Log: the logarithm needs a number above 0");
+    check("Log(0)", "error: Log: the logarithm needs a number above 0");
     check("Log(attributes[\"none\"])", "error: Log: the logarithm of nil");
 }
 
@@ -116,7 +116,7 @@ fn encodings() {
     check("Base64Decode(\"aGk=\")", "\"hi\"");
     check(
         "Base64Decode(\"aGk\")",
-        "fault: Base64Decode: the text is not base64",
+        "error: Base64Decode: the text is not base64",
     );
     check("Base64Encode(\"hi\")", "\"aGk=\"");
     check("Base64Encode(\"hi\", \"base64-raw\")", "\"aGk\"");
@@ -210,12 +210,12 @@ fn json() {
     check("ParseJSON(\"{\\\"a\\\":[1]}\")[\"a\"][0]", "1.0");
     check(
         "ParseJSON(\"{\\\"a\\\":1}\")[\"b\"]",
-        "fault: key not found in map",
+        "error: key not found in map",
     );
-    check("ParseJSON(\"[1]\")[1]", "fault: index out of range of the list");
+    check("ParseJSON(\"[1]\")[1]", "error: index out of range of the list");
     check(
         "ParseJSON(\"5\")",
-        "fault: ParseJSON: could not convert parsed JSON: neither object nor array",
+        "error: ParseJSON: could not convert parsed JSON: neither object nor array",
     );
     check(
         "ParseJSON(body)",
@@ -243,11 +243,11 @@ fn network() {
     );
     check(
         "CommunityID(\"x\", 1, \"10.0.0.2\", 2)",
-        "fault: CommunityID: invalid IP address",
+        "error: CommunityID: invalid IP address",
     );
     check(
         "CommunityID(\"10.0.0.1\", 0, \"10.0.0.2\", 2)",
-        "fault: CommunityID: a port is between 1 and 65535",
+        "error: CommunityID: a port is between 1 and 65535",
     );
     check(
         "IsInCIDR(\"10.1.2.3\", [\"192.168.0.0/16\", \"10.0.0.0/8\"])",
@@ -276,9 +276,9 @@ fn network() {
         "URL(\"?a=1&a=2&b=%20+\")",
         "{query: {a: [\"1\", \"2\"], b: [\"  \"]}}",
     );
-    check("URL(\"\")", "fault: URL: the URL is empty");
-    check("URL(\"http://a:b/\")", "fault: URL: the text is no URL");
-    check("URL(\"http://a/%zz\")", "fault: URL: the text is no URL");
+    check("URL(\"\")", "error: URL: the URL is empty");
+    check("URL(\"http://a:b/\")", "error: URL: the text is no URL");
+    check("URL(\"http://a/%zz\")", "error: URL: the text is no URL");
 }
 
 #[test]
@@ -295,11 +295,11 @@ fn structured_texts() {
     );
     check(
         "ParseCSV(\"1,2\", \"x\")",
-        "fault: ParseCSV: wrong number of fields: expected 1, found 2",
+        "error: ParseCSV: wrong number of fields: expected 1, found 2",
     );
     check(
         "ParseCSV(\"a\\\"b\", \"x\")",
-        "fault: ParseCSV: bare \" in a field without quotes",
+        "error: ParseCSV: bare \" in a field without quotes",
     );
     check(
         "ParseCSV(\"a\\\"b\", \"x\", mode=\"lazyQuotes\")",
@@ -320,15 +320,15 @@ fn structured_texts() {
     check("ParseInt(\"ff\", 16)", "255");
     check(
         "ParseInt(\"\", 10)",
-        "fault: ParseInt: invalid target: the text is empty",
+        "error: ParseInt: invalid target: the text is empty",
     );
     check(
         "ParseInt(\"5\", -1)",
-        "fault: ParseInt: invalid base: it must be 0, or between 2 and 36",
+        "error: ParseInt: invalid base: it must be 0, or between 2 and 36",
     );
     check(
         "ParseInt(\"z\", 10)",
-        "fault: ParseInt: the text is no whole number in this base",
+        "error: ParseInt: the text is no whole number in this base",
     );
     check(
         "ParseKeyValue(\"a=1 b='x y' c=\\\"=\\\"\")",
@@ -340,15 +340,15 @@ fn structured_texts() {
     );
     check(
         "ParseKeyValue(\"a\")",
-        "fault: ParseKeyValue: cannot divide a pair into key and value",
+        "error: ParseKeyValue: cannot divide a pair into key and value",
     );
     check(
         "ParseKeyValue(\"a='b\")",
-        "fault: ParseKeyValue: never reached the end of a quoted value",
+        "error: ParseKeyValue: never reached the end of a quoted value",
     );
     check(
         "ParseKeyValue(\"\")",
-        "fault: ParseKeyValue: cannot parse an empty text",
+        "error: ParseKeyValue: cannot parse an empty text",
     );
     check(
         "ParseKeyValue(\"a\", \"=\", \"=\")",
@@ -368,7 +368,7 @@ fn structured_texts() {
     check(&format!("ParseSeverity(204, {mapping})"), "\"ok\"");
     check(
         &format!("ParseSeverity(\"warn\", {mapping})"),
-        "fault: ParseSeverity: could not map the severity: no criterion holds",
+        "error: ParseSeverity: could not map the severity: no criterion holds",
     );
     check(
         "ParseSeverity(1, {\"a\": 5})",
@@ -396,11 +396,11 @@ fn access_logs() {
     );
     check(
         &format!("ParseCLF(\"{line} \")"),
-        "fault: ParseCLF: the text is not a line of an access log in this format",
+        "error: ParseCLF: the text is not a line of an access log in this format",
     );
     check(
         &format!("ParseCLF(\"{line}\", \"combined\")"),
-        "fault: ParseCLF: the text is not a line of an access log in this format",
+        "error: ParseCLF: the text is not a line of an access log in this format",
     );
     check(
         "ParseCLF(body, \"x\")",
@@ -469,9 +469,9 @@ fn predicates() {
     check("IsValidLuhn(\"\")", "false");
     check(
         "IsValidLuhn(\"4x\")",
-        "fault: IsValidLuhn: the number has something that is no digit",
+        "error: IsValidLuhn: the number has something that is no digit",
     );
-    check("IsValidLuhn(nil)", "fault: IsValidLuhn: the number is nil");
+    check("IsValidLuhn(nil)", "error: IsValidLuhn: the number is nil");
     check(
         "IsRootSpan()",
         "fault: the log context does not have the function \"IsRootSpan\"",
@@ -504,15 +504,15 @@ fn texts() {
     check("Substring(\"h\u{e9}llo\", 2, 3)", "\"ll\"");
     check(
         "Substring(\"abc\", -1, 1)",
-        "fault: Substring: invalid start for substring: it must not be negative",
+        "error: Substring: invalid start for substring: it must not be negative",
     );
     check(
         "Substring(\"abc\", 0, 0)",
-        "fault: Substring: invalid length for substring: it must be above 0",
+        "error: Substring: invalid length for substring: it must be above 0",
     );
     check(
         "Substring(\"abc\", 1, 3)",
-        "fault: Substring: invalid range for substring: it cannot be longer than the text",
+        "error: Substring: invalid range for substring: it cannot be longer than the text",
     );
     check("Trim(\"  a b \")", "\"a b\"");
     check("Trim(\"xyaxy\", \"yx\")", "\"a\"");
@@ -568,7 +568,7 @@ fn times() {
     check("UnixMicro(log.time)", "1700000000123456");
     check("UnixNano(log.time)", "1700000000123456789");
     check("Duration(\"1h2m3s\")", "3723000000000ns");
-    check("Duration(\"x\")", "fault: Duration: the text is not a duration");
+    check("Duration(\"x\")", "error: Duration: the text is not a duration");
     check("Hours(Duration(\"90m\"))", "1.5");
     check("Minutes(Duration(\"90s\"))", "1.5");
     check("Seconds(Duration(\"1500ms\"))", "1.5");
@@ -644,23 +644,23 @@ fn leef_events() {
     check("ParseLEEF(\"LEEF:1.0|A|G|3|e\")[\"attributes\"]", "{}");
     check(
         "ParseLEEF(\"CEF:0\")",
-        "fault: ParseLEEF: the text has no \"LEEF:\"",
+        "error: ParseLEEF: the text has no \"LEEF:\"",
     );
     check(
         "ParseLEEF(\"LEEF:3.0|A\")",
-        "fault: ParseLEEF: the version of LEEF must be 1.0 or 2.0",
+        "error: ParseLEEF: the version of LEEF must be 1.0 or 2.0",
     );
     check(
         "ParseLEEF(\"LEEF:1.0\")",
-        "fault: ParseLEEF: the header ends behind the version",
+        "error: ParseLEEF: the header ends behind the version",
     );
     check(
         "ParseLEEF(\"LEEF:2.0|A|G|3|e\")",
-        "fault: ParseLEEF: the header of LEEF 2.0 has at least 5 fields",
+        "error: ParseLEEF: the header of LEEF 2.0 has at least 5 fields",
     );
     check(
         "ParseLEEF(\"LEEF:2.0|A|G|3|e|0x5|k=v\")",
-        "fault: ParseLEEF: a delimiter in hexadecimal has two digits",
+        "error: ParseLEEF: a delimiter in hexadecimal has two digits",
     );
     check(
         "ParseLEEF(attributes[\"i\"])",

@@ -142,7 +142,6 @@ fn all_faults_of_a_group_are_told_at_once() {
             "set(body, value=1, 2)",
             "set(body, valu=1)",
             "set(body, IsMatch)",
-            "set(body, 1 / 0)",
         ],
         "the cache of another context cannot be reached; write log.cache\n  set(resource.cache[\"a\"], 1)\n      ^^^^^^^^\n\
          \"severity_text\" is no map or list that could be indexed\n  set(severity_text[\"a\"], 1)\n                    ^^^\n\
@@ -150,8 +149,7 @@ fn all_faults_of_a_group_are_told_at_once() {
          an argument without a name cannot follow one with a name\n  set(body, value=1, 2)\n                     ^\n\
          set has no parameter \"valu\"; write set(target, value)\n  set(body, valu=1)\n            ^^^^\n\
          enum symbol \"IsMatch\" not found in the log context; to call the converter write IsMatch(...)\n  \
-         set(body, IsMatch)\n            ^^^^^^^\n\
-         attempted to divide by 0\n  set(body, 1 / 0)\n            ^^^^^",
+         set(body, IsMatch)\n            ^^^^^^^",
     );
 }
 
