@@ -956,7 +956,7 @@ fn grok() {
     );
     check(
         "ExtractGrokPatterns(\"99999999999999999999\", \"%{INT:n:int}\")",
-        "fault: ExtractGrokPatterns: field n is no whole number",
+        "error: ExtractGrokPatterns: field n is no whole number",
     );
     check(
         "ExtractGrokPatterns(attributes[\"i\"], \"%{WORD}\")",
@@ -976,19 +976,19 @@ fn xml() {
     );
     check(
         "ParseXML(\"<a></a><b></b>\")",
-        "fault: ParseXML: trailing bytes after parsing xml",
+        "error: ParseXML: trailing bytes after parsing xml",
     );
     check(
         "ParseXML(\"<a><b></a>\")",
-        "fault: ParseXML: the XML closes an element that is not open",
+        "error: ParseXML: the XML closes an element that is not open",
     );
     check(
         "ParseXML(\"<a\")",
-        "fault: ParseXML: the XML has a tag that is no tag",
+        "error: ParseXML: the XML has a tag that is no tag",
     );
     check(
         "ParseXML(\"<a>&what;</a>\")",
-        "fault: ParseXML: the XML has an unknown entity",
+        "error: ParseXML: the XML has an unknown entity",
     );
     check(
         "ParseXML(attributes[\"i\"])",
@@ -1004,7 +1004,7 @@ fn xml() {
     );
     check(
         "ParseSimplifiedXML(\"<a><b>1</b>\")",
-        "fault: ParseSimplifiedXML: the XML ends within an element",
+        "error: ParseSimplifiedXML: the XML ends within an element",
     );
     check(
         "GetXML(\"<Log a=\\\"1\\\"><User id=\\\"7\\\">Ann<b>x</b></User><Text>hi &amp; ho</Text><Text></Text></Log>\", \"/Log/User/@id\")",
@@ -1056,7 +1056,7 @@ fn xml() {
     );
     check(
         "RemoveXML(\"x\", \"/a\")",
-        "fault: RemoveXML: the XML has text outside of all elements",
+        "error: RemoveXML: the XML has text outside of all elements",
     );
     check(
         "InsertXML(\"<a><b/><b/></a>\", \"//b\", \"<c d=\\\"1\\\">2</c>\")",
@@ -1064,7 +1064,7 @@ fn xml() {
     );
     check(
         "InsertXML(\"<a b=\\\"1\\\"/>\", \"//@b\", \"<c/>\")",
-        "fault: InsertXML: InsertXML XPath selected non-element",
+        "error: InsertXML: InsertXML XPath selected non-element",
     );
     check(
         "ConvertAttributesToElementsXML(\"<a b=\\\"c\\\"/>\")",
@@ -1076,7 +1076,7 @@ fn xml() {
     );
     check(
         "ConvertAttributesToElementsXML(\"<a\", \"/a/@*\")",
-        "fault: ConvertAttributesToElementsXML: the XML has a tag that is no tag",
+        "error: ConvertAttributesToElementsXML: the XML has a tag that is no tag",
     );
     check(
         "ConvertTextToElementsXML(\"<a><b/>x<c>y</c></a>\")",
