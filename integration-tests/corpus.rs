@@ -82,7 +82,6 @@ service:
             ("4:3 receivers::kubeletstats", "kubeletstats belongs to an agent"),
             ("5:3 receivers::file_log", "until then let a collector receive it"),
             ("6:3 receivers::receiver_creator", "receiver_creator belongs to an agent"),
-            ("10:3 processors::k8s_attributes", "unknown type: \"k8s_attributes\" for id: \"k8s_attributes\" (valid values: ["),
             ("16:3 extensions::k8s_observer", "k8s_observer serves an agent"),
         ],
     );

@@ -1,13 +1,15 @@
 //! What may pass, and how it looks.
 //!
 //! Each processor is a file or folder named like its type in the configuration; [`ALL`] is the table from which the
-//! service builds them. Those that change data are programs over a view of one chunk (`Tree`); none of them does I/O.
+//! service builds them. Those that change data are programs over a view of one chunk (`Tree`); none of them does
+//! I/O while data passes: what some know of the world around them, they learn beside it.
 
 pub mod attributes;
 pub mod batch;
 pub mod filter;
 pub mod groupbyattrs;
 pub mod logdedup;
+pub mod k8sattributes;
 pub mod memory_limiter;
 pub mod probabilistic_sampler;
 pub mod redaction;
@@ -37,10 +39,12 @@ pub static ALL: &[&ProcessorFactory] = &[
     &filter::FACTORY,
     &groupbyattrs::FACTORY,
     &logdedup::FACTORY,
+    &k8sattributes::FACTORY,
     &memory_limiter::FACTORY,
     &probabilistic_sampler::FACTORY,
     &redaction::FACTORY,
     &resource::FACTORY,
+    &resourcedetection::FACTORY,
     &span::FACTORY,
     &tail_sampling::FACTORY,
     &transform::FACTORY,

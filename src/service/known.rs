@@ -171,7 +171,7 @@ const KNOWN: &[Row] = &[
     ("receivers", Answer::Example, &["examplereceiver", "foo"]),
 
     ("processors", Answer::Planned, &[
-        "cumulativetodelta", "groupbyattrs", "groupbytrace", "k8sattributes", "logdedup", 
+        "cumulativetodelta", "groupbyattrs", "groupbytrace", "logdedup",
     ]),
     ("processors", Answer::Collector, &[
         "coralogix", "datadogsemantics", "deltatocumulative", "deltatorate", "dnslookup", "drain", "geoip", "interval",
@@ -262,7 +262,7 @@ mod tests {
         check("receivers", "hostmetric", None);
         check("receivers", "transform", None);
         check("processors", "transform", None);
-        check("processors", "k8s_attributes", Some("planned"));
+        check("processors", "metrics_transform", Some("collector"));
         check("exporters", "prometheus_remote_write", Some("instead"));
         check("exporters", "opencensus", Some("instead"));
         check("connectors", "span_metrics", Some("planned"));

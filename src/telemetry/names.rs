@@ -181,6 +181,14 @@ const SCOPES: &[(&str, &str)] = &[
         "otelcol_exporter_",
         "go.opentelemetry.io/collector/exporter/exporterhelper",
     ),
+    (
+        "otelcol_otelsvc_k8s_",
+        "github.com/open-telemetry/opentelemetry-collector-contrib/processor/k8sattributesprocessor",
+    ),
+    (
+        "otelcol.k8s.",
+        "github.com/open-telemetry/opentelemetry-collector-contrib/processor/k8sattributesprocessor",
+    ),
     ("otelcol_process_", "go.opentelemetry.io/collector/service"),
     (
         "http.",
@@ -206,6 +214,25 @@ pub const HTTP_CLIENT_REQUEST_SIZE: &str = "http.client.request.body.size";
 pub const RPC_SERVER_DURATION: &str = "rpc.server.call.duration";
 /// Time until a peer has answered over gRPC.
 pub const RPC_CLIENT_DURATION: &str = "rpc.client.call.duration";
+
+/// What the watches of a cluster saw, by kind of object and what happened to it.
+#[rustfmt::skip]
+pub const K8S_CHANGES: [[&str; 3]; 8] = [
+    ["otelcol_otelsvc_k8s_pod_added", "otelcol_otelsvc_k8s_pod_updated", "otelcol_otelsvc_k8s_pod_deleted"],
+    ["otelcol_otelsvc_k8s_namespace_added", "otelcol_otelsvc_k8s_namespace_updated", "otelcol_otelsvc_k8s_namespace_deleted"],
+    ["otelcol_otelsvc_k8s_node_added", "otelcol_otelsvc_k8s_node_updated", "otelcol_otelsvc_k8s_node_deleted"],
+    ["otelcol_otelsvc_k8s_replicaset_added", "otelcol_otelsvc_k8s_replicaset_updated", "otelcol_otelsvc_k8s_replicaset_deleted"],
+    ["otelcol_otelsvc_k8s_deployment_added", "otelcol_otelsvc_k8s_deployment_updated", "otelcol_otelsvc_k8s_deployment_deleted"],
+    ["otelcol_otelsvc_k8s_statefulset_added", "otelcol_otelsvc_k8s_statefulset_updated", "otelcol_otelsvc_k8s_statefulset_deleted"],
+    ["otelcol_otelsvc_k8s_daemonset_added", "otelcol_otelsvc_k8s_daemonset_updated", "otelcol_otelsvc_k8s_daemonset_deleted"],
+    ["otelcol_otelsvc_k8s_job_added", "otelcol_otelsvc_k8s_job_updated", "otelcol_otelsvc_k8s_job_deleted"],
+];
+/// Keys by which pods are found.
+pub const K8S_POD_TABLE_SIZE: &str = "otelcol_otelsvc_k8s_pod_table_size";
+/// Resources whose pod is not known.
+pub const K8S_IP_LOOKUP_MISS: &str = "otelcol_otelsvc_k8s_ip_lookup_miss";
+/// Resources whose pod was looked for.
+pub const K8S_POD_ASSOCIATION: &str = "otelcol.k8s.pod.association";
 
 /// Requests with own telemetry that were not taken.
 pub const PUSH_FAILURES: &str = "weir_telemetry_push_failures";
@@ -271,6 +298,33 @@ pub static TABLE: &[Def] = &[
     row(REDACTION_FINDINGS, "{finding}", Counter, "Findings of the rules of redaction, by what became of them."),
     row(PROCESSOR_INCOMING, "{item}", Counter, "Items that came into the processor."),
     row(PROCESSOR_OUTGOING, "{item}", Counter, "Items that left the processor."),
+    row(K8S_CHANGES[0][0], "{event}", Counter, "Additions of pods that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[0][1], "{event}", Counter, "Updates of pods that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[0][2], "{event}", Counter, "Deletions of pods that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[1][0], "{event}", Counter, "Additions of namespaces that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[1][1], "{event}", Counter, "Updates of namespaces that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[1][2], "{event}", Counter, "Deletions of namespaces that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[2][0], "{event}", Counter, "Additions of nodes that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[2][1], "{event}", Counter, "Updates of nodes that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[2][2], "{event}", Counter, "Deletions of nodes that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[3][0], "{event}", Counter, "Additions of replica sets that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[3][1], "{event}", Counter, "Updates of replica sets that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[3][2], "{event}", Counter, "Deletions of replica sets that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[4][0], "{event}", Counter, "Additions of deployments that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[4][1], "{event}", Counter, "Updates of deployments that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[4][2], "{event}", Counter, "Deletions of deployments that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[5][0], "{event}", Counter, "Additions of stateful sets that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[5][1], "{event}", Counter, "Updates of stateful sets that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[5][2], "{event}", Counter, "Deletions of stateful sets that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[6][0], "{event}", Counter, "Additions of daemon sets that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[6][1], "{event}", Counter, "Updates of daemon sets that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[6][2], "{event}", Counter, "Deletions of daemon sets that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[7][0], "{event}", Counter, "Additions of jobs that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[7][1], "{event}", Counter, "Updates of jobs that were seen.").from(Level::Normal),
+    row(K8S_CHANGES[7][2], "{event}", Counter, "Deletions of jobs that were seen.").from(Level::Normal),
+    row(K8S_POD_TABLE_SIZE, "{key}", Gauge, "Keys by which pods are found."),
+    row(K8S_IP_LOOKUP_MISS, "{resource}", Counter, "Resources whose pod is not known."),
+    row(K8S_POD_ASSOCIATION, "{resource}", Counter, "Resources whose pod was looked for, by what, and whether it was found."),
     histogram("otelcol_processor_internal_duration", "s", DEFAULT, "Time a payload spent inside the processor."),
     histogram("otelcol_dedup_processor_aggregated_logs", "{records}", DEFAULT, "Log records that became one, of each one that went on.").from(Level::Basic),
     row("otelcol_processor_memory_limiter_accepted_", "{item}", Counter, "Items that the memory limiter let pass."),
@@ -457,7 +511,7 @@ mod tests {
             assert!(
                 def.name
                     .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'.'),
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'.'),
                 "{}",
                 def.name
             );

@@ -31,3 +31,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default "default" .Values.serviceAccount.name }}
 {{- end }}
 {{- end }}
+
+{{- /* "true" if the config has a processor that asks the API server. */}}
+{{- define "weir.asksKubernetes" -}}
+{{- range $id, $processor := .Values.config.processors }}
+{{- $kind := splitList "/" $id | first | replace "_" "" }}
+{{- if and (eq $kind "k8sattributes") (not (dig "passthrough" false ($processor | default dict))) }}true{{ end }}
+{{- end }}
+{{- end }}

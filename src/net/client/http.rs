@@ -38,6 +38,33 @@ pub struct HttpReply {
     pub body: Bytes,
 }
 
+/// An answer whose body is read as it comes. Its connection serves nothing else meanwhile, and closes when it is
+/// dropped.
+pub struct HttpStream {
+    /// As sent.
+    pub status: StatusCode,
+    /// As sent.
+    pub headers: HeaderMap,
+    body: Incoming,
+    _lease: Lease,
+}
+
+impl HttpStream {
+    /// The next piece of the body, as large as it came; `None` at its end. No time limit: the caller has one.
+    pub async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
+        loop {
+            match self.body.frame().await? {
+                Ok(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Some(Ok(data));
+                    }
+                }
+                Err(error) => return Some(Err(CallError::Transport(chain(&error).into()))),
+            }
+        }
+    }
+}
+
 /// A client that posts and gets. Cheap to clone; connections close when the last clone is gone.
 #[derive(Clone)]
 pub struct HttpClient {
@@ -205,6 +232,39 @@ impl HttpClient {
         body_bytes_max: usize,
     ) -> Result<HttpReply, CallError> {
         self.get_with(uri, more, body_bytes_max, false).await
+    }
+
+    /// One GET whose answer may go on for ever: the client's time limit counts up to its head. `more` as in
+    /// [`HttpClient::get`]; no redirect is followed, and no authenticator asked.
+    pub async fn open(&self, uri: &Uri, more: &HeaderMap) -> Result<HttpStream, CallError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, self.shared.agent.clone());
+        for (name, value) in self.shared.headers.iter().chain(more) {
+            headers.insert(name, value.clone());
+        }
+        let outgoing = Outgoing {
+            method: Method::GET,
+            follows: false,
+            uri,
+            headers,
+            body: Vec::new(),
+        };
+        let origin = Origin::of(uri)?;
+        let head = self.send(&origin, uri, &outgoing.headers, &outgoing);
+        let (lease, response) = match self.shared.timeout {
+            None => head.await?,
+            Some(limit) => {
+                let late = |_| Err(CallError::transport(format!("no answer within {limit:?}")));
+                tokio::time::timeout(limit, head).await.unwrap_or_else(late)?
+            }
+        };
+        let (head, body) = response.into_parts();
+        Ok(HttpStream {
+            status: head.status,
+            headers: head.headers,
+            body,
+            _lease: lease,
+        })
     }
 
     async fn get_with(

@@ -13,7 +13,7 @@ mod pool;
 
 pub(crate) use grpc::authority;
 pub use grpc::{GrpcClient, GrpcReply};
-pub use http::{HttpClient, HttpReply, retry_after};
+pub use http::{HttpClient, HttpReply, HttpStream, retry_after};
 
 use std::sync::Arc;
 
