@@ -25,6 +25,7 @@ mod durable;
 mod fanout;
 mod health;
 mod json;
+mod kubernetes;
 mod language;
 mod limits;
 mod moving;

@@ -31,8 +31,14 @@ impl Running {
 
     /// With a `--config` argument.
     pub fn of(config: &str) -> Running {
+        Running::with(config, &[])
+    }
+
+    /// With a `--config` argument, and more in its environment.
+    pub fn with(config: &str, environment: &[(&str, &str)]) -> Running {
         let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
             .args(["--config", config])
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program runs");

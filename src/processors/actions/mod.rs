@@ -26,6 +26,8 @@ pub struct Config {
     pub from_attribute: String,
     /// What is known about the client: `metadata.<name>`, `auth.<name>` or `client.address`.
     pub from_context: String,
+    /// Taken where `from_attribute` or `from_context` is not there.
+    pub default_value: Option<Literal>,
     /// A regular expression: for `delete` and `hash` on keys, for `extract` on the value, whose named groups become
     /// attributes.
     pub pattern: String,
@@ -52,13 +54,20 @@ struct Action {
 
 #[derive(Debug)]
 enum Does {
-    Insert(From),
-    Update(From),
-    Upsert(From),
+    Insert(Source),
+    Update(Source),
+    Upsert(Source),
     Delete(Option<Pattern>),
     Hash(Option<Pattern>),
     Extract(Pattern, Vec<Vec<u8>>),
     Convert(Type),
+}
+
+#[derive(Debug)]
+struct Source {
+    from: From,
+    /// An encoded `AnyValue`, for where that is not there.
+    default: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -143,7 +152,7 @@ impl Actions {
                 }
             }
             "delete" | "hash" => {
-                unused(&sources)?;
+                unused(&sources[..2])?;
                 unused(&[set_type])?;
                 if config.key.is_empty() && config.pattern.is_empty() {
                     return Err("missing required field \"key\" or \"pattern\"".into());
@@ -201,27 +210,39 @@ impl Actions {
         })
     }
 
-    fn source(&mut self, config: &Config, sources: &[(&str, bool)]) -> Result<From, String> {
-        match sources.iter().filter(|(_, is_set)| *is_set).count() {
-            1 => {}
-            0 => {
-                return Err(
-                    "either field \"value\", \"from_attribute\" or \"from_context\" must be specified".into(),
-                );
-            }
-            _ => {
-                return Err(
-                    "only one of \"value\", \"from_attribute\" and \"from_context\" may be specified".into(),
-                );
-            }
+    fn source(&mut self, config: &Config, sources: &[(&str, bool)]) -> Result<Source, String> {
+        let encoded = |value: &Literal| {
+            let mut out = Vec::new();
+            value.encode(&mut out);
+            out
+        };
+        let default = config.default_value.as_ref().map(encoded);
+        match (sources.iter().filter(|(_, is_set)| *is_set).count(), default) {
+            (1, default) => Ok(Source {
+                from: self.from(config),
+                default,
+            }),
+            (0, Some(default)) => Ok(Source {
+                from: From::Value(default),
+                default: None,
+            }),
+            (0, None) => Err(
+                "either field \"value\", \"from_attribute\", \"from_context\" or \"default_value\" must be specified"
+                    .into(),
+            ),
+            _ => Err("only one of \"value\", \"from_attribute\" and \"from_context\" may be specified".into()),
         }
+    }
+
+    /// The one source that is set.
+    fn from(&mut self, config: &Config) -> From {
         if let Some(value) = &config.value {
             let mut encoded = Vec::new();
             value.encode(&mut encoded);
-            return Ok(From::Value(encoded));
+            return From::Value(encoded);
         }
         if !config.from_attribute.is_empty() {
-            return Ok(From::Attribute(config.from_attribute.clone().into_bytes()));
+            return From::Attribute(config.from_attribute.clone().into_bytes());
         }
         let from = config.from_context.as_str();
         self.context.push(if from == "client.address" {
@@ -232,7 +253,7 @@ impl Actions {
             // A name without a prefix is metadata too, as in old configurations.
             ContextKey::Metadata(from.strip_prefix("metadata.").unwrap_or(from).to_owned())
         });
-        Ok(From::Context(self.context.len() - 1))
+        From::Context(self.context.len() - 1)
     }
 }
 

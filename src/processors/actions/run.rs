@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use wire::Context;
 use wire::view::{Any, NewValue, NodeId, View};
 
-use super::{Actions, ContextKey, Does, From, Type};
+use super::{Actions, ContextKey, Does, From, Source, Type};
 
 /// What actions write to: one a running call, reused.
 #[derive(Debug, Default)]
@@ -60,7 +60,10 @@ impl Actions {
                         write(view, n, key, from, s);
                     }
                 }
-                Does::Update(From::Value(value)) => {
+                Does::Update(Source {
+                    from: From::Value(value),
+                    ..
+                }) => {
                     if let Some(at) = view.find(n, key) {
                         view.set(n, at, NewValue::Encoded(value));
                     }
@@ -104,20 +107,23 @@ impl Actions {
     }
 }
 
-/// Overwrites in place, or appends; nothing if the source is not there.
-fn write(view: &mut View<'_>, n: NodeId, key: &[u8], from: &From, s: &Scratch) {
-    match from {
-        From::Value(value) => view.put(n, key, NewValue::Encoded(value)),
-        From::Attribute(source) => {
-            if let Some(at) = view.find(n, source) {
-                view.copy_value((n, at), n, key);
+/// Overwrites in place, or appends; nothing if the source is not there and has no default.
+fn write(view: &mut View<'_>, n: NodeId, key: &[u8], source: &Source, s: &Scratch) {
+    match &source.from {
+        From::Value(value) => return view.put(n, key, NewValue::Encoded(value)),
+        From::Attribute(name) => {
+            if let Some(at) = view.find(n, name) {
+                return view.copy_value((n, at), n, key);
             }
         }
         From::Context(place) => {
             if let Some(Some(text)) = s.context.get(*place) {
-                view.put(n, key, NewValue::Str(text.as_bytes()));
+                return view.put(n, key, NewValue::Str(text.as_bytes()));
             }
         }
+    }
+    if let Some(default) = &source.default {
+        view.put(n, key, NewValue::Encoded(default));
     }
 }
 
@@ -131,10 +137,9 @@ fn remove(view: &mut View<'_>, n: NodeId, key: &[u8]) {
 }
 
 /// SHA-256 in lowercase hexadecimal: of text its bytes, of a number its 8 bytes from the lowest, of a boolean one byte;
-/// of everything else and of empty text, nothing.
+/// of everything else, nothing.
 fn hash(view: &mut View<'_>, n: NodeId, at: usize, out: &mut Vec<u8>) {
     let hash = match view.value(n, at).any() {
-        Any::Str([]) => None,
         Any::Str(text) => Some(digest(&SHA256, text)),
         Any::Bool(b) => Some(digest(&SHA256, &[u8::from(b)])),
         Any::Int(i) => Some(digest(&SHA256, &i.to_le_bytes())),
@@ -183,7 +188,7 @@ fn convert(view: &mut View<'_>, n: NodeId, at: usize, to: Type, text: &mut Vec<u
             value.as_string(text);
             Some(NewValue::Str(text))
         }
-        (Type::Int, Any::Double(d)) => Some(NewValue::Int(d as i64)),
+        (Type::Int, Any::Double(d)) => Some(NewValue::Int(int(d))),
         (Type::Int, Any::Bool(b)) => Some(NewValue::Int(i64::from(b))),
         (Type::Int, Any::Str(t)) => as_text(t).and_then(|t| t.parse().ok()).map(NewValue::Int),
         (Type::Double, Any::Int(i)) => Some(NewValue::Double(i as f64)),
@@ -193,6 +198,15 @@ fn convert(view: &mut View<'_>, n: NodeId, at: usize, to: Type, text: &mut Vec<u
     };
     if let Some(new) = new {
         view.set(n, at, new);
+    }
+}
+
+/// As Go converts on the machines that we run on: what does not fit is the smallest integer.
+fn int(d: f64) -> i64 {
+    const LIMIT: f64 = (1_u64 << 63) as f64;
+    match (-LIMIT..LIMIT).contains(&d) {
+        true => d as i64,
+        false => i64::MIN,
     }
 }
 
@@ -207,7 +221,11 @@ impl ContextKey {
     /// Several values are joined with `;`.
     fn resolve(&self, context: &Context) -> Option<String> {
         match self {
-            ContextKey::Peer => Some(context.peer.map_or(String::new(), |peer| peer.ip().to_string())),
+            ContextKey::Peer => Some(
+                context
+                    .peer
+                    .map_or(String::new(), |p| p.ip().to_canonical().to_string()),
+            ),
             ContextKey::Metadata(name) => {
                 let values = context.metadata(name);
                 (!values.is_empty()).then(|| values.join(";"))

@@ -181,7 +181,7 @@ impl Informer {
         if !next.is_empty() {
             return Err("the list has no end".into());
         }
-        for (uid, gone) in std::mem::replace(&mut state.known, HashMap::new()) {
+        for (uid, gone) in std::mem::take(&mut state.known) {
             if !listed.contains_key(&uid) {
                 self.remove(&uid, &gone.name);
             }
@@ -218,10 +218,9 @@ impl Informer {
         self.is_well(state);
         let mut line = Vec::new();
         loop {
-            let piece = match timeout_at(end, stream.next()).await {
-                Ok(Some(Ok(piece))) => piece,
-                // A connection that breaks is taken up again like one that ends; if it cannot be, that fails.
-                Ok(Some(Err(_)) | None) | Err(_) => return End::Over,
+            // A connection that breaks is taken up again like one that ends; if it cannot be, that fails.
+            let Ok(Some(Ok(piece))) = timeout_at(end, stream.next()).await else {
+                return End::Over;
             };
             let mut rest = &piece[..];
             while let Some(at) = memchr::memchr(b'\n', rest) {

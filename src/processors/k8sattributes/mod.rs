@@ -61,5 +61,6 @@ fn build(section: Section, _: &BuildContext, _: Signal) -> Result<Processor, Fau
     Err(section.fault("", text).into())
 }
 
-#[cfg(all(test, feature = "kubernetes"))]
+#[cfg(feature = "kubernetes")]
+#[cfg(test)]
 mod tests;
