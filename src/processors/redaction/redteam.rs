@@ -453,6 +453,182 @@ fn what_an_earlier_stage_wrote_is_no_way_around() {
     }
 }
 
+/// Ways to hide from detectors: none of these may leave.
+#[test]
+fn no_way_around_detectors() {
+    const DETECT: &str =
+        "{allow_all_keys: true, detect: {rules: [{find: [card, email, bearer, private_key]}]}}";
+    const DIGITS: &str = "4111111111111111";
+    let entry_of = |value: Vec<u8>| record(len(6, entry("k", value)));
+    let list = |value: Vec<u8>| len(5, len(1, value));
+    let nested = (0..60).fold(text(DIGITS), |inner, i| match i % 2 {
+        0 => len(5, len(1, inner)),
+        _ => len(6, len(1, entry("k", inner))),
+    });
+    let twice_escaped = DIGITS.replace('4', r"\\u0034");
+    let rows: Vec<(&str, Vec<u8>)> = vec![
+        ("plain", entry_of(text(DIGITS))),
+        ("spaces", entry_of(text("4111 1111 1111 1111"))),
+        ("hyphens", entry_of(text("4111-1111-1111-1111"))),
+        (
+            "no-break spaces",
+            entry_of(text("4111\u{a0}1111\u{a0}1111\u{a0}1111")),
+        ),
+        (
+            "typographic hyphens",
+            entry_of(text("4111\u{2011}1111\u{2011}1111\u{2011}1111")),
+        ),
+        (
+            "full-width digits",
+            entry_of(text("４１１１１１１１１１１１１１１１")),
+        ),
+        ("Arabic digits", entry_of(text("٤١١١١١١١١١١١١١١١"))),
+        (
+            "digits of several kinds",
+            entry_of(text("4１11١111111111\u{200b}11")),
+        ),
+        (
+            "zero-width spaces",
+            entry_of(text(
+                "4\u{200b}1\u{200b}1\u{200b}1\u{200b}1\u{200b}1\u{200b}1\u{200b}1\u{200b}1\u{200b}1\u{200b}1\u{200b}1\u{200b}1\u{200b}1\u{200b}1\u{200b}1",
+            )),
+        ),
+        (
+            "soft hyphens",
+            entry_of(text("4111\u{ad}1111\u{ad}1111\u{ad}1111")),
+        ),
+        (
+            "escapes of JSON",
+            entry_of(text(r#"{"a":"\u0034\u0031\u0031\u0031111111111111"}"#)),
+        ),
+        ("escapes of JSON, escaped", entry_of(text(twice_escaped))),
+        (
+            "behind an escaped line break",
+            entry_of(text(r#"{"a":"x\n4111111111111111"}"#)),
+        ),
+        (
+            "JSON in JSON in JSON",
+            entry_of(text(r#""{\"a\":\"{\\\"b\\\":\\\"4111111111111111\\\"}\"}""#)),
+        ),
+        ("a list", entry_of(list(text(DIGITS)))),
+        ("a list in the body", body(list(text(DIGITS)))),
+        ("sixty levels", entry_of(nested.clone())),
+        ("sixty levels in the body", body(nested)),
+        ("bytes", entry_of(len(7, DIGITS))),
+        ("bytes in the body", body(len(7, DIGITS))),
+        ("severity", record(len(3, DIGITS))),
+        ("event name", record(len(12, DIGITS))),
+        (
+            "scope name",
+            len(
+                1,
+                len(2, [len(1, len(1, DIGITS)), len(2, len(5, text("x")))].concat()),
+            ),
+        ),
+        (
+            "value set twice",
+            entry_of([text("harmless"), text(DIGITS)].concat()),
+        ),
+        (
+            "value before its key",
+            record(len(6, [len(2, text(DIGITS)), len(1, "k")].concat())),
+        ),
+        (
+            "unknown field",
+            record([len(5, text("x")), len(999, DIGITS)].concat()),
+        ),
+        (
+            "numbers in long form",
+            long_len(
+                1,
+                long_len(
+                    2,
+                    long_len(
+                        2,
+                        long_len(6, [long_len(1, "k"), long_len(2, long_len(1, DIGITS))].concat()),
+                    ),
+                ),
+            ),
+        ),
+        (
+            "next to the mask",
+            entry_of(text("**** 4111111111111111****4111111111111111")),
+        ),
+        (
+            "next to another finding",
+            entry_of(text("a@b.co 4111111111111111,a@b.co")),
+        ),
+        (
+            "broken bytes beside it",
+            entry_of(text(
+                [b"\xff\xc3".as_slice(), DIGITS.as_bytes(), b"\xe2\x80"].concat(),
+            )),
+        ),
+        ("in a URL", entry_of(text("https://x/?c=4111111111111111&d"))),
+        (
+            "in a very long text",
+            entry_of(text(format!(
+                "{}{DIGITS} {}",
+                "x ".repeat(5000),
+                "1 ".repeat(5000)
+            ))),
+        ),
+    ];
+    // Ten ones in a row, whatever stands for them, but for what no reader sees.
+    let has_digits = |bytes: &[u8]| {
+        let seen = String::from_utf8_lossy(bytes).replace("\\u0031", "1");
+        let kept = seen.chars().filter_map(|c| match c {
+            '1' | '１' | '١' => Some('1'),
+            c => c.is_ascii_alphabetic().then_some(c),
+        });
+        kept.collect::<String>().contains("1111111111")
+    };
+    for (way, bytes) in rows {
+        if way != "in a very long text" {
+            assert!(has_digits(&bytes), "{way}: the row plants nothing");
+            let out = run(&redaction(DETECT, Signal::Logs), Signal::Logs, &bytes);
+            assert!(!has_digits(&out), "{way}: {}", out.escape_ascii());
+        } else {
+            let out = run(&redaction(DETECT, Signal::Logs), Signal::Logs, &bytes);
+            assert!(memchr::memmem::find(&out, DIGITS.as_bytes()).is_none(), "{way}");
+        }
+    }
+}
+
+/// What detectors do not see is known too.
+#[test]
+fn the_gaps_of_detectors_are_known() {
+    const DETECT: &str = "{allow_all_keys: true, detect: {rules: [{find: [card, email]}]}}";
+    let list = [len(1, text("4111 1111")), len(1, text("1111 1111"))].concat();
+    for (gap, bytes) in [
+        (
+            "what is split over elements is not put together",
+            attribute("k", len(5, list)),
+        ),
+        (
+            "numbers are not looked at",
+            attribute("card", int(4111_1111_1111_1111)),
+        ),
+        (
+            "base64 is not read",
+            attribute("k", text("NDExMTExMTExMTExMTExMQ==")),
+        ),
+        (
+            "percent signs are not resolved",
+            attribute("k", text("4111%201111%201111%201111")),
+        ),
+        ("keys are not searched", attribute("4111111111111111", text("x"))),
+        (
+            "schema URLs are not looked at",
+            len(1, [len(2, len(2, len(5, text("x")))), len(3, "a@b.co")].concat()),
+        ),
+        ("words are not numbers", attribute("k", text("four one one one"))),
+    ] {
+        let out = run(&redaction(DETECT, Signal::Logs), Signal::Logs, &bytes);
+        assert!(out == bytes, "closed: {gap}");
+    }
+}
+
 fn build_context() -> BuildContext {
     BuildContext {
         id: ComponentId {
@@ -586,7 +762,7 @@ fn the_gaps_of_the_collector_are_known() {
         let out = run(&redaction(VALUES, signal), signal, &bytes);
         assert!(is_leaked(&out), "closed: {gap}");
     }
-    // A text is searched as it is: what it stands for once it is read as JSON is not.
+    // By these rules a text is searched as it is: what it stands for once it is read as JSON is not.
     let escaped = attribute("k", text(r#"{"a":"tok\u002dhidden"}"#));
     assert!(is_leaked(&run(
         &redaction(VALUES, Signal::Logs),
