@@ -24,6 +24,8 @@ mod ways;
 #[cfg(test)]
 mod branch_tests;
 #[cfg(test)]
+mod laws_tests;
+#[cfg(test)]
 mod lives_tests;
 #[cfg(test)]
 mod swap_tests;

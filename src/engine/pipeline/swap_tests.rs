@@ -27,7 +27,7 @@ fn kept(old: &str, new: &str) -> Kept {
         match id.kind.as_str() {
             "in" => &mut kept.receivers,
             "out" | "otlp" => &mut kept.exporters,
-            "forward" => &mut kept.connectors,
+            "forward" | "parts" => &mut kept.connectors,
             _ => &mut kept.processors,
         }
         .insert(id);
@@ -36,7 +36,7 @@ fn kept(old: &str, new: &str) -> Kept {
 }
 
 /// Another configuration in the place of the one that runs.
-async fn reload(world: &mut World, old: &str, new: &str) -> Result<Retired, Fault> {
+pub(super) async fn reload(world: &mut World, old: &str, new: &str) -> Result<Retired, Fault> {
     let next = Graph::build_after(spec(new), &world.cx, &world.graph, &kept(old, new));
     let next = next.unwrap_or_else(|faults| panic!("{faults:?}"));
     let retired = next.take_over(&world.graph, Arc::<Reports>::default()).await?;
@@ -44,7 +44,7 @@ async fn reload(world: &mut World, old: &str, new: &str) -> Result<Retired, Faul
     Ok(retired)
 }
 
-fn drained(retired: Retired) -> BoxFuture<'static, ()> {
+pub(super) fn drained(retired: Retired) -> BoxFuture<'static, ()> {
     Box::pin(retired.drain(Instant::now() + Duration::from_secs(30)))
 }
 

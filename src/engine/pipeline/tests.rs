@@ -25,14 +25,14 @@ const LOGS: &[(Signal, Stability)] = &[(Signal::Logs, Stability::Beta)];
 
 /// Scripts and outputs of the graph that a test builds, by id; tests run in threads of their own.
 #[derive(Default)]
-struct Bench {
+pub(super) struct Bench {
     scripts: BTreeMap<String, Arc<Script>>,
     outputs: BTreeMap<String, Outputs>,
-    order: Vec<String>,
+    pub(super) order: Vec<String>,
 }
 
 thread_local! {
-    static BENCH: std::cell::RefCell<Bench> = std::cell::RefCell::default();
+    pub(super) static BENCH: std::cell::RefCell<Bench> = std::cell::RefCell::default();
 }
 
 struct Source(String);
@@ -301,8 +301,16 @@ pub(super) fn spec(text: &str) -> GraphSpec {
                 "out" => drop(spec.exporters.insert(id, (&OUT, section))),
                 "otlp" => drop(spec.exporters.insert(id, (&OTLP, section))),
                 "forward" => drop(spec.connectors.insert(id, (&FORWARD, section))),
+                "parts" => drop(spec.connectors.insert(id, (&laws_tests::PARTS, section))),
                 kind => {
-                    let all = [&STAGE, &GATE, &BATCH, &KEEPER];
+                    let all = [
+                        &STAGE,
+                        &GATE,
+                        &BATCH,
+                        &KEEPER,
+                        &laws_tests::RESHAPE,
+                        &laws_tests::DEDUP,
+                    ];
                     let factory = all.into_iter().find(|f| f.kind == kind).expect("a known kind");
                     spec.processors.insert(id, (factory, section));
                 }
@@ -380,7 +388,7 @@ pub(super) fn pipeline(id: &str) -> Node {
     Node::Pipeline(id.into())
 }
 
-fn processor(id: &str) -> Node {
+pub(super) fn processor(id: &str) -> Node {
     Node::Processor {
         pipeline: "logs".into(),
         id: id.into(),
