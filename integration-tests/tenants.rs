@@ -431,7 +431,7 @@ async fn each_tenant_has_its_file_and_its_dead_letters() {
     );
     let pipelines = "    logs: {receivers: [otlp], processors: [tenant], exporters: [otlp_grpc, file]}";
     let gateway = Gateway::start(&config("", BY_ATTRIBUTE, "", &exporters, pipelines)).await;
-    let answer = client::post_otlp(gateway.http, "/v1/logs", &logs(&[("a", 1), ("b", 1), ("a", 1)])).await;
+    let answer = client::post_otlp(gateway.http, "/v1/logs", &logs(&[("alpha", 1), ("beta", 1), ("alpha", 1)])).await;
     assert_eq!(answer.status, 200);
     gateway.stop().await;
     let mut files: Vec<_> = std::fs::read_dir(folder.path())
@@ -439,8 +439,8 @@ async fn each_tenant_has_its_file_and_its_dead_letters() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!(files, ["all-a.json", "all-b.json", "dead-a.json", "dead-b.json"]);
-    for (file, tenant, other) in [("all-a.json", "a", "b"), ("dead-b.json", "b", "a")] {
+    assert_eq!(files, ["all-alpha.json", "all-beta.json", "dead-alpha.json", "dead-beta.json"]);
+    for (file, tenant, other) in [("all-alpha.json", "alpha", "beta"), ("dead-beta.json", "beta", "alpha")] {
         let text = std::fs::read_to_string(folder.path().join(file)).unwrap();
         let named = |name: &str| text.contains(&format!("{{\"stringValue\":\"{name}\"}}"));
         assert!(named(tenant) && !named(other), "{text}");
