@@ -431,7 +431,12 @@ async fn each_tenant_has_its_file_and_its_dead_letters() {
     );
     let pipelines = "    logs: {receivers: [otlp], processors: [tenant], exporters: [otlp_grpc, file]}";
     let gateway = Gateway::start(&config("", BY_ATTRIBUTE, "", &exporters, pipelines)).await;
-    let answer = client::post_otlp(gateway.http, "/v1/logs", &logs(&[("alpha", 1), ("beta", 1), ("alpha", 1)])).await;
+    let answer = client::post_otlp(
+        gateway.http,
+        "/v1/logs",
+        &logs(&[("alpha", 1), ("beta", 1), ("alpha", 1)]),
+    )
+    .await;
     assert_eq!(answer.status, 200);
     gateway.stop().await;
     let mut files: Vec<_> = std::fs::read_dir(folder.path())
@@ -439,8 +444,19 @@ async fn each_tenant_has_its_file_and_its_dead_letters() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!(files, ["all-alpha.json", "all-beta.json", "dead-alpha.json", "dead-beta.json"]);
-    for (file, tenant, other) in [("all-alpha.json", "alpha", "beta"), ("dead-beta.json", "beta", "alpha")] {
+    assert_eq!(
+        files,
+        [
+            "all-alpha.json",
+            "all-beta.json",
+            "dead-alpha.json",
+            "dead-beta.json"
+        ]
+    );
+    for (file, tenant, other) in [
+        ("all-alpha.json", "alpha", "beta"),
+        ("dead-beta.json", "beta", "alpha"),
+    ] {
         let text = std::fs::read_to_string(folder.path().join(file)).unwrap();
         let named = |name: &str| text.contains(&format!("{{\"stringValue\":\"{name}\"}}"));
         assert!(named(tenant) && !named(other), "{text}");
@@ -575,4 +591,74 @@ async fn what_tenants_send_is_counted_by_name() {
     let report = telemetry::ledger::Report::of(&gateway.telemetry().ledger).to_text();
     assert!(report.contains("dropped{tenant_unknown} 2"), "{report}");
     gateway.stop().await;
+}
+
+/// What `weir validate` warns of.
+fn check_lints(receiver: &str, tenant: &str, processors: &str, header: &str, expected: &[&str]) {
+    let text = format!(
+        "receivers:\n  otlp: {{protocols: {{grpc: {{{receiver}}}}}}}\nprocessors:\n  {tenant}\n  memory_limiter: \
+         {{check_interval: 1s, limit_mib: 100}}\n  resource: {{attributes: [{{key: a, value: b, action: upsert}}]}}\n\
+         exporters:\n  otlp_http: {{endpoint: 'http://localhost:1', headers: {{x: '{header}'}}, sending_queue: \
+         {{enabled: false}}}}\nservice: {{pipelines: {{logs: {{receivers: [otlp], processors: [{processors}], \
+         exporters: [otlp_http]}}}}}}\n"
+    );
+    let (_, warnings) = weir::service::validate(&[("gw.yaml".into(), text.clone())], &config::Gates::default())
+        .unwrap_or_else(|faults| panic!("{faults}\n{text}"));
+    let shown: Vec<String> = warnings
+        .iter()
+        .map(|w| format!("{}: {}", w.path, w.message))
+        .collect();
+    assert_eq!(shown.len(), expected.len(), "{shown:?}");
+    for (shown, expected) in shown.iter().zip(expected) {
+        assert!(shown.starts_with(expected), "{shown}");
+    }
+}
+
+const HEADER: &str = "tenant: {from: [{resource_attribute: t}, {header: x, trusted: {anyone: true}}], unknown: {default: d}}";
+
+#[test]
+fn a_header_that_no_receiver_hands_on_is_said() {
+    let unseen = "processors::tenant::from::1::header: no receiver before it hands headers on";
+    check_lints("", HEADER, "tenant", "%{tenant}", &[unseen]);
+    check_lints("include_metadata: true", HEADER, "tenant", "%{tenant}", &[]);
+    check_lints(
+        "",
+        "tenant: {from: [{resource_attribute: t}]}",
+        "tenant",
+        "%{tenant}",
+        &[],
+    );
+}
+
+#[test]
+fn a_receiver_that_there_is_not_is_said() {
+    let tenant = |source: &str| format!("tenant: {{from: [{{{source}}}], unknown: {{default: d}}}}");
+    let unknown = "processors::tenant::from::0::listener: no receiver is called \"otlp/a\"";
+    check_lints("", &tenant("listener: {otlp: a, otlp/a: b}"), "tenant", "x", &[unknown]);
+    let trusted = "processors::tenant::from::0::trusted::listeners: no receiver is called \"otlp/a\"";
+    check_lints("", &tenant("resource_attribute: t, trusted: {listeners: [otlp/a, otlp]}"), "tenant", "x", &[trusted]);
+}
+
+#[test]
+fn a_place_that_is_too_late_is_said() {
+    let tenant = |more: &str| format!("tenant: {{from: [{{resource_attribute: t}}], {more}}}");
+    let late = "processors::tenant: behind resource it comes too late";
+    check_lints(
+        "",
+        &tenant("unknown: refuse"),
+        "memory_limiter, tenant, resource",
+        "x",
+        &[],
+    );
+    check_lints("", &tenant("unknown: refuse"), "resource, tenant", "x", &[late]);
+    check_lints("", &tenant("unknown: {default: d}"), "resource, tenant", "x", &[]);
+    let limits = "unknown: {default: d}, limits: {tenants: {a: {records_per_second: 1}}}";
+    check_lints("", &tenant(limits), "resource, tenant", "x", &[late]);
+}
+
+#[test]
+fn an_exporter_for_tenants_that_nobody_names_is_said() {
+    let nobody = "exporters::otlp_http: nothing says whose data it is";
+    check_lints("", HEADER, "resource", "%{tenant}", &[nobody]);
+    check_lints("", HEADER, "resource", "plain", &[]);
 }

@@ -17,6 +17,7 @@ pub(super) fn all(parts: &Parts, plan: &Plan) -> Vec<Diag> {
         plaintext_listeners(section, &section.effective(), String::new(), &mut found);
     }
     found.extend(answered_too_early(plan));
+    found.extend(super::tenants::lints(parts));
     found
 }
 

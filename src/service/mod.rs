@@ -18,6 +18,7 @@ pub mod registry;
 pub mod reload;
 pub mod self_telemetry;
 pub mod sending;
+mod tenants;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};

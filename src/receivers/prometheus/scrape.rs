@@ -257,6 +257,7 @@ impl Scraper {
         let context = Context {
             // by then the next scrape is there
             deadline: Some((began + self.target.interval).into_std()),
+            receiver: Some(self.receiver.as_str().into()),
             ..Context::default()
         };
         let payload = Payload::new(Signal::Metrics, Chunk::new(bytes, shape), Arc::new(context));
