@@ -602,8 +602,9 @@ fn check_lints(receiver: &str, tenant: &str, processors: &str, header: &str, exp
          {{enabled: false}}}}\nservice: {{pipelines: {{logs: {{receivers: [otlp], processors: [{processors}], \
          exporters: [otlp_http]}}}}}}\n"
     );
-    let (_, warnings) = weir::service::validate(&[("gw.yaml".into(), text.clone())], &config::Gates::default())
-        .unwrap_or_else(|faults| panic!("{faults}\n{text}"));
+    let (_, warnings) =
+        weir::service::validate(&[("gw.yaml".into(), text.clone())], &config::Gates::default())
+            .unwrap_or_else(|faults| panic!("{faults}\n{text}"));
     let shown: Vec<String> = warnings
         .iter()
         .map(|w| format!("{}: {}", w.path, w.message))
@@ -614,7 +615,8 @@ fn check_lints(receiver: &str, tenant: &str, processors: &str, header: &str, exp
     }
 }
 
-const HEADER: &str = "tenant: {from: [{resource_attribute: t}, {header: x, trusted: {anyone: true}}], unknown: {default: d}}";
+const HEADER: &str =
+    "tenant: {from: [{resource_attribute: t}, {header: x, trusted: {anyone: true}}], unknown: {default: d}}";
 
 #[test]
 fn a_header_that_no_receiver_hands_on_is_said() {
@@ -634,9 +636,21 @@ fn a_header_that_no_receiver_hands_on_is_said() {
 fn a_receiver_that_there_is_not_is_said() {
     let tenant = |source: &str| format!("tenant: {{from: [{{{source}}}], unknown: {{default: d}}}}");
     let unknown = "processors::tenant::from::0::listener: no receiver is called \"otlp/a\"";
-    check_lints("", &tenant("listener: {otlp: a, otlp/a: b}"), "tenant", "x", &[unknown]);
+    check_lints(
+        "",
+        &tenant("listener: {otlp: a, otlp/a: b}"),
+        "tenant",
+        "x",
+        &[unknown],
+    );
     let trusted = "processors::tenant::from::0::trusted::listeners: no receiver is called \"otlp/a\"";
-    check_lints("", &tenant("resource_attribute: t, trusted: {listeners: [otlp/a, otlp]}"), "tenant", "x", &[trusted]);
+    check_lints(
+        "",
+        &tenant("resource_attribute: t, trusted: {listeners: [otlp/a, otlp]}"),
+        "tenant",
+        "x",
+        &[trusted],
+    );
 }
 
 #[test]

@@ -67,14 +67,21 @@ fn unknown_listeners(parts: &Parts, section: &Section, effective: &Effective) ->
     let Some(Effective::List(sources)) = get(effective, "from") else {
         return Vec::new();
     };
-    let is_known = |id: &str| parts.of_kind("receivers").iter().any(|(known, _)| known.to_string() == id);
+    let is_known = |id: &str| {
+        parts
+            .of_kind("receivers")
+            .iter()
+            .any(|(known, _)| known.to_string() == id)
+    };
     let mut found = Vec::new();
     for (at, source) in sources.iter().enumerate() {
         let mut ids = Vec::new();
         if let Some(Effective::Map(names)) = get(source, "listener") {
             ids.extend(names.keys().map(|id| (format!("from.{at}.listener"), id)));
         }
-        if let Some(Effective::List(trusted)) = get(source, "trusted").and_then(|trusted| get(trusted, "listeners")) {
+        if let Some(Effective::List(trusted)) =
+            get(source, "trusted").and_then(|trusted| get(trusted, "listeners"))
+        {
             for id in trusted {
                 if let Effective::Text(id) = id {
                     ids.push((format!("from.{at}.trusted.listeners"), id));

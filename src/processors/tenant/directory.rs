@@ -95,6 +95,7 @@ impl Directory {
             let known = directory.make(name, directory.start, true);
             directory.all.write().insert(known.name.clone(), known);
         }
+        directory.known.set(directory.all.read().len() as i64);
         directory
     }
 
