@@ -6,6 +6,7 @@
 
 pub mod attributes;
 pub mod batch;
+pub mod cumulativetodelta;
 pub mod filter;
 pub mod groupbyattrs;
 pub mod k8sattributes;
@@ -36,6 +37,7 @@ use component::ProcessorFactory;
 pub static ALL: &[&ProcessorFactory] = &[
     &attributes::FACTORY,
     &batch::FACTORY,
+    &cumulativetodelta::FACTORY,
     &filter::FACTORY,
     &groupbyattrs::FACTORY,
     &logdedup::FACTORY,
