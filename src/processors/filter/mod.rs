@@ -88,26 +88,25 @@ impl Run<'_> {
         let mut gone = 0;
         let (mut n, end) = (0, view.nodes().end);
         while n < end {
-            if view.is_removed(n) {
-                n = view.subtree_end(n);
-            } else if self.drops(view, n)? {
-                gone += u64::from(view.items(n));
-                view.remove_node(n);
-                n = view.subtree_end(n);
-            } else {
-                n += 1;
-            }
+            let level = Level::of(view.kind(n)).filter(|_| !view.is_removed(n));
+            let goes_on = match level {
+                Some(level) if self.drops(view, n, level)? => {
+                    gone += u64::from(view.items(n));
+                    view.remove_node(n);
+                    false
+                }
+                Some(level) => self.rules.below(level),
+                None => false,
+            };
+            // Of what nothing more is asked, nothing within is looked at.
+            n = if goes_on { n + 1 } else { view.subtree_end(n) };
         }
         Ok(gone)
     }
 
-    fn drops(&mut self, view: &View<'_>, n: NodeId) -> Result<bool, ottl::Error> {
-        let kind = view.kind(n);
-        let Some(level) = Level::of(kind) else {
-            return Ok(false);
-        };
+    fn drops(&mut self, view: &View<'_>, n: NodeId, level: Level) -> Result<bool, ottl::Error> {
         // What came empty goes, if it was opened at all; what becomes empty goes when the view is finished.
-        let is_group = match kind {
+        let is_group = match view.kind(n) {
             Kind::Resource | Kind::Scope => true,
             Kind::Metric => view.metric_data(n).is_some(),
             _ => false,

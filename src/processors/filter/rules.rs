@@ -71,6 +71,7 @@ pub(super) enum Rule {
 pub(super) struct Rules {
     levels: [Vec<Rule>; 4],
     depth: Option<Depth>,
+    lowest: Option<Level>,
     programs: usize,
 }
 
@@ -102,9 +103,7 @@ impl Rules {
 
     /// Whether anything is asked of what stands below this level.
     pub(super) fn below(&self, level: Level) -> bool {
-        self.levels[level as usize + 1..]
-            .iter()
-            .any(|rules| !rules.is_empty())
+        self.lowest > Some(level)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -249,6 +248,7 @@ impl Rules {
     fn push(&mut self, level: Level, depth: Depth, rule: Rule) {
         self.levels[level as usize].push(rule);
         self.depth = self.depth.max(Some(depth));
+        self.lowest = self.lowest.max(Some(level));
     }
 
     /// Adds `include` and `exclude`.
