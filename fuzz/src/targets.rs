@@ -195,6 +195,15 @@ pub fn ottl_run(input: &[u8]) {
         random: &|bytes| bytes.fill(7),
     };
     let room = &mut ottl::Scratch::default();
+    if program.reshapes() {
+        let made = program.reshape(bytes, &env, room, ottl::ErrorMode::Ignore, &mut |_, _| {});
+        if let (Ok(Some(made)), true) = (made, valid) {
+            // What a statement spells is the user's.
+            let shape = wire::validate(signal, &made, &Limits::default());
+            assert!(shape.is_ok_and(|s| !s.non_canonical) || std::str::from_utf8(&rest[..at]).is_err());
+        }
+        return;
+    }
     program
         .run(&mut view, &env, room, ottl::ErrorMode::Ignore, &mut |_, error| {
             assert!(!error.to_string().is_empty());

@@ -1091,3 +1091,46 @@ fn xml() {
         "fault: ConvertTextToElementsXML: the element must have a name",
     );
 }
+
+#[test]
+fn patterns_are_those_of_go() {
+    let refuses_pattern = |pattern: &str| {
+        let found = value_of(Context::Log, 0, &format!("IsMatch(body, \"{pattern}\")"));
+        let expected = "fault: the pattern supplied is not a valid regexp: error parsing regexp: ";
+        assert!(found.starts_with(expected), "{pattern}: {found}");
+    };
+    check("IsMatch(\"٣\", \"^\\\\d$\")", "false");
+    check("IsMatch(\"7\", \"^\\\\d$\")", "true");
+    check("IsMatch(\"é\", \"^\\\\w$\")", "false");
+    check("IsMatch(\"_\", \"^\\\\w$\")", "true");
+    check("IsMatch(\" \", \"^\\\\s$\")", "false");
+    check("IsMatch(\" \", \"^\\\\s$\")", "true");
+    check("IsMatch(\"aé\", \"a\\\\b\")", "true");
+    check("IsMatch(\"é\", \"\\\\b\")", "false");
+    check("IsMatch(\"é\", \"^[[:alpha:]]$\")", "false");
+    check("IsMatch(\"é\", \"^\\\\pL$\")", "true");
+    check("IsMatch(\"é\", \"^\\\\p{Latin}$\")", "true");
+    check("IsMatch(\"é\", \"^.$\")", "true");
+    check("IsMatch(\"é\", \"^\\\\W$\")", "true");
+    check("IsMatch(\"K\", \"(?i)^k$\")", "true");
+    check("IsMatch(\"K\", \"(?i)^k$\")", "true");
+    check("IsMatch(\"É\", \"(?i)^é$\")", "true");
+    check("IsMatch(\"a.b\", \"^\\\\Qa.b\\\\E$\")", "true");
+    check("IsMatch(\"axb\", \"^\\\\Qa.b\\\\E$\")", "false");
+    check("IsMatch(\"ab\", \"^(?P<x>a)(?<y>b)$\")", "true");
+    check("IsMatch(\"a\\nb\", \"^a$\")", "false");
+    check("IsMatch(\"a\\nb\", \"(?m)^a$\")", "true");
+    check("IsMatch(\"a\\nb\", \"a.b\")", "false");
+    check("IsMatch(\"a\\nb\", \"(?s)a.b\")", "true");
+    check("IsMatch(\"a\\n\", \"a$\")", "false");
+    check("IsMatch(\"a\", \"\\\\Aa\\\\z\")", "true");
+    check("ExtractPatterns(\"aab\", \"(?P<x>a|aa)\")", "{x: \"a\"}");
+    check("ExtractPatterns(\"aab\", \"(?P<x>a+?)\")", "{x: \"a\"}");
+    check("ExtractPatterns(\"aab\", \"(?U)(?P<x>a+)\")", "{x: \"a\"}");
+    refuses_pattern("(?=a)");
+    refuses_pattern("(?<!a)b");
+    refuses_pattern("(a)\\\\1");
+    refuses_pattern("(");
+    refuses_pattern("[b-a]");
+    refuses_pattern("\\\\8");
+}

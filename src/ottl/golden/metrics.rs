@@ -5,7 +5,9 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as V;
 use opentelemetry_proto::tonic::metrics::v1 as m;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as N;
+use proptest::prelude::*;
 use prost::Message as _;
+use wire::test_kit::{Request, Rng};
 use wire::{Limits, Signal};
 
 use super::kit::{kv, metrics, with_env};
@@ -716,4 +718,51 @@ fn a_plain_run_makes_no_metrics() {
         ran.map_err(|e| e.to_string()),
         Err("metrics cannot be made here".to_owned())
     );
+}
+
+/// Every function that shapes metrics, on any metrics.
+const ALL: [&str; 12] = [
+    "copy_metric(name=\"copy\") where metric.name != \"copy\"",
+    "extract_count_metric(true)",
+    "extract_sum_metric(false, \"_s\")",
+    "extract_percentile_metric(99.0)",
+    "convert_summary_count_val_to_sum(\"delta\", true)",
+    "convert_summary_sum_val_to_sum(\"cumulative\", true)",
+    "convert_summary_quantile_val_to_gauge()",
+    "scale_metric(1.5)",
+    "aggregate_on_attributes(\"mean\", [\"a\"])",
+    "convert_exponential_histogram_to_histogram(\"random\", [0.5, 10.0])",
+    "convert_sum_to_gauge()",
+    "convert_gauge_to_sum(\"delta\", false)",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// What is well formed stays so, and no bytes whatever are a reason to fall over.
+    #[test]
+    fn any_metrics_are_reshaped(seed: u64) {
+        let rng = &mut Rng(seed);
+        let mut bytes = Request::random(Signal::Metrics, rng).encode();
+        if rng.chance(50) {
+            for _ in 0..=rng.below(3) {
+                let at = rng.below(bytes.len() + 1);
+                match bytes.get_mut(at) {
+                    Some(byte) => *byte ^= 1 << rng.below(8),
+                    None => bytes.truncate(at / 2),
+                }
+            }
+        }
+        let statements: Vec<&str> = (0..=rng.below(4)).map(|_| *rng.pick(&ALL)).collect();
+        let program = super::kit::program(Context::Metric, &statements);
+        let limits = Limits::default();
+        let good = wire::validate(Signal::Metrics, &bytes, &limits).is_ok_and(|shape| !shape.non_canonical);
+        let out = with_env(|env| {
+            program.reshape(&bytes, env, &mut Scratch::default(), ErrorMode::Ignore, &mut |_, _| {})
+        });
+        if let (true, Ok(Some(out))) = (good, out) {
+            let shape = wire::validate(Signal::Metrics, &out, &limits);
+            prop_assert!(shape.is_ok_and(|shape| !shape.non_canonical), "{statements:?}");
+        }
+    }
 }
