@@ -205,12 +205,14 @@ fn ids(message: &[u8], start: usize, wants_root: bool) -> Result<(TraceId, bool)
         let field = field?;
         let value = &message[field.value..field.end];
         match (field.number, field.wire) {
-            (TRACE_ID, LEN) => id = value.try_into().unwrap_or_default(),
+            (TRACE_ID, LEN) => {
+                id = value.try_into().unwrap_or_default();
+                if !wants_root {
+                    break;
+                }
+            }
             (PARENT, LEN) => is_root = crate::sampling::is_no_id(value),
-            _ => continue,
-        }
-        if !wants_root {
-            return Ok((id, false));
+            _ => {}
         }
     }
     Ok((id, wants_root && is_root))
@@ -308,6 +310,17 @@ mod tests {
         }
         request.resource_spans.retain(|g| !g.scope_spans.is_empty());
         request
+    }
+
+    #[test]
+    fn fields_come_in_any_order() {
+        let mut span = vec![0x22, 8];
+        span.extend([4; 8]);
+        span.extend([0x0a, 16]);
+        span.extend([1; 16]);
+        assert_eq!(ids(&span, 0, false).unwrap(), ([1; 16], false));
+        assert_eq!(ids(&span, 0, true).unwrap(), ([1; 16], false));
+        assert_eq!(ids(&span[10..], 0, true).unwrap(), ([1; 16], true));
     }
 
     proptest! {
