@@ -100,7 +100,7 @@ async fn records_pass_while_the_api_server_forbids_and_are_named_once_it_allows(
     let config = format!(
         "yaml:{{receivers: {{otlp: {{protocols: {{http: {{endpoint: '{endpoint}'}}}}}}}}, \
          processors: {{k8s_attributes: {{auth_type: kubeConfig}}, \
-         resource_detection: {{detectors: [env, gcp], override: false}}}}, \
+         resource_detection: {{detectors: [env], override: false}}}}, \
          exporters: {{otlp_grpc: {{endpoint: 'http://{}', tls: {{insecure: true}}, sending_queue: {{enabled: false}}}}}}, \
          service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{logs: {{receivers: [otlp], \
          processors: [k8s_attributes, resource_detection], exporters: [otlp_grpc]}}}}}}}}",
@@ -114,8 +114,6 @@ async fn records_pass_while_the_api_server_forbids_and_are_named_once_it_allows(
         ),
     ];
     let mut gateway = Running::with(&config, &environment);
-    let line = gateway.wait_for("this resource detector is not part of this gateway");
-    assert!(line.contains("gcp"), "{line}");
     let line = gateway.wait_for("the kubernetes API cannot be asked");
     assert!(line.contains("403 Forbidden: pods is forbidden"), "{line}");
     assert!(!line.contains("hush"), "{line}");
@@ -138,4 +136,28 @@ async fn records_pass_while_the_api_server_forbids_and_are_named_once_it_allows(
         "k8s.node.name=n1",
     ];
     assert_eq!(attributes(&peer), [&[ip], &named[..], &detected[..]].concat());
+}
+
+#[test]
+fn a_detector_that_is_not_here_says_so_and_the_gateway_runs() {
+    let config = "yaml:{receivers: {nop: }, processors: {resourcedetection: {detectors: [gcp, eks]}}, exporters: {nop: }, \
+        service: {telemetry: {metrics: {level: none}}, pipelines: {logs: {receivers: [nop], \
+        processors: [resourcedetection], exporters: [nop]}}}}";
+    let mut gateway = Running::with(config, &[]);
+    gateway.wait_for("\"resourcedetection\" alias is deprecated; use \"resource_detection\" instead");
+    for name in ["gcp", "eks"] {
+        let line = gateway.wait_for("this resource detector is not part of this gateway and finds nothing");
+        assert!(line.contains(name), "{line}");
+    }
+    gateway.wait_for("Everything is ready");
+}
+
+#[test]
+fn a_variable_that_cannot_be_read_stops_the_start_and_is_not_shown() {
+    let config = "yaml:{receivers: {nop: }, processors: {resource_detection: }, exporters: {nop: }, \
+        service: {telemetry: {metrics: {level: none}}, pipelines: {logs: {receivers: [nop], \
+        processors: [resource_detection], exporters: [nop]}}}}";
+    let mut gateway = Running::with(config, &[("OTEL_RESOURCE_ATTRIBUTES", "a=1,hush")]);
+    let line = gateway.wait_for("resource detection failed: OTEL_RESOURCE_ATTRIBUTES: pair 2 has no");
+    assert!(!line.contains("hush"), "{line}");
 }

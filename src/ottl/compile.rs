@@ -166,17 +166,9 @@ impl<'t> Binder<'t> {
             let keys = self.keys(&call.keys)?;
             let constant = constant && keys.iter().all(|k| !matches!(k, Key::Dynamic(_)));
             node = Node::Index(Box::new(node), keys);
-            return if constant {
-                self.fold(node, span)
-            } else {
-                Ok(node)
-            };
+            return if constant { self.fold(node, span) } else { Ok(node) };
         }
-        if constant {
-            self.fold(node, span)
-        } else {
-            Ok(node)
-        }
+        if constant { self.fold(node, span) } else { Ok(node) }
     }
 
     // --- Paths ---

@@ -285,8 +285,7 @@ impl Node {
 
 impl Call {
     fn get<'c>(&'c self, cx: Read<'c>) -> Result<Val<'c>> {
-        (self.def.get)(Args { args: &self.args, cx })
-            .map_err(|e| e.of(self.def.name))
+        (self.def.get)(Args { args: &self.args, cx }).map_err(|e| e.of(self.def.name))
     }
 }
 

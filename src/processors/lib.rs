@@ -9,13 +9,13 @@ pub mod batch;
 pub mod cumulativetodelta;
 pub mod filter;
 pub mod groupbyattrs;
-pub mod k8sattributes;
+pub mod k8s_attributes;
 pub mod logdedup;
 pub mod memory_limiter;
 pub mod probabilistic_sampler;
 pub mod redaction;
 pub mod resource;
-pub mod resourcedetection;
+pub mod resource_detection;
 pub mod span;
 pub mod tail_sampling;
 pub mod tenant;
@@ -41,15 +41,14 @@ pub static ALL: &[&ProcessorFactory] = &[
     &filter::FACTORY,
     &groupbyattrs::FACTORY,
     &logdedup::FACTORY,
-    &k8sattributes::FACTORY,
+    &k8s_attributes::FACTORY,
     &memory_limiter::FACTORY,
     &probabilistic_sampler::FACTORY,
     &redaction::FACTORY,
     &resource::FACTORY,
-    &resourcedetection::FACTORY,
+    &resource_detection::FACTORY,
     &span::FACTORY,
     &tail_sampling::FACTORY,
     &transform::FACTORY,
-    &resourcedetection::FACTORY,
     &tenant::FACTORY,
 ];

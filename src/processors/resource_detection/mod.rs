@@ -1,4 +1,4 @@
-//! Processor `resourcedetection`: adds to every resource what is known about where the gateway runs.
+//! Processor `resource_detection`: adds to every resource what is known about where the gateway runs.
 //!
 //! Keys, defaults, order and results are those of the collector's resource detection processor (v0.155). Detection runs
 //! once at start, and again where `refresh_interval` says so; data only ever sees what was found last. `env` and
@@ -23,8 +23,8 @@ use crate::literal::Literal;
 
 /// The processor's type.
 pub static FACTORY: ProcessorFactory = ProcessorFactory {
-    kind: "resourcedetection",
-    aliases: &["resource_detection"],
+    kind: "resource_detection",
+    aliases: &["resourcedetection"],
     keys: &[
         Shape::of::<Config>(),
         Shape::of::<Elsewhere>(),
@@ -45,7 +45,7 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
     },
 };
 
-/// `resourcedetection`: who looks, and what becomes of what is there already. Beside these keys stand those of an HTTP
+/// `resource_detection`: who looks, and what becomes of what is there already. Beside these keys stand those of an HTTP
 /// client; of them only `timeout` has an effect: detection is given up after it (default 5 s).
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -253,7 +253,7 @@ fn try_stage(yaml: &str) -> Result<Stage, String> {
         .clone()
         .parse()
         .map_err(|e: ::config::Diags| e.to_string())?;
-    Stage::new(config, &section, &context("k8sattributes"), Signal::Logs).map_err(|e| e.to_string())
+    Stage::new(config, &section, &context("k8s_attributes"), Signal::Logs).map_err(|e| e.to_string())
 }
 
 async fn connected(yaml: &str, api: &Api) -> Stage {
@@ -711,7 +711,7 @@ async fn who_may_not_list_is_told_and_tries_again() {
     let host = Arc::new(Lonely::default());
     stage.connect(host.clone(), || Ok(api.settings())).await.unwrap();
     let (component, status) = until("reported", || host.reports().pop()).await;
-    assert_eq!(component, "processor:k8sattributes");
+    assert_eq!(component, "processor:k8s_attributes");
     assert_eq!(
         status,
         Status::Recoverable("Pods: 403 Forbidden: pods is forbidden: no RBAC".into())
@@ -793,6 +793,45 @@ async fn stopping_ends_the_watch() {
     assert_eq!(after(&stage, "{}", "10.1.0.1"), "{}");
 }
 
+/// A service in which pipelines of one component find each other.
+#[derive(Default)]
+struct Sharing(Mutex<HashMap<String, Shared>>);
+
+impl Host for Sharing {
+    fn exporter(&self, id: &ComponentId) -> Result<Arc<dyn Consumer>, Fault> {
+        Lonely::default().exporter(id)
+    }
+
+    fn extension(&self, id: &ComponentId) -> Result<Arc<dyn Extension>, Fault> {
+        Lonely::default().extension(id)
+    }
+
+    fn report(&self, _: &str, _: Status) {}
+
+    fn share(&self, owner: &str, what: &str, make: fn() -> Shared) -> Shared {
+        let mut all = self.0.lock();
+        all.entry(format!("{owner} {what}")).or_insert_with(make).clone()
+    }
+}
+
+#[tokio::test]
+async fn pipelines_of_one_component_share_what_they_know() {
+    let api = Api::start().await;
+    api.put_silently(PODS, pod("a", "10.1.0.1"));
+    let host = Arc::new(Sharing::default());
+    let yaml = format!("{{{WAIT}, {NAME_ONLY}}}");
+    let (one, other) = (stage(&yaml), stage(&yaml));
+    for stage in [&one, &other] {
+        stage.connect(host.clone(), || Ok(api.settings())).await.unwrap();
+        until_named(stage, "10.1.0.1", "a").await;
+    }
+    assert_eq!(api.asked("/pods?limit=500"), 1);
+    // Another configuration has its own.
+    let third = stage(&format!("{{{WAIT}, {NAME_ONLY}, filter: {{node: n1}}}}"));
+    third.connect(host, || Ok(api.settings())).await.unwrap();
+    assert_eq!(api.asked("fieldSelector=spec.nodeName%3Dn1&limit=500"), 1);
+}
+
 #[test]
 fn says_what_is_wrong() {
     let check = |yaml: &str, expected: &str| {
@@ -827,6 +866,8 @@ fn says_what_is_wrong() {
     );
     check("{pod_association: [{from: connection}]}", "from");
     assert!(try_stage("{extract: {metadata: }, exclude: {pods: []}}").is_ok());
+    let refusal = left_out(&section("{passthrough: true}")).to_string();
+    assert!(refusal.contains("built without `kubernetes`"), "{refusal}");
 }
 
 #[test]

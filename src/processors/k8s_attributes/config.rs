@@ -3,7 +3,7 @@
 use codec::pattern::Pattern;
 use component::prelude::*;
 
-/// `k8sattributes`: which pod a resource belongs to, and what of it becomes attributes.
+/// `k8s_attributes`: which pod a resource belongs to, and what of it becomes attributes.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {

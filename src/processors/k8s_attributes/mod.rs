@@ -1,4 +1,4 @@
-//! Processor `k8sattributes`: adds to resources what Kubernetes knows about the pod they come from.
+//! Processor `k8s_attributes`: adds to resources what Kubernetes knows about the pod they come from.
 //!
 //! Keys, defaults and results are those of the collector's Kubernetes attributes processor (v0.155). A pod is found by
 //! the peer's address or by attributes; pods, and as far as rules ask for them namespaces, nodes and workloads, are
@@ -36,8 +36,8 @@ pub use self::config::Config;
 
 /// The processor's type.
 pub static FACTORY: ProcessorFactory = ProcessorFactory {
-    kind: "k8sattributes",
-    aliases: &["k8s_attributes"],
+    kind: "k8s_attributes",
+    aliases: &["k8sattributes"],
     keys: &[Shape::of::<Config>()],
     signals: &[
         (Signal::Traces, Stability::Beta),
@@ -57,8 +57,14 @@ fn build(section: Section, cx: &BuildContext, signal: Signal) -> Result<Processo
 
 #[cfg(not(feature = "kubernetes"))]
 fn build(section: Section, _: &BuildContext, _: Signal) -> Result<Processor, Fault> {
+    Err(left_out(&section))
+}
+
+/// What the type is refused with where it was left out.
+#[cfg(any(test, not(feature = "kubernetes")))]
+fn left_out(section: &Section) -> Fault {
     let text = "this gateway was built without `kubernetes`: build it with that feature";
-    Err(section.fault("", text).into())
+    section.fault("", text).into()
 }
 
 #[cfg(feature = "kubernetes")]
