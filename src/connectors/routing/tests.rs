@@ -22,7 +22,6 @@ component::component_tests!(FACTORY, "table: [{statement: route(), pipelines: [x
 fn text(value: &str) -> AnyValue {
     AnyValue {
         value: Some(Value::StringValue(value.into())),
-        ..Default::default()
     }
 }
 

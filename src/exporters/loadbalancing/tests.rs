@@ -114,7 +114,6 @@ async fn balancer(hostnames: &[String]) -> LoadBalancing {
 fn attributes(service: &str) -> Option<Resource> {
     let value = Some(AnyValue {
         value: Some(Value::StringValue(service.into())),
-        ..Default::default()
     });
     Some(Resource {
         attributes: vec![KeyValue {
