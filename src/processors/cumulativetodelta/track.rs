@@ -238,8 +238,7 @@ mod tests {
     #[test]
     fn what_was_refused_comes_again() {
         let mut all = tracker(Initial::Drop);
-        let give =
-            |all: &mut Tracker, time: u64, value: i64| all.convert(1, (0, time), Value::Int(value));
+        let give = |all: &mut Tracker, time: u64, value: i64| all.convert(1, (0, time), Value::Int(value));
         let (_, first) = give(&mut all, 10, 5);
         assert_eq!(give(&mut all, 20, 9).0, delta(10, 4));
         // Nothing came after it: as if it had not been there.
