@@ -36,6 +36,7 @@ mod prometheus;
 mod quickstart;
 mod reload;
 mod self_telemetry;
+mod shaping;
 mod signals;
 mod support;
 mod tenants;
