@@ -103,12 +103,18 @@ impl Detector {
                 .collect()
         };
         match self {
-            Card => vec![digits(13, 13, None)],
-            Phone => vec![digits(7, 7, None)],
-            UsSsn => vec![digits(9, 9, None)],
-            Ipv4 => vec![digits(7, 4, Some((b".", 3)))],
+            Card => vec![digits(13)],
+            UsSsn => vec![digits(9)],
+            // With a country's code the separators may be points, which a class for all would have to hold: then every
+            // IP address would be a candidate.
+            Phone => vec![digits(8), behind_plus()],
+            Ipv4 => vec![Gate::Run(ClassRun {
+                class: spread(b"."),
+                min_len: 7,
+                needs: vec![(spread(b""), 4), (ByteSet::of(b"."), 3)],
+            })],
             Iban => vec![Gate::Run(ClassRun {
-                class: set(&[(b'0', b'9'), (b'A', b'Z'), (b'a', b'z')], b" -"),
+                class: set(&[(b'0', b'9'), (b'A', b'Z'), (b'a', b'z')], b" "),
                 min_len: 15,
                 needs: vec![(set(&[(b'0', b'9')], b""), 10)],
             })],
@@ -123,9 +129,11 @@ impl Detector {
             }
             Jwt => literals(&["eyJ"]),
             AwsKey => {
-                let mut all: Vec<Gate> = literals(&["AKIA", "ASIA"]);
-                all.push(Gate::LiteralAnyCase(Literal::new(b"secret")));
-                all
+                let id = Gate::Literal(Literal {
+                    before: Some(ByteSet::of(b"KS")),
+                    ..Literal::new(b"IA")
+                });
+                vec![id, Gate::LiteralAnyCase(Literal::new(b"secret"))]
             }
             GcpKey => literals(&["AIza", "GOCSPX-", "ya29."]),
             GithubToken => {
@@ -137,7 +145,15 @@ impl Detector {
                 all
             }
             SlackToken => literals(&["xox", "xapp-", "hooks.slack.com/"]),
-            StripeKey => literals(&["k_live_", "k_test_", "whsec_"]),
+            StripeKey => {
+                let mut all: Vec<Gate> = literals(&["whsec_"]);
+                all.push(Gate::Literal(Literal {
+                    before: Some(ByteSet::of(b"sr")),
+                    after: Some(ByteSet::of(b"lt")),
+                    ..Literal::new(b"k_")
+                }));
+                all
+            }
             Bearer => vec![Gate::LiteralAnyCase(Literal::new(b"bearer"))],
             BasicAuth => {
                 let mut all: Vec<Gate> = literals(&["@"]);
@@ -190,26 +206,37 @@ pub(super) fn escapes() -> Gate {
     Gate::Literal(Literal::new(br"\u00"))
 }
 
-/// A run of digits and what may stand between them. All detectors of numbers have the same class, so that one pass
-/// serves them; it holds the bytes of other scripts' digits and of invisible characters too.
-fn digits(len: usize, digits: usize, more: Option<(&[u8], usize)>) -> Gate {
-    let other_digits = [(0x90, 0x99), (0xA0, 0xA9), (0xB0, 0xB9)];
-    let invisible = [
-        (0x80, 0x99),
-        (0xA0, 0xAF),
-        (0xB0, 0xBF),
+/// A run of so many digits and what may stand between them. All detectors of numbers have the same class, so that one
+/// pass serves them.
+fn digits(count: usize) -> Gate {
+    Gate::Run(ClassRun {
+        class: spread(b" -()/"),
+        min_len: count,
+        needs: vec![(spread(b""), count)],
+    })
+}
+
+/// A plus sign and something that may be a digit.
+fn behind_plus() -> Gate {
+    let mut after = spread(b"(");
+    after.insert(b'\\');
+    Gate::Literal(Literal {
+        after: Some(after),
+        ..Literal::new(b"+")
+    })
+}
+
+/// Digits, these bytes, and all bytes of other scripts' digits, of their blanks and hyphens, and of what is invisible.
+fn spread(more: &[u8]) -> ByteSet {
+    let others = [
+        (0x80, 0xBF),
         (0xC2, 0xC2),
         (0xD9, 0xD9),
         (0xDB, 0xDB),
+        (0xE2, 0xE2),
+        (0xEF, 0xEF),
     ];
-    let class = set(&[(b'0', b'9'), (0xE2, 0xE2), (0xEF, 0xEF)], b" -.()/").union(&set(&invisible, b""));
-    let counted = set(&[(b'0', b'9')], b"").union(&set(&other_digits, b""));
-    let more = more.map(|(bytes, count)| (ByteSet::of(bytes), count));
-    Gate::Run(ClassRun {
-        class,
-        min_len: len,
-        needs: std::iter::once((counted, digits)).chain(more).collect(),
-    })
+    set(&[(b'0', b'9')], more).union(&set(&others, b""))
 }
 
 fn set(ranges: &[(u8, u8)], more: &[u8]) -> ByteSet {

@@ -22,13 +22,13 @@ fn find(detector: Detector, text: &str, key: &str) -> Vec<Range<usize>> {
     }
 }
 
-fn rows(file: &str) -> impl Iterator<Item = &str> {
+pub(super) fn rows(file: &str) -> impl Iterator<Item = &str> {
     file.lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty())
 }
 
 /// The text without its marks, and what they mark.
-fn marked(row: &str) -> (String, Vec<Range<usize>>) {
+pub(super) fn marked(row: &str) -> (String, Vec<Range<usize>>) {
     let (mut text, mut ranges, mut start) = (String::new(), Vec::new(), 0);
     for c in row.chars() {
         match c {

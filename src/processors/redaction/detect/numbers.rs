@@ -267,7 +267,7 @@ fn iban_at(text: &[u8], at: usize) -> Option<usize> {
     let country = [a.to_ascii_uppercase(), b.to_ascii_uppercase()];
     let len = IBANS.iter().find(|(code, _)| **code == country)?.1;
     // Written in one, or in groups of four.
-    let separator = Some(byte(text, at + 4)).filter(|b| matches!(b, b' ' | b'-'));
+    let separator = Some(byte(text, at + 4)).filter(|b| *b == b' ');
     let (mut read, mut from, mut rest, mut head) = (0, at, 0u32, 0u32);
     while read < len {
         if separator.is_some_and(|s| read > 0 && read % 4 == 0 && byte(text, from) == s) {
@@ -332,8 +332,9 @@ struct Dialled {
     end: usize,
 }
 
-/// Digits up to `max` (15 at most), with one or two separators between groups of them.
-fn dialled(text: &[u8], at: usize, max: usize) -> Option<Dialled> {
+/// Digits up to `max` (15 at most), with one or two separators between groups of them; points only where a country's code
+/// was before.
+fn dialled(text: &[u8], at: usize, max: usize, points: bool) -> Option<Dialled> {
     let mut all = Dialled {
         digits: [b'0'; 15],
         count: 0,
@@ -351,7 +352,7 @@ fn dialled(text: &[u8], at: usize, max: usize) -> Option<Dialled> {
         all.groups += 1;
         all.end = from + len;
         let between = run_up_to(text, all.end, 3, |b| {
-            matches!(b, b' ' | b'-' | b'.' | b'(' | b')' | b'/')
+            matches!(b, b' ' | b'-' | b'(' | b')' | b'/') || points && b == b'.'
         });
         if between == 0 || between > 2 {
             break;
@@ -377,7 +378,7 @@ fn international(text: &[u8], at: usize) -> Option<usize> {
         count,
         groups,
         end,
-    } = dialled(text, at + 1 + open, max)?;
+    } = dialled(text, at + 1 + open, max, true)?;
     let digits = &digits[..count];
     let fits = match digits[0] {
         b'1' => digits.len() == 11 && digits[1] >= b'2' && digits[4] >= b'2',
@@ -440,8 +441,8 @@ fn with_context(text: &[u8], key: &[u8], at: usize) -> Option<usize> {
     if is_word(left) || matches!(left, b'-' | b'.' | b'+' | b'(') {
         return None;
     }
-    let Dialled { count, end, .. } = dialled(text, at + usize::from(text[at] == b'('), 15)?;
-    (count >= 7 && labelled(text, key, at, PHONE_WORDS) && !is_date(&text[at..end])).then_some(end)
+    let Dialled { count, end, .. } = dialled(text, at + usize::from(text[at] == b'('), 15, false)?;
+    (count >= 8 && labelled(text, key, at, PHONE_WORDS) && !is_date(&text[at..end])).then_some(end)
 }
 
 /// `2026-11-21` and `20261121`.
@@ -484,7 +485,7 @@ fn us_ssn_at(text: &[u8], key: &[u8], at: usize) -> Option<usize> {
     let lens = &groups.lens[..groups.groups];
     let (count, written) = match lens {
         [9, ..] => (9, 9),
-        [3, 2, 4, ..] if matches!(separator, b'-' | b' ' | b'.') => (9, 11),
+        [3, 2, 4, ..] if matches!(separator, b'-' | b' ') => (9, 11),
         _ => return None,
     };
     let end = at + written;

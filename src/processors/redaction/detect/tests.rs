@@ -604,6 +604,38 @@ fn every_detector_may_be_asked_for() {
     assert_eq!(Detector::ALL.map(|d| d as usize), std::array::from_fn(|i| i));
 }
 
+/// What the guards' rows mark is found through the gates too, and only that goes.
+#[test]
+fn gates_let_every_true_row_through() {
+    use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+    for row in guard::rows(include_str!("testdata/true.txt")) {
+        let mut parts = row.splitn(3, '|');
+        let (name, key, text) = (
+            parts.next().unwrap(),
+            parts.next().unwrap(),
+            parts.next().unwrap(),
+        );
+        let (text, ranges) = guard::marked(text);
+        let mut expected = text.clone();
+        for range in ranges.into_iter().rev() {
+            expected.replace_range(range, "****");
+        }
+        let attribute = KeyValue {
+            key: key.to_owned(),
+            value: Some(AnyValue {
+                value: Some(Any::StringValue(text)),
+            }),
+            ..Default::default()
+        };
+        let yaml = rules(&format!("{{find: [{name}]}}"));
+        let redaction = redaction(&yaml, Signal::Logs);
+        let out = run_on_attributes(&redaction, vec![attribute], &Context::default());
+        let value = out[0].value.clone().and_then(|v| v.value);
+        assert_eq!(value, Some(Any::StringValue(expected)), "{row}");
+    }
+}
+
 // --- Properties ---
 
 /// Pieces of which texts are made, some of them halves of findings.
