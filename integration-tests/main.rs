@@ -35,6 +35,7 @@ mod overload;
 mod prometheus;
 mod quickstart;
 mod reload;
+mod sampling;
 mod self_telemetry;
 mod shaping;
 mod signals;

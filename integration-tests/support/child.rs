@@ -1,6 +1,7 @@
 //! The gateway as a process of its own, whose memory can be read.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, Stdio};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::free_port;
 /// A running process; killed when dropped.
 pub struct Child {
     process: Process,
+    file: PathBuf,
     pub grpc: SocketAddr,
     pub http: SocketAddr,
     _dir: tempfile::TempDir,
@@ -28,26 +30,33 @@ impl Child {
             .replace("{dir}", dir.path().to_str().unwrap());
         let file = dir.path().join("config.yaml");
         std::fs::write(&file, text).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_weir"))
-            .arg("--config")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary runs");
+        let process = run(&file);
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let child = Child {
             process,
+            file,
             grpc: at(grpc),
             http: at(http),
             _dir: dir,
         };
+        child.listens().await;
+        child
+    }
+
+    /// Ends it at once, without a word, and starts it anew with the same configuration and folder.
+    pub async fn kill_and_restart(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("it ends");
+        self.process = run(&self.file);
+        self.listens().await;
+    }
+
+    async fn listens(&self) {
         let end = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(child.http).await.is_err() {
+        while TcpStream::connect(self.http).await.is_err() {
             assert!(Instant::now() < end, "the gateway does not listen");
             sleep(Duration::from_millis(10)).await;
         }
-        child
     }
 
     fn kib(&self, key: &str) -> usize {
@@ -67,6 +76,16 @@ impl Child {
     pub fn memory_peak(&self) -> usize {
         self.kib("VmHWM:") >> 10
     }
+}
+
+fn run(file: &Path) -> Process {
+    Command::new(env!("CARGO_BIN_EXE_weir"))
+        .arg("--config")
+        .arg(file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs")
 }
 
 impl Drop for Child {

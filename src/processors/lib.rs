@@ -9,6 +9,7 @@ pub mod batch;
 pub mod cumulativetodelta;
 pub mod filter;
 pub mod groupbyattrs;
+pub mod groupbytrace;
 pub mod k8s_attributes;
 pub mod logdedup;
 pub mod memory_limiter;
@@ -40,6 +41,7 @@ pub static ALL: &[&ProcessorFactory] = &[
     &cumulativetodelta::FACTORY,
     &filter::FACTORY,
     &groupbyattrs::FACTORY,
+    &groupbytrace::FACTORY,
     &logdedup::FACTORY,
     &k8s_attributes::FACTORY,
     &memory_limiter::FACTORY,

@@ -171,7 +171,7 @@ const KNOWN: &[Row] = &[
     ("receivers", Answer::Example, &["examplereceiver", "foo"]),
 
     ("processors", Answer::Planned, &[
-        "cumulativetodelta", "groupbyattrs", "groupbytrace", "logdedup",
+        "cumulativetodelta", "groupbyattrs", "logdedup",
     ]),
     ("processors", Answer::Collector, &[
         "coralogix", "datadogsemantics", "deltatocumulative", "deltatorate", "dnslookup", "drain", "geoip", "interval",

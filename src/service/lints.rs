@@ -10,12 +10,15 @@ use engine::pipeline::Plan;
 
 use super::effective::Parts;
 
+mod samplers;
+
 /// All lints, of the configuration and of what it becomes.
 pub(super) fn all(parts: &Parts, plan: &Plan) -> Vec<Diag> {
     let mut found = Vec::new();
     for (_, section) in parts.of_kind("receivers") {
         plaintext_listeners(section, &section.effective(), String::new(), &mut found);
     }
+    samplers::lint(parts, &mut found);
     found.extend(answered_too_early(plan));
     found.extend(super::tenants::lints(parts));
     found

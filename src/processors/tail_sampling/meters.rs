@@ -7,7 +7,8 @@ use telemetry::{Counter, Gauge, Histogram};
 
 use super::policy::Verdict;
 
-/// All of one processor.
+/// All of one processor. What its type does not show is counted unseen.
+#[derive(Default)]
 pub(crate) struct Meters {
     /// By policy, then by verdict: traces and spans.
     said: Vec<[(Counter, Counter); 3]>,
@@ -15,6 +16,8 @@ pub(crate) struct Meters {
     asked: Vec<(Counter, Counter)>,
     /// By verdict.
     decided: [Counter; 3],
+    /// Spans of traces that were sampled.
+    released: Counter,
     /// By whether the decision was to sample.
     from_cache: [Counter; 2],
     pub(super) new_traces: Counter,
@@ -36,7 +39,7 @@ const VERDICTS: [(&str, &str); 3] = [
 ];
 
 impl Meters {
-    /// Counters of a processor with these policies; those of `groupbytrace` are its own and these go unseen.
+    /// Those of `tail_sampling`, with these policies.
     pub(super) fn new(cx: &BuildContext, policies: &[String]) -> Meters {
         let metrics = &cx.telemetry.metrics;
         let of_policy = |name: &String| match cx.id.name.as_str() {
@@ -83,6 +86,7 @@ impl Meters {
                     vec![("sampled", sampled.to_owned())],
                 )
             }),
+            released: Counter::default(),
             new_traces: plain("otelcol_processor_tail_sampling_new_trace_id_received"),
             decision_ms: metrics.histogram(
                 "otelcol_processor_tail_sampling_sampling_decision_timer_latency",
@@ -108,6 +112,28 @@ impl Meters {
         }
     }
 
+    /// Those of `groupbytrace`.
+    pub(super) fn of_grouping(cx: &BuildContext, traces_max: usize) -> Meters {
+        let metrics = &cx.telemetry.metrics;
+        let counter = |name| metrics.counter(name, Vec::new());
+        let gauge = |name| metrics.gauge(name, Vec::new());
+        gauge("otelcol_processor_groupbytrace_conf_num_traces").set(traces_max as i64);
+        let own = vec![("processor", cx.id.to_string())];
+        Meters {
+            decided: [
+                counter("otelcol_processor_groupbytrace_traces_released"),
+                Counter::default(),
+                Counter::default(),
+            ],
+            released: counter("otelcol_processor_groupbytrace_spans_released"),
+            too_early: counter("otelcol_processor_groupbytrace_traces_evicted"),
+            on_memory: gauge("otelcol_processor_groupbytrace_num_traces_in_memory"),
+            repeated: metrics.counter("weir_processor_possible_duplicates", own.clone()),
+            unreadable: metrics.counter("weir_processor_unreadable_records", own),
+            ..Meters::default()
+        }
+    }
+
     pub(super) fn asked(&self, policy: usize, took: Duration) {
         if let Some((times, micros)) = self.asked.get(policy) {
             times.add(1);
@@ -123,8 +149,11 @@ impl Meters {
         }
     }
 
-    pub(super) fn decided(&self, verdict: Verdict) {
+    pub(super) fn decided(&self, verdict: Verdict, spans: u64) {
         self.decided[verdict as usize].add(1);
+        if verdict == Verdict::Sampled {
+            self.released.add(spans);
+        }
     }
 
     pub(super) fn remembered(&self, sampled: bool) {

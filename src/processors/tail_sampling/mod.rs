@@ -34,8 +34,9 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
             let each = list.into_iter().map(|(key, message)| section.diag(&key, message));
             ::config::Diags(each.collect())
         })?;
-        let settings = config.settings();
-        Ok(make(settings, judge, config.storage, cx))
+        let names: Vec<String> = judge.policies.iter().map(|p| p.name.clone()).collect();
+        let meters = Meters::new(cx, &names);
+        Ok(make(config.settings(), judge, meters, config.storage, cx))
     },
 };
 
@@ -82,10 +83,25 @@ pub(crate) fn shards(traces_max: usize) -> usize {
     (traces_max / TRACES_PER_SHARD).clamp(1, workers.min(SHARDS_MAX))
 }
 
-/// A processor that gathers as these settings say.
-fn make(settings: Settings, judge: Judge, storage: Option<ComponentId>, cx: &BuildContext) -> Processor {
-    let names: Vec<String> = judge.policies.iter().map(|p| p.name.clone()).collect();
-    let meters = Meters::new(cx, &names);
+/// What gathers as these settings say, and decides nothing.
+pub(crate) fn grouping(settings: Settings, storage: Option<ComponentId>, cx: &BuildContext) -> Processor {
+    let judge = Judge {
+        policies: Vec::new(),
+        keep: None,
+        budget: None,
+        first_match: false,
+    };
+    let meters = Meters::of_grouping(cx, settings.traces_max);
+    make(settings, judge, meters, storage, cx)
+}
+
+fn make(
+    settings: Settings,
+    judge: Judge,
+    meters: Meters,
+    storage: Option<ComponentId>,
+    cx: &BuildContext,
+) -> Processor {
     let memory = cx.memory.clone();
     Processor::Node(Box::new(move |next, books| {
         let storage = storage.map(|id| durable::Store::new(id, books.destination()));

@@ -445,8 +445,9 @@ impl Inner {
 
     /// Remembers what was decided, and does it.
     fn conclude(&self, shard: &Shard, state: &mut State, key: &Key, decision: Decision, now: Instant) {
-        self.meters.decided(decision.verdict);
         let pieces = state.traces.decide(key, decision, now);
+        let spans = pieces.iter().map(|p| u64::from(p.spans())).sum();
+        self.meters.decided(decision.verdict, spans);
         let cache = match decision.is_sampled() {
             true => &mut state.sampled,
             false => &mut state.others,

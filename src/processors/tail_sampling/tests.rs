@@ -6,10 +6,12 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::Event;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use prost::Message as _;
+use storage::journal::sim::SimDisk;
+use storage::{Journal, Options};
 use tokio::time::{Instant, sleep};
 use wire::Shape as Found;
 
-use super::judge::{Desk, Reason};
+use super::judge::{Decision, Desk, Reason};
 use super::policy::{Policy, Verdict};
 use super::*;
 use crate::test_kit::map;
@@ -849,4 +851,135 @@ async fn an_overdrawn_budget_is_repaid() {
         kept.push((ids[0], ids.len()));
     }
     assert_eq!(kept, [(1, 8), (5, 1), (6, 1), (7, 1), (8, 1), (9, 1)]);
+}
+
+// --- On disk ---
+
+/// A service with one storage.
+struct Disk(Journal);
+
+impl Host for Disk {
+    fn exporter(&self, id: &ComponentId) -> Result<Arc<dyn Consumer>, Fault> {
+        Err(Fault::World(format!("no exporter {id}")))
+    }
+
+    fn extension(&self, _id: &ComponentId) -> Result<Arc<dyn Extension>, Fault> {
+        Ok(Arc::new(Disk(self.0.clone())))
+    }
+
+    fn report(&self, _component: &str, _status: component::Status) {}
+}
+
+impl Extension for Disk {
+    fn start<'a>(&'a self, _host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
+        ready(Ok(()))
+    }
+
+    fn journal(&self) -> Option<Journal> {
+        Some(self.0.clone())
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        ready(())
+    }
+}
+
+/// One life on a disk.
+async fn life(disk: &SimDisk) -> (Rig, Journal) {
+    let (journal, _) = Journal::open(Arc::new(disk.clone()), Options::default()).unwrap();
+    let yaml = format!("{{decision_wait: 2s, storage: file_storage, {ERRORS}}}");
+    let cx = context("tail_sampling");
+    let section = Section::from_yaml(&yaml).unwrap();
+    let Ok(Processor::Node(make)) = (FACTORY.build)(section, &cx, Signal::Traces) else {
+        panic!("{yaml} is no node");
+    };
+    let sink = Arc::new(Sink::default());
+    let node = make(
+        sink.clone(),
+        books(&cx.telemetry, "tail_sampling", Signal::Traces),
+    );
+    assert_eq!(node.hold(), Some(Hold::HeldDurable));
+    node.start(Arc::new(Disk(journal.clone()))).await.unwrap();
+    (Rig { node, sink, cx }, journal)
+}
+
+/// Waits until the books say this.
+async fn until(rig: &Rig, expected: &str) {
+    for _ in 0..2000 {
+        if rig.books() == expected {
+            return;
+        }
+        sleep(Time::from_millis(10)).await;
+    }
+    panic!("{} is not {expected}", rig.books());
+}
+
+/// In real time, for the threads of a disk know no other.
+#[tokio::test]
+async fn what_was_not_decided_on_survives() {
+    let disk = SimDisk::default();
+    let (rig, journal) = life(&disk).await;
+    let owed = |journal: &Journal| journal.destinations().iter().map(|d| d.items).sum::<u64>();
+    rig.send(vec![coded(2), span(2), span(3)]).await;
+    until(&rig, "dropped{sampled_out:errors} 2").await;
+    // The next trace is not decided on when the process ends.
+    rig.send(vec![coded(2), span(4), span(5)]).await;
+    until(&rig, "held 2, dropped{sampled_out:errors} 2").await;
+    assert_eq!(rig.out(), [vec![1], vec![1]]);
+    assert_eq!(owed(&journal), 2);
+    rig.drain().await;
+    assert_eq!(rig.books(), "held 2, dropped{sampled_out:errors} 2");
+    drop(rig);
+    journal.close();
+
+    let (rig, journal) = life(&disk).await;
+    assert_eq!(rig.books(), "carried_in 2, held 2");
+    rig.send(vec![Span {
+        trace_id: vec![4; 16],
+        ..coded(2)
+    }])
+    .await;
+    until(&rig, "carried_in 2, dropped{sampled_out:errors} 1").await;
+    assert_eq!(rig.out(), [vec![4, 4]]);
+    assert_eq!(owed(&journal), 0);
+    journal.close();
+}
+
+// --- Memory ---
+
+#[test]
+fn a_span_that_is_held_costs_little_beside_its_bytes() {
+    use crate::traces::store::{Key, Store};
+    let check = |spans: u8, most: usize| {
+        let mut store: Store<Decision> = Store::new(30, 1 << 20);
+        let (mut held, mut own) = (0, 0);
+        for n in 0..2000u32 {
+            let spans = (0..spans).map(|_| {
+                let mut id = vec![7; 16];
+                id[..4].copy_from_slice(&n.to_le_bytes());
+                Span {
+                    trace_id: id,
+                    name: "GET /checkout".into(),
+                    ..span(1)
+                }
+            });
+            let request = request("{service.name: shop, host.name: node-1}", spans.collect());
+            let bytes = request.encode_to_vec();
+            for cut in cut(bytes.into(), Held::default()).unwrap() {
+                held += cut.piece.footprint();
+                own += cut.piece.bytes() as usize;
+                let key = Key {
+                    tenant: None,
+                    id: cut.id,
+                };
+                let _ = store.add(key, cut.piece, Instant::now());
+            }
+        }
+        let live = 2000 * usize::from(spans);
+        let beside = (held + store.footprint() - own) / live;
+        assert!(beside <= most, "{beside} bytes a span");
+    };
+    // The worst case, a request for each span; and ten spans of a trace at once.
+    check(1, 1228);
+    check(10, 160);
 }

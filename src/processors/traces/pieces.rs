@@ -108,6 +108,21 @@ impl Piece {
         }
     }
 
+    /// Bytes that the piece and its source take, if the source is its own; with what the allocator adds.
+    #[cfg(test)]
+    pub(crate) fn footprint(&self) -> usize {
+        const ALLOCATION: usize = 16;
+        let headers = &self.source.headers;
+        let vec = |capacity: usize, each: usize| capacity * each + ALLOCATION;
+        size_of::<Source>()
+            + self.source.bytes.len()
+            + vec(self.spans.len(), size_of::<SpanAt>())
+            + vec(headers.ranges.capacity(), size_of::<Range<u32>>())
+            + vec(headers.resources.capacity(), size_of::<Header>())
+            + vec(headers.scopes.capacity(), size_of::<(u32, Header)>())
+            + 3 * ALLOCATION
+    }
+
     /// Encoded length of the spans.
     pub(crate) fn bytes(&self) -> u64 {
         self.spans.iter().map(|s| u64::from(s.end - s.start)).sum()

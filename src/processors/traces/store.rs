@@ -153,6 +153,23 @@ impl<D: Copy> Store<D> {
         Added::Waits(entry, is_new)
     }
 
+    /// Bytes that the tables take, without what pieces take beyond their place in them.
+    #[cfg(test)]
+    pub(crate) fn footprint(&self) -> usize {
+        const ALLOCATION: usize = 16;
+        let pieces = |entry: &Entry<D>| entry.pieces.capacity() * size_of::<Piece>() + ALLOCATION;
+        // The table is at most 7/8 full, and has a byte beside each entry.
+        let slots = (self.traces.capacity() * 8 / 7).next_power_of_two();
+        slots * (size_of::<(Key, Entry<D>)>() + 1)
+            + self.traces.values().map(pieces).sum::<usize>()
+            + self.order.capacity() * size_of::<(u64, Key)>()
+            + self
+                .due
+                .iter()
+                .map(|keys| keys.capacity() * size_of::<Key>())
+                .sum::<usize>()
+    }
+
     fn put_at(&mut self, ticks: usize, key: Key) -> u64 {
         if self.due.len() <= ticks {
             self.due.resize_with(ticks + 1, Vec::new);
