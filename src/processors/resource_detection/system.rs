@@ -149,15 +149,24 @@ pub(super) async fn detect(config: &Config, lookup_time: std::time::Duration) ->
 // --- the name ---
 
 async fn hostname(sources: &[Source], lookup_time: std::time::Duration) -> Result<String, String> {
-    let default = [Source::Dns, Source::Os];
-    let sources = if sources.is_empty() { &default } else { sources };
     let host = match tokio::fs::read_to_string("/proc/sys/kernel/hostname").await {
         Ok(text) => text.trim_end().to_owned(),
         Err(error) => return Err(format!("the host's name cannot be read: {error}")),
     };
-    let names = Names::of_system().await;
+    first_known(sources, &host, &Names::of_system().await, lookup_time).await
+}
+
+/// What the first source that knows one calls a host.
+async fn first_known(
+    sources: &[Source],
+    host: &str,
+    names: &Names,
+    lookup_time: std::time::Duration,
+) -> Result<String, String> {
+    let default = [Source::Dns, Source::Os];
+    let sources = if sources.is_empty() { &default } else { sources };
     for source in sources {
-        let asked = tokio::time::timeout(lookup_time, name_by(*source, &host, &names)).await;
+        let asked = tokio::time::timeout(lookup_time, name_by(*source, host, names)).await;
         match asked.unwrap_or_else(|_| Err("no answer in time".into())) {
             Ok(name) => return Ok(name),
             Err(error) => debug!(?source, error, "the host's name is not known here"),
@@ -417,6 +426,25 @@ mod tests {
         check(Source::Dns, "10.9.9.8", Ok("other")).await;
         check(Source::Lookup, "10.9.9.9", Ok("box.corp.test")).await;
         check(Source::Lookup, "10.9.9.7", Err(())).await;
+    }
+
+    #[tokio::test]
+    async fn a_host_that_no_source_knows_has_no_name() {
+        let names = Names::new("10.9.9.9 box.corp.test box\n".into(), "");
+        let check = async |sources: &[Source], host: &str, expected: Result<&str, &str>| {
+            let found = first_known(sources, host, &names, std::time::Duration::from_secs(5)).await;
+            assert_eq!(
+                found.as_deref().map_err(String::as_str),
+                expected,
+                "{sources:?} {host}"
+            );
+        };
+        check(&[], "box", Ok("box.corp.test")).await;
+        check(&[], "10.9.9.1", Ok("10.9.9.1")).await;
+        check(&[Source::Cname, Source::Os], "other", Ok("other")).await;
+        let none = Err("all hostname sources failed to get hostname");
+        check(&[Source::Cname], "other", none).await;
+        check(&[Source::Lookup, Source::Cname], "10.9.9.1", none).await;
     }
 
     #[tokio::test]
