@@ -242,6 +242,16 @@ pub(crate) struct Keys<'a> {
     pub(crate) first: usize,
 }
 
+/// The collector has these in the context of points, where they make the same metric once for each point. Here they are
+/// of the metric, and make it once.
+fn is_of_summary(statement: &&str) -> bool {
+    let names = [
+        "convert_summary_count_val_to_sum(",
+        "convert_summary_sum_val_to_sum(",
+    ];
+    names.iter().any(|name| statement.trim_start().starts_with(name))
+}
+
 impl Written<'_> {
     /// Compiles it. Faults are pushed with their places, each with the statement and a caret under what is wrong.
     pub(crate) fn compile(
@@ -263,6 +273,16 @@ impl Written<'_> {
         };
         let conditions: Vec<&str> = self.conditions.iter().map(String::as_str).collect();
         let statements: Vec<&str> = self.statements.iter().map(String::as_str).collect();
+        let context = match context {
+            Some(ottl::Context::DataPoint)
+                if conditions.is_empty()
+                    && !statements.is_empty()
+                    && statements.iter().all(is_of_summary) =>
+            {
+                Some(ottl::Context::Metric)
+            }
+            context => context,
+        };
         let group = ottl::Group {
             signal: self.signal,
             functions: self.functions,

@@ -116,6 +116,7 @@ fn attributes(all: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> Strin
         let value = kv.value.as_ref().and_then(|v| v.value.as_ref());
         let value = match value {
             Some(V::StringValue(text)) => text.clone(),
+            Some(V::DoubleValue(number)) => format!("{number:?}"),
             Some(V::IntValue(i)) => i.to_string(),
             _ => "?".into(),
         };
@@ -460,7 +461,7 @@ fn summaries_become_plain_numbers() {
         &["convert_summary_quantile_val_to_gauge()"],
         &[
             same,
-            "q.quantiles [s] d = gauge 1.0@1-2 a=p quantile=0 2.0@1-2 a=p quantile=0.50 3.0@1-2 a=p quantile=0.99 4.0@1-2 a=p quantile=1",
+            "q.quantiles [s] d = gauge 1.0@1-2 a=p quantile=0.0 2.0@1-2 a=p quantile=0.5 3.0@1-2 a=p quantile=0.99 4.0@1-2 a=p quantile=1.0",
         ],
     );
     check(
@@ -468,7 +469,7 @@ fn summaries_become_plain_numbers() {
         &["convert_summary_quantile_val_to_gauge(\"a\", \"_\")"],
         &[
             same,
-            "q_ [s] d = gauge 1.0@1-2 a=0 2.0@1-2 a=0.50 3.0@1-2 a=0.99 4.0@1-2 a=1",
+            "q_ [s] d = gauge 1.0@1-2 a=0.0 2.0@1-2 a=0.5 3.0@1-2 a=0.99 4.0@1-2 a=1.0",
         ],
     );
     check(

@@ -57,7 +57,10 @@ pub(crate) const DEFS: &[Def] = &[
                 let unit = metric.head.bytes(UNIT).to_vec();
                 let mut gauge = Metric::made(metric, &suffix, &unit, GAUGE);
                 let description = metric.head.bytes(DESCRIPTION);
-                let description = [description, format!(" (p{percentile})").as_bytes()].concat();
+                let description = match description {
+                    b"" => format!("p{percentile}").into_bytes(),
+                    text => [text, format!(" (p{percentile})").as_bytes()].concat(),
+                };
                 gauge.head.set_bytes(DESCRIPTION, description);
                 for raw in metric.data.all(POINTS) {
                     let point = Message::read(raw);
@@ -178,15 +181,10 @@ fn quantiles(metric: &Metric<'_>, key: &Arg, suffix_arg: &Arg) -> Option<Vec<u8>
         let point = Message::read(raw);
         for quantile in point.all(6).map(Message::read) {
             let mut new = number_point(SUMMARY, &point);
-            let mut name = format!("{}", quantile.double(1).unwrap_or(0.0));
-            // Two digits behind the point at least, as in 0.50.
-            if name.len() < 4 && name != "0" && name != "1" {
-                name.push('0');
-            }
             let mut entry = Message::default();
             entry.add(1, key.to_vec());
             let mut any = Vec::new();
-            wire::view::any_encode(wire::view::NewValue::Str(name.as_bytes()), &mut any);
+            wire::view::any_encode(wire::view::NewValue::Double(quantile.double(1).unwrap_or(0.0)), &mut any);
             entry.add(2, any);
             let entry = entry.write();
             let same = |content: &[u8]| Message::read(content).bytes(1) == key;

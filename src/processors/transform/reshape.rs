@@ -6,8 +6,8 @@ use component::{Reshape, ReshapeCx};
 use parking_lot::Mutex;
 use wire::view::{Finished, Scratch, View};
 
-use super::{Step, Transform};
-use crate::groups::{Ignored, with_env};
+use super::{FAILED, Step, Transform};
+use crate::groups::{Ignored, propagated, with_env};
 
 /// Steps of which one at least reshapes.
 pub(super) struct Reshaping {
@@ -39,7 +39,7 @@ impl Reshape for Reshaping {
         }
         self.views.lock().push(views);
         self.transform.pool.lock().push(room);
-        ignored.tell(&self.transform.id, "failed to execute statement");
+        ignored.tell(&self.transform.id, FAILED);
         result?;
         payload.items = payload.chunks.iter().map(|c| c.shape.items as usize).sum();
         Ok(payload)
@@ -81,8 +81,7 @@ impl Reshaping {
         ignored: &mut Ignored,
     ) -> Result<Option<(Bytes, u32)>, Refusal> {
         let mut failed = |text: &str, error: &ottl::Error| ignored.note(text, error);
-        // The same request would fail again.
-        let refused = |error: ottl::Error| Refusal::Invalid(format!("{}: {error}", self.transform.id));
+        let refused = |error: ottl::Error| propagated(&self.transform.id, FAILED, &error);
         if step.program.reshapes() {
             let new = step
                 .program

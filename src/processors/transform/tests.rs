@@ -325,7 +325,19 @@ fn metrics_are_made_and_merged_and_both_are_told() {
         r#"{error_mode: propagate, metric_statements: ['extract_count_metric(true) where metric.name == "a"']}"#,
         &sum("a", &[1]),
     );
-    let refusal = "transform/t: extract_count_metric requires an input metric of type Histogram, ExponentialHistogram or Summary, got Sum";
-    assert_eq!(items, Err(format!("{:?}", Refusal::Invalid(refusal.into()))));
+    let refusal = "transform/t: failed to execute statement: extract_count_metric requires an input metric of type Histogram, ExponentialHistogram or Summary, got Sum";
+    assert_eq!(items, Err(format!("{:?}", Refusal::unavailable(refusal))));
     assert_eq!(told, "");
+
+    // Where the collector has it: in the context of points.
+    let points = r#"{"timeUnixNano":"1","count":"3","sum":6.5,"quantileValues":[]}"#;
+    let summary = format!(
+        r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"s","summary":{{"dataPoints":[{points},{points}]}}}}]}}]}}]}}"#
+    );
+    let (json, items, told) = reshaped(
+        r#"metric_statements: [{context: datapoint, statements: ['convert_summary_sum_val_to_sum("delta", true) where metric.name == "s"']}]"#,
+        &summary,
+    );
+    assert_eq!((items, told.as_str()), (Ok(4), "Created 2"), "{json}");
+    assert_eq!(json.matches(r#""name":"s_sum""#).count(), 1, "{json}");
 }
