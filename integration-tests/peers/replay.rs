@@ -9,7 +9,7 @@ use super::gateway::weir;
 #[tokio::test(flavor = "multi_thread")]
 async fn weir_answers_as_the_collector_but_for_the_list() {
     let names = names();
-    assert!(names.len() >= 15, "only {} configurations", names.len());
+    assert!(names.len() >= 80, "only {} configurations", names.len());
     let mut listed = Differences::load();
     let mut complaints = Vec::new();
     for name in &names {

@@ -26,6 +26,16 @@ pub struct Plan {
     /// Deliveries follow the answers in their own time: they are listed once, after the end.
     #[serde(default)]
     pub collect_at_end: bool,
+    /// So many deliveries are waited for before the program is stopped: they come in their own time.
+    #[serde(default)]
+    pub deliveries: usize,
+    /// JSON names, or keys of attributes, of what is different in every run, such as times: left out of what the peer
+    /// got, with the bytes.
+    #[serde(default)]
+    pub blank: Vec<String>,
+    /// JSON names of lists that are in another order in every run: sorted, and without the bytes.
+    #[serde(default)]
+    pub unordered: Vec<String>,
     pub requests: Vec<Request>,
 }
 
@@ -83,6 +93,30 @@ struct Behind {
     message: String,
     retry_ms: Option<u32>,
     rejected: Option<i64>,
+}
+
+impl Plan {
+    /// Leaves out of a record what is different in every run.
+    pub fn steady(&self, record: &mut Value) {
+        match record {
+            Value::Object(map) => {
+                if !self.blank.is_empty() || !self.unordered.is_empty() {
+                    map.retain(|name, _| name != "bytes" && !self.blank.contains(name));
+                }
+                for (name, value) in map {
+                    self.steady(value);
+                    if let (true, Value::Array(items)) = (self.unordered.contains(name), value) {
+                        items.sort_by_cached_key(Value::to_string);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                items.retain(|item| !self.blank.iter().any(|name| item["key"] == **name));
+                items.iter_mut().for_each(|item| self.steady(item));
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Request {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::gateway::Gateway;
 use super::peer::Peer;
+use super::programs::until;
 use exchange::{Plan, delivered, text_or_json};
 
 /// Where the folders are.
@@ -90,6 +91,10 @@ async fn run(program: &Path, name: &str) -> Value {
             request.name
         );
     }
+    until("the peer has them all", || async {
+        peer.received().len() >= plan.deliveries
+    })
+    .await;
     gateway.stop().await;
     let mut record = json!({ "requests": requests });
     // signals are flushed side by side
@@ -101,6 +106,7 @@ async fn run(program: &Path, name: &str) -> Value {
     if let Ok(file) = std::fs::read_to_string(gateway.dir().join("out.json")) {
         record["file"] = file.lines().map(|line| text_or_json(line.as_bytes())).collect();
     }
+    plan.steady(&mut record);
     let text = record.to_string().replace(&peer.addr.to_string(), "{behind}");
     serde_json::from_str(&text).expect("JSON stays JSON")
 }
