@@ -184,7 +184,10 @@ fn quantiles(metric: &Metric<'_>, key: &Arg, suffix_arg: &Arg) -> Option<Vec<u8>
             let mut entry = Message::default();
             entry.add(1, key.to_vec());
             let mut any = Vec::new();
-            wire::view::any_encode(wire::view::NewValue::Double(quantile.double(1).unwrap_or(0.0)), &mut any);
+            wire::view::any_encode(
+                wire::view::NewValue::Double(quantile.double(1).unwrap_or(0.0)),
+                &mut any,
+            );
             entry.add(2, any);
             let entry = entry.write();
             let same = |content: &[u8]| Message::read(content).bytes(1) == key;
