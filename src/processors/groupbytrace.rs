@@ -5,7 +5,8 @@
 
 use component::prelude::*;
 
-use crate::tail_sampling::{Settings, grouping, shards};
+use crate::traces::node::Settings;
+use crate::traces::{grouping, shards};
 
 /// The processor's type.
 pub static FACTORY: ProcessorFactory = ProcessorFactory {

@@ -5,10 +5,10 @@ use component::prelude::*;
 use ottl::{Functions, Group, Program};
 use parking_lot::Mutex;
 
-use super::bucket::Bucket;
-use super::judge::{Budget, By, Judge, Keep, Named};
-use super::policy::{self, Composite as CompositePolicy, Policy, Spent, Texts};
 use crate::groups::Mode;
+use crate::traces::bucket::Bucket;
+use crate::traces::judge::{Budget, By, Judge, Keep, Named};
+use crate::traces::policy::{self, Composite as CompositePolicy, Policy, Spent, Texts};
 
 /// `tail_sampling`: how long traces are held, and which of them stay.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

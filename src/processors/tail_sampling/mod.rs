@@ -5,21 +5,15 @@
 //! by the budget for held data, over which new spans are refused. Beside the collector: `storage` keeps what is held on
 //! disk, `keep` and `budgets` stand above and below the policies, and the books name why spans were dropped.
 
-mod bucket;
 mod config;
-mod judge;
-mod meters;
-mod node;
-mod policy;
 
 use component::prelude::*;
 
-use crate::traces::durable;
 pub use config::Config;
-use judge::Judge;
-use meters::Meters;
-use node::Gathering;
-pub(crate) use node::Settings;
+
+use crate::traces::meters::Meters;
+use crate::traces::node::Settings;
+use crate::traces::{gathering, shards};
 
 /// The processor's type.
 pub static FACTORY: ProcessorFactory = ProcessorFactory {
@@ -36,14 +30,9 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
         })?;
         let names: Vec<String> = judge.policies.iter().map(|p| p.name.clone()).collect();
         let meters = Meters::new(cx, &names);
-        Ok(make(config.settings(), judge, meters, config.storage, cx))
+        Ok(gathering(config.settings(), judge, meters, config.storage, cx))
     },
 };
-
-/// Fewer traces than this are not worth a shard of their own.
-const TRACES_PER_SHARD: usize = 1024;
-/// More shards than this find nobody to run them.
-const SHARDS_MAX: usize = 16;
 
 impl Config {
     fn settings(&self) -> Settings {
@@ -76,40 +65,6 @@ impl Config {
 
 /// A day: more is a mistake, and each second costs a list.
 const WAIT_TICKS_MAX: usize = 86_400;
-
-/// How many shards so many traces are spread over.
-pub(crate) fn shards(traces_max: usize) -> usize {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    (traces_max / TRACES_PER_SHARD).clamp(1, workers.min(SHARDS_MAX))
-}
-
-/// What gathers as these settings say, and decides nothing.
-pub(crate) fn grouping(settings: Settings, storage: Option<ComponentId>, cx: &BuildContext) -> Processor {
-    let judge = Judge {
-        policies: Vec::new(),
-        keep: None,
-        budget: None,
-        first_match: false,
-    };
-    let meters = Meters::of_grouping(cx, settings.traces_max);
-    make(settings, judge, meters, storage, cx)
-}
-
-fn make(
-    settings: Settings,
-    judge: Judge,
-    meters: Meters,
-    storage: Option<ComponentId>,
-    cx: &BuildContext,
-) -> Processor {
-    let memory = cx.memory.clone();
-    Processor::Node(Box::new(move |next, books| {
-        let storage = storage.map(|id| durable::Store::new(id, books.destination()));
-        Arc::new(Gathering::new(
-            settings, judge, meters, memory, storage, next, books,
-        ))
-    }))
-}
 
 #[cfg(test)]
 mod tests;

@@ -11,11 +11,11 @@ use storage::{Journal, Options};
 use tokio::time::{Instant, sleep};
 use wire::Shape as Found;
 
-use super::judge::{Decision, Desk, Reason};
-use super::policy::{Policy, Verdict};
 use super::*;
 use crate::test_kit::map;
+use crate::traces::judge::{Decision, Desk, Judge, Reason};
 use crate::traces::pieces::{Held, cut};
+use crate::traces::policy::{self, Policy, Verdict};
 
 const ALWAYS: &str = "policies: [{name: all, type: always_sample}]";
 

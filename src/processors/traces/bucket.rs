@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 /// Full at first.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     per_second: f64,
     capacity: f64,
     tokens: f64,
@@ -13,7 +13,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// A bucket that takes in so many tokens a second and holds no more than `capacity`.
-    pub(super) fn new(per_second: u64, capacity: u64) -> Bucket {
+    pub(crate) fn new(per_second: u64, capacity: u64) -> Bucket {
         Bucket {
             per_second: per_second as f64,
             capacity: capacity as f64,
@@ -23,7 +23,7 @@ impl Bucket {
     }
 
     /// Takes so many tokens, or none if there are not enough.
-    pub(super) fn take(&mut self, now: Instant, tokens: u64) -> bool {
+    pub(crate) fn take(&mut self, now: Instant, tokens: u64) -> bool {
         if let Some(last) = self.last {
             let since = now.saturating_duration_since(last).as_secs_f64();
             self.tokens = (self.tokens + since * self.per_second).min(self.capacity);

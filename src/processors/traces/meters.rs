@@ -20,16 +20,16 @@ pub(crate) struct Meters {
     released: Counter,
     /// By whether the decision was to sample.
     from_cache: [Counter; 2],
-    pub(super) new_traces: Counter,
-    pub(super) decision_ms: Histogram,
-    pub(super) late_age: Histogram,
-    pub(super) evaluation_errors: Counter,
-    pub(super) too_early: Counter,
-    pub(super) removal_age: Histogram,
-    pub(super) on_memory: Gauge,
-    pub(super) too_large: Counter,
-    pub(super) repeated: Counter,
-    pub(super) unreadable: Counter,
+    pub(crate) new_traces: Counter,
+    pub(crate) decision_ms: Histogram,
+    pub(crate) late_age: Histogram,
+    pub(crate) evaluation_errors: Counter,
+    pub(crate) too_early: Counter,
+    pub(crate) removal_age: Histogram,
+    pub(crate) on_memory: Gauge,
+    pub(crate) too_large: Counter,
+    pub(crate) repeated: Counter,
+    pub(crate) unreadable: Counter,
 }
 
 const VERDICTS: [(&str, &str); 3] = [
@@ -40,7 +40,7 @@ const VERDICTS: [(&str, &str); 3] = [
 
 impl Meters {
     /// Those of `tail_sampling`, with these policies.
-    pub(super) fn new(cx: &BuildContext, policies: &[String]) -> Meters {
+    pub(crate) fn new(cx: &BuildContext, policies: &[String]) -> Meters {
         let metrics = &cx.telemetry.metrics;
         let of_policy = |name: &String| match cx.id.name.as_str() {
             "" => name.clone(),
@@ -113,7 +113,7 @@ impl Meters {
     }
 
     /// Those of `groupbytrace`.
-    pub(super) fn of_grouping(cx: &BuildContext, traces_max: usize) -> Meters {
+    pub(crate) fn of_grouping(cx: &BuildContext, traces_max: usize) -> Meters {
         let metrics = &cx.telemetry.metrics;
         let counter = |name| metrics.counter(name, Vec::new());
         let gauge = |name| metrics.gauge(name, Vec::new());
@@ -134,14 +134,14 @@ impl Meters {
         }
     }
 
-    pub(super) fn asked(&self, policy: usize, took: Duration) {
+    pub(crate) fn asked(&self, policy: usize, took: Duration) {
         if let Some((times, micros)) = self.asked.get(policy) {
             times.add(1);
             micros.add(took.as_micros() as u64);
         }
     }
 
-    pub(super) fn said(&self, policy: usize, verdict: Verdict, spans: u64) {
+    pub(crate) fn said(&self, policy: usize, verdict: Verdict, spans: u64) {
         if let Some(counters) = self.said.get(policy) {
             let (of_traces, of_spans) = &counters[verdict as usize];
             of_traces.add(1);
@@ -149,14 +149,14 @@ impl Meters {
         }
     }
 
-    pub(super) fn decided(&self, verdict: Verdict, spans: u64) {
+    pub(crate) fn decided(&self, verdict: Verdict, spans: u64) {
         self.decided[verdict as usize].add(1);
         if verdict == Verdict::Sampled {
             self.released.add(spans);
         }
     }
 
-    pub(super) fn remembered(&self, sampled: bool) {
+    pub(crate) fn remembered(&self, sampled: bool) {
         self.from_cache[usize::from(sampled)].add(1);
     }
 }

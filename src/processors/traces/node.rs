@@ -99,7 +99,7 @@ struct State {
 }
 
 impl Gathering {
-    pub(super) fn new(
+    pub(crate) fn new(
         settings: Settings,
         judge: Judge,
         meters: Meters,

@@ -23,40 +23,40 @@ const ERROR: u64 = 2;
 const OTHER: &[u8] = b"other";
 
 /// Policies, and what stands above and below them.
-pub(super) struct Judge {
+pub(crate) struct Judge {
     /// Those that drop come first.
-    pub(super) policies: Vec<Named>,
-    pub(super) keep: Option<Keep>,
-    pub(super) budget: Option<Budget>,
-    pub(super) first_match: bool,
+    pub(crate) policies: Vec<Named>,
+    pub(crate) keep: Option<Keep>,
+    pub(crate) budget: Option<Budget>,
+    pub(crate) first_match: bool,
 }
 
 /// A policy with its name.
-pub(super) struct Named {
-    pub(super) name: String,
-    pub(super) policy: Policy,
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) policy: Policy,
 }
 
 /// What stays whatever policies and budgets say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Keep {
-    pub(super) errors: bool,
+pub(crate) struct Keep {
+    pub(crate) errors: bool,
     /// In nanoseconds.
-    pub(super) slower_than: Option<u64>,
+    pub(crate) slower_than: Option<u64>,
 }
 
 /// Spans a second, for each value of something.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Budget {
-    pub(super) by: By,
-    pub(super) spans_per_second: f64,
+pub(crate) struct Budget {
+    pub(crate) by: By,
+    pub(crate) spans_per_second: f64,
     /// Most values that have a budget of their own.
-    pub(super) keys_max: usize,
+    pub(crate) keys_max: usize,
 }
 
 /// What has a budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum By {
+pub(crate) enum By {
     Tenant,
     /// A resource attribute.
     Attribute(Vec<u8>),
@@ -64,7 +64,7 @@ pub(super) enum By {
 
 /// Why a trace was decided on as it was: its place in the rules of the books.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(crate) enum Reason {
     /// Number of the policy.
     Policy(u16),
     Keep,
@@ -76,15 +76,15 @@ pub(super) enum Reason {
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Decision {
-    pub(super) verdict: Verdict,
-    pub(super) reason: Reason,
+pub(crate) struct Decision {
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: Reason,
     /// What is written to spans that stay; `ALWAYS` writes nothing.
-    pub(super) threshold: Threshold,
+    pub(crate) threshold: Threshold,
 }
 
 impl Decision {
-    pub(super) fn of(verdict: Verdict, reason: Reason) -> Decision {
+    pub(crate) fn of(verdict: Verdict, reason: Reason) -> Decision {
         Decision {
             verdict,
             reason,
@@ -92,14 +92,14 @@ impl Decision {
         }
     }
 
-    pub(super) fn is_sampled(&self) -> bool {
+    pub(crate) fn is_sampled(&self) -> bool {
         self.verdict == Verdict::Sampled
     }
 }
 
 /// Memory of one who judges. Reused.
 #[derive(Default)]
-pub(super) struct Desk {
+pub(crate) struct Desk {
     bytes: Vec<u8>,
     view: Memory,
     policies: Scratch,
@@ -108,34 +108,34 @@ pub(super) struct Desk {
 }
 
 /// A trace that policies sampled, before its budget is asked.
-pub(super) struct Candidate<K> {
-    pub(super) key: K,
-    pub(super) spans: u64,
-    pub(super) decision: Decision,
+pub(crate) struct Candidate<K> {
+    pub(crate) key: K,
+    pub(crate) spans: u64,
+    pub(crate) decision: Decision,
     randomness: u64,
     budget: Arc<[u8]>,
 }
 
 impl Judge {
     /// Whether traces pass without being looked at.
-    pub(super) fn is_blind(&self) -> bool {
+    pub(crate) fn is_blind(&self) -> bool {
         self.policies.is_empty() && self.keep.is_none()
     }
 
     /// Whether every policy looks at what came alone.
-    pub(super) fn stateful(&self) -> Option<&str> {
+    pub(crate) fn stateful(&self) -> Option<&str> {
         self.policies
             .iter()
             .find(|p| p.policy.is_stateful())
             .map(|p| p.name.as_str())
     }
 
-    pub(super) fn drops(&self) -> bool {
+    pub(crate) fn drops(&self) -> bool {
         self.policies.iter().any(|p| matches!(p.policy, Policy::Drop(_)))
     }
 
     /// What the policies say of the trace that these pieces make; it stays on the desk, for [`Desk::take`].
-    pub(super) fn decide(
+    pub(crate) fn decide(
         &self,
         id: TraceId,
         pieces: &[Piece],
@@ -192,7 +192,7 @@ impl Judge {
     }
 
     /// The trace on the desk as one that its budget may have to let go; none if it need not be asked.
-    pub(super) fn candidate<K>(
+    pub(crate) fn candidate<K>(
         &self,
         key: K,
         tenant: Option<&Arc<str>>,
@@ -245,7 +245,7 @@ impl Judge {
     }
 
     /// Fills the budgets for a tick's time.
-    pub(super) fn refill(&self, desk: &mut Desk, seconds: f64) {
+    pub(crate) fn refill(&self, desk: &mut Desk, seconds: f64) {
         let Some(budget) = &self.budget else { return };
         let (more, most) = (
             budget.spans_per_second * seconds,
@@ -260,7 +260,7 @@ impl Judge {
 
     /// Asks the budgets: of each, those traces stay whose randomness is highest, and the threshold that comes of this
     /// is theirs. The last one to stay may overdraw; that is repaid before anything else is let pass.
-    pub(super) fn within_budget<K>(&self, candidates: &mut [Candidate<K>], desk: &mut Desk) {
+    pub(crate) fn within_budget<K>(&self, candidates: &mut [Candidate<K>], desk: &mut Desk) {
         candidates.sort_by(|a, b| (&a.budget, b.randomness).cmp(&(&b.budget, a.randomness)));
         for group in candidates.chunk_by_mut(|a, b| a.budget == b.budget) {
             let left = desk.budgets.entry(group[0].budget.clone()).or_default();
@@ -304,13 +304,13 @@ impl Keep {
 
 impl Desk {
     /// Lays a trace out.
-    pub(super) fn lay_out(&mut self, pieces: &[Piece]) {
+    pub(crate) fn lay_out(&mut self, pieces: &[Piece]) {
         self.bytes.clear();
         assemble(pieces, &mut self.bytes);
     }
 
     /// The trace that was laid out, as a request; with this threshold written to its spans.
-    pub(super) fn take(&mut self, threshold: Threshold) -> Bytes {
+    pub(crate) fn take(&mut self, threshold: Threshold) -> Bytes {
         if threshold != Threshold::ALWAYS
             && let Ok(mut view) = View::new(&mut self.view, Signal::Traces, &self.bytes, Depth::Record)
         {

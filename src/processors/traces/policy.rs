@@ -23,7 +23,7 @@ const CODE: u32 = 3;
 
 /// What a policy says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Sampled,
     NotSampled,
     /// The trace goes, whatever others say.
@@ -31,32 +31,32 @@ pub(super) enum Verdict {
 }
 
 /// A trace to be decided on.
-pub(super) struct Trace<'t, 'v> {
-    pub(super) view: &'t View<'v>,
-    pub(super) id: TraceId,
-    pub(super) spans: u64,
+pub(crate) struct Trace<'t, 'v> {
+    pub(crate) view: &'t View<'v>,
+    pub(crate) id: TraceId,
+    pub(crate) spans: u64,
     /// Encoded.
-    pub(super) bytes: u64,
-    pub(super) now: Instant,
+    pub(crate) bytes: u64,
+    pub(crate) now: Instant,
 }
 
 /// Memory of those who ask policies. Reused.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     /// By number of the pattern.
     patterns: Vec<Option<PatternCache>>,
     ottl: ottl::Scratch,
     /// Statements that failed.
-    pub(super) errors: u64,
+    pub(crate) errors: u64,
 }
 
 /// A policy could not be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Failed;
+pub(crate) struct Failed;
 
 /// What is asked.
 #[derive(Debug)]
-pub(super) enum Policy {
+pub(crate) enum Policy {
     Always,
     /// Milliseconds; an upper bound of 0 is none.
     Latency {
@@ -110,7 +110,7 @@ pub(super) enum Policy {
 
 /// What a text is compared with.
 #[derive(Debug)]
-pub(super) enum Texts {
+pub(crate) enum Texts {
     Exact(Vec<Vec<u8>>),
     /// Each with its number among all patterns of the processor.
     Patterns(Vec<(usize, Pattern)>),
@@ -118,22 +118,22 @@ pub(super) enum Texts {
 
 /// Policies with a share of spans per second each.
 #[derive(Debug)]
-pub(super) struct Composite {
-    pub(super) max: i64,
-    pub(super) subs: Vec<(Policy, i64)>,
-    pub(super) spent: Mutex<Spent>,
+pub(crate) struct Composite {
+    pub(crate) max: i64,
+    pub(crate) subs: Vec<(Policy, i64)>,
+    pub(crate) spent: Mutex<Spent>,
 }
 
 /// What each sub-policy let pass in this second.
 #[derive(Debug, Default)]
-pub(super) struct Spent {
-    pub(super) second: u64,
-    pub(super) spans: Vec<i64>,
+pub(crate) struct Spent {
+    pub(crate) second: u64,
+    pub(crate) spans: Vec<i64>,
 }
 
 impl Policy {
     /// Whether what it says depends on more than the trace: on what came before, or on what is still to come.
-    pub(super) fn is_stateful(&self) -> bool {
+    pub(crate) fn is_stateful(&self) -> bool {
         match self {
             Policy::Latency { up_to, .. } => *up_to > 0,
             Policy::SpanCount { max, .. } => *max > 0,
@@ -146,7 +146,7 @@ impl Policy {
     }
 
     /// Asks it.
-    pub(super) fn ask(&self, trace: &Trace<'_, '_>, s: &mut Scratch) -> Result<Verdict, Failed> {
+    pub(crate) fn ask(&self, trace: &Trace<'_, '_>, s: &mut Scratch) -> Result<Verdict, Failed> {
         let view = trace.view;
         let sampled = match self {
             Policy::Always => true,
@@ -241,7 +241,7 @@ impl Composite {
     }
 
     /// The first sub-policy that would sample the trace decides, by what is left of its share.
-    pub(super) fn ask_in(
+    pub(crate) fn ask_in(
         &self,
         second: u64,
         trace: &Trace<'_, '_>,
@@ -277,12 +277,12 @@ fn all(subs: &[Policy], trace: &Trace<'_, '_>, s: &mut Scratch) -> Result<bool, 
 }
 
 /// All spans.
-pub(super) fn spans<'v>(view: &'v View<'_>) -> impl Iterator<Item = NodeId> + 'v {
+pub(crate) fn spans<'v>(view: &'v View<'_>) -> impl Iterator<Item = NodeId> + 'v {
     view.nodes().filter(|n| view.kind(*n) == Kind::Span)
 }
 
 /// Number of a span's status code.
-pub(super) fn status(view: &View<'_>, n: NodeId) -> u64 {
+pub(crate) fn status(view: &View<'_>, n: NodeId) -> u64 {
     let message = view.text(n, STATUS);
     let fields = wire::field::Fields::new(message, 0).map_while(Result::ok);
     let code = fields
@@ -326,7 +326,7 @@ fn is_slow(view: &View<'_>, above: i64, up_to: i64) -> bool {
 }
 
 /// When a span began and ended, in nanoseconds since 1970.
-pub(super) fn times(view: &View<'_>, n: NodeId) -> (u64, u64) {
+pub(crate) fn times(view: &View<'_>, n: NodeId) -> (u64, u64) {
     (
         view.number(n, START).unwrap_or(0),
         view.number(n, END).unwrap_or(0),
@@ -364,7 +364,7 @@ fn fnv(salt: &[u8], id: &TraceId) -> u64 {
 
 /// The largest hash that is kept at a share: (2^64 - 1) times the share, rounded to 64 significant bits, then cut to a
 /// whole number, as the collector computes it.
-pub(super) fn hash_up_to(percent: f64) -> u64 {
+pub(crate) fn hash_up_to(percent: f64) -> u64 {
     let share = percent / 100.0;
     // NaN is refused by the configuration.
     if share <= 0.0 {
