@@ -201,8 +201,9 @@ impl Writer {
             let Some(active) = &mut self.active else { return };
             match active.write(&group, self.shared.options.sync) {
                 Ok((entries, took)) => {
-                    self.publish(group, entries, took);
+                    // Told before the answers: who has one must not find trouble that is over.
                     self.works(Task::Append);
+                    self.publish(group, entries, took);
                 }
                 Err(error) => {
                     self.fails(Task::Append, &error);
