@@ -1,3 +1,19 @@
-//! Object stores with locks: put with retention and checksum, get, list, head.
+//! Write-once object stores with locks.
 //!
-//! Empty until the archive is built; the only crate that may know a cloud's SDK.
+//! [`ObjectStore`] is all that an archive, a verifier and a replay need of a store: conditional writes under a lock,
+//! reads by version, listings in order of key, and the facts of a bucket. [`file`] keeps objects below a directory and
+//! protects nothing; `s3`, behind the feature `aws`, speaks to S3 and everything like it. [`check`] finds out at start
+//! whether a store keeps the promise of its lock. Nothing here retries and nothing queues: an error says whether
+//! trying again can help, and the caller decides. This is the only crate that may know a cloud's SDK.
+
+pub mod blocks;
+pub mod error;
+pub mod file;
+pub mod store;
+
+pub use error::{Class, StoreError};
+pub use file::FileStore;
+pub use store::{
+    Body, BoxFuture, Chunks, DefaultRetention, Facts, Get, Head, Listed, Lock, LockRules, Mode, ObjectStore,
+    Put, PutOutcome, Retention, Stored, Version, VersionMark, Versioning,
+};
