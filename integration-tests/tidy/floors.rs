@@ -64,7 +64,7 @@ const NOUNS: [Noun; 16] = [
     noun("config", &["wire"]),
     noun("ottl", &["wire", "config", "codec"]),
     noun("codec", &["wire"]),
-    noun("evidence", &["wire"]),
+    noun("evidence", &["wire", "codec"]),
     noun("telemetry", &FLOORS_0_TO_1),
     noun("net", &FLOORS_0_TO_1_AND_TELEMETRY),
     noun("storage", &FLOORS_0_TO_1_AND_TELEMETRY),
