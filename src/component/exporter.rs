@@ -1,14 +1,14 @@
-//! Exporters: they push one batch, or collect chunks into objects. They never retry and never queue; the engine puts
-//! the harness around them.
+//! Exporters: they push one batch, or collect payloads into objects ([`Collect`]). They never queue; the engine puts the
+//! harness around them.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use config::{ComponentId, Section, Shape};
 use tokio::time::Instant;
-use wire::{Chunk, Encoding, Payload, Signal};
+use wire::{Encoding, Payload, Signal};
 
-use crate::{BoxFuture, BuildContext, ExportError, Fault, Host, Outcome, Refusal, Stability};
+use crate::{BoxFuture, BuildContext, Collect, ExportError, Fault, Host, Outcome, Stability};
 
 /// One exporter type.
 pub struct ExporterFactory {
@@ -31,7 +31,7 @@ pub struct ExporterFactory {
 pub enum Exporter {
     /// Sends a batch and says how it went.
     Push(Arc<dyn Push>),
-    /// Gathers chunks into objects of its own.
+    /// Gathers payloads into objects of its own.
     Collect(Arc<dyn Collect>),
 }
 
@@ -92,43 +92,6 @@ pub async fn compressed(batch: &Payload, encoding: Encoding, level: i32) -> Resu
     }
     let work = tokio::task::spawn_blocking(move || net::compression::encode(encoding, level, &chunks));
     work.await.map_err(ExportError::retry)
-}
-
-/// Gathers chunks into objects of its own (the archive).
-pub trait Collect: Send + Sync {
-    /// Takes a chunk. `Ok` = taken, still owed: the receipt completes when the object is safe.
-    fn append(&self, chunk: Chunk, receipt: Receipt) -> BoxFuture<'_, Result<(), ExportError>>;
-
-    /// Seals everything that is due (`all`: everything), completing receipts.
-    fn seal(&self, all: bool) -> BoxFuture<'_, Result<(), ExportError>>;
-}
-
-/// Stands for one piece of a queue or for one waiting caller; completes once. Dropped unfinished it says
-/// `Unavailable`, so that its data stays owed.
-pub struct Receipt(Option<Box<dyn FnOnce(Result<Outcome, Refusal>) + Send>>);
-
-impl Receipt {
-    /// A receipt that calls back.
-    pub fn new(done: impl FnOnce(Result<Outcome, Refusal>) + Send + 'static) -> Receipt {
-        Receipt(Some(Box::new(done)))
-    }
-
-    /// Says how it ended.
-    pub fn complete(mut self, result: Result<Outcome, Refusal>) {
-        if let Some(done) = self.0.take() {
-            done(result);
-        }
-    }
-}
-
-impl Drop for Receipt {
-    fn drop(&mut self) {
-        if let Some(done) = self.0.take() {
-            done(Err(Refusal::unavailable(
-                "the gateway stopped before it was delivered",
-            )));
-        }
-    }
 }
 
 /// Which blocks of the harness an exporter has, and its defaults where they differ from the collector's common ones.

@@ -9,6 +9,7 @@
 
 pub mod beat;
 pub mod books;
+pub mod collect;
 pub mod connector;
 pub mod consumer;
 pub mod error;
@@ -27,10 +28,11 @@ pub mod test_kit;
 
 pub use beat::{Beat, deliver};
 pub use books::Books;
+pub use collect::{Claim, Collect, Debts, Ending, Pieces, Receipt, Run, Seal, Seq, Set, StoreError};
 pub use connector::{Connector, ConnectorFactory, Joint, Ways};
 pub use consumer::{BoxFuture, Consumer, Outcome, Refusal, Rejection, ready};
 pub use error::{BoxError, Code, ExportError, Fault, StatusDetails};
-pub use exporter::{Collect, Exporter, ExporterFactory, Harness, Push, Receipt, compressed};
+pub use exporter::{Exporter, ExporterFactory, Harness, Push, compressed};
 pub use extension::{Event, Extension, ExtensionFactory, Storage};
 pub use guard::Guard;
 pub use host::{

@@ -12,7 +12,7 @@ use component::{Fault, Host, Refusal};
 use config::ComponentId;
 use parking_lot::Mutex;
 use storage::Journal;
-use storage::journal::{Claim, DestId, Head, Owed, Quota, Seq};
+use storage::journal::{DestId, Head, Owed, Quota, Seq, Turn};
 use wire::{Chunk, Shape};
 
 /// Chunks whose encoding a reader of content must not trust: the record's kind.
@@ -59,7 +59,7 @@ struct Opened {
     destination: DestId,
     boundary: Option<Seq>,
     /// Nobody else reads it meanwhile.
-    _claim: Claim,
+    _turn: Turn,
 }
 
 impl Store {
@@ -87,12 +87,12 @@ impl Store {
         let made = tokio::task::spawn_blocking(move || opening.destination(&name, Quota::default())).await;
         let made = made.map_err(|e| Fault::World(e.to_string()))?;
         let destination = made.map_err(|e| Fault::World(format!("{id}: {e}")))?;
-        let claim = journal.claim(destination).await;
+        let turn = journal.turn(destination).await;
         let opened = Opened {
             boundary: journal.last(),
             journal,
             destination,
-            _claim: claim,
+            _turn: turn,
         };
         let _ = self.opened.set(opened);
         Ok(())

@@ -29,7 +29,7 @@ const RELOAD: &str = "/-/reload";
 /// So often the books are read before a law counts as broken.
 const READINGS: usize = 20;
 /// For another one to let go of a destination.
-const CLAIM_TIME: Duration = Duration::from_secs(5);
+const TURN_TIME: Duration = Duration::from_secs(5);
 const BETWEEN_READINGS: Duration = Duration::from_millis(50);
 
 /// An answer, and what the audit says of it.
@@ -211,7 +211,7 @@ fn journals(gateway: &dyn Gateway) -> Vec<Value> {
 
 /// Nobody of this configuration reads for it.
 fn is_orphan(journal: &Journal, destination: &Destination) -> bool {
-    destination.records > 0 && !journal.is_claimed(destination.id)
+    destination.records > 0 && !journal.is_read(destination.id)
 }
 
 /// Gives up what is owed to a destination that nobody reads for, booked as `dropped{discarded}`.
@@ -257,16 +257,16 @@ async fn discarded(
         let text = format!("{name} has its exporter in the configuration, which delivers what it holds");
         (StatusCode::CONFLICT, text)
     };
-    if !gateway.is_ready() || journal.is_claimed(destination.id) {
+    if !gateway.is_ready() || journal.is_read(destination.id) {
         return Err(busy());
     }
     // Ours until it is done, so that no exporter begins to read meanwhile.
-    let claim = tokio::time::timeout(CLAIM_TIME, journal.claim(destination.id)).await;
-    let claim = claim.map_err(|_| busy())?;
+    let turn = tokio::time::timeout(TURN_TIME, journal.turn(destination.id)).await;
+    let turn = turn.map_err(|_| busy())?;
     let given_up = blocking(move || Ok(journal.discard(destination.id))).await;
     let given_up = given_up.map_err(|text| (StatusCode::INTERNAL_SERVER_ERROR, text))?;
     let ledger = &gateway.telemetry().ledger;
-    Ok(book_discarded(ledger, name, &given_up, claim.is_first))
+    Ok(book_discarded(ledger, name, &given_up, turn.is_first))
 }
 
 /// Books what was given up; if nobody carried it in yet, that too. The answer is the items.

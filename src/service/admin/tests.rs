@@ -372,11 +372,11 @@ async fn what_nobody_reads_for_is_shown_and_can_be_given_up() {
     assert_eq!(call(&post).await.0, 409);
     toy.ready.store(true, std::sync::atomic::Ordering::Relaxed);
     let found = journal.destinations()[0].id;
-    let claim = journal.claim(found).await;
+    let turn = journal.turn(found).await;
     assert_eq!(destination().await, (2, 7, false));
     assert_eq!(call(&post).await.0, 409);
     assert_eq!(toy.telemetry.ledger.rows().len(), 0);
-    drop(claim);
+    drop(turn);
     let row = toy
         .telemetry
         .ledger

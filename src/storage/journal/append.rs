@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::claim::{ClaimLog, Wish};
 use super::crypt::{Cipher, Lock};
 use super::disk::File;
 use super::format::{self, Done, Encoded, Entry, Head, RECORDS_MAX, Seq, Spot, padded};
@@ -43,6 +44,7 @@ pub(super) struct Writer {
     pub(super) active: Option<Active>,
     pub(super) logs: Logs,
     pub(super) marks: Marks,
+    pub(super) claims: ClaimLog,
     /// Files beside the segments were created since names were synced.
     pub(super) names_changed: bool,
     /// No segment is removed or copied before: the disk did not let us.
@@ -69,12 +71,13 @@ pub(super) fn run(writer: Writer) {
     let shared = writer.shared.clone();
     if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
         tracing::error!("the journal's writer panicked; the journal is closed");
-        let (jobs, marks) = {
+        let left = {
             let mut state = shared.state.lock();
             state.closing = true;
-            (std::mem::take(&mut state.jobs), std::mem::take(&mut state.marks))
+            let (jobs, marks) = (std::mem::take(&mut state.jobs), std::mem::take(&mut state.marks));
+            (jobs, marks, std::mem::take(&mut state.wishes))
         };
-        drop((jobs, marks));
+        drop(left);
     }
 }
 
@@ -83,6 +86,7 @@ struct Work {
     jobs: VecDeque<Job>,
     dones: Vec<(u64, Done)>,
     marks: Vec<Asked>,
+    wishes: Vec<Wish>,
     closing: bool,
 }
 
@@ -93,6 +97,7 @@ impl Writer {
             active: None,
             logs: Logs::new(),
             marks: Marks::default(),
+            claims: ClaimLog::default(),
             names_changed: false,
             room_after: None,
             debris: None,
@@ -107,11 +112,12 @@ impl Writer {
                 self.make_room(false);
             }
             let work = self.wait();
-            is_touched |= !work.dones.is_empty();
+            is_touched |= !(work.dones.is_empty() && work.wishes.is_empty());
             self.write_marks(work.marks);
             self.append(work.jobs);
             // What it could not do is told already.
             let _ = self.log(work.dones);
+            self.write_claims(work.wishes);
             self.sync_logs_in_time();
             if work.closing && !self.has_more() {
                 break;
@@ -123,7 +129,10 @@ impl Writer {
 
     fn has_more(&self) -> bool {
         let state = self.shared.state.lock();
-        !state.jobs.is_empty() || !state.dones.is_empty() || !state.marks.is_empty()
+        !(state.jobs.is_empty()
+            && state.dones.is_empty()
+            && state.marks.is_empty()
+            && state.wishes.is_empty())
     }
 
     /// Waits for something to do.
@@ -141,7 +150,8 @@ impl Writer {
                 break;
             }
         }
-        let is_urgent = !state.jobs.is_empty() || !state.marks.is_empty() || state.closing;
+        let is_urgent =
+            !(state.jobs.is_empty() && state.marks.is_empty() && state.wishes.is_empty()) || state.closing;
         if !is_urgent && !state.dones.is_empty() {
             self.shared.work.wait_for(&mut state, DONE_PAUSE);
         }
@@ -156,6 +166,7 @@ impl Writer {
             jobs,
             dones: std::mem::take(&mut state.dones),
             marks: std::mem::take(&mut state.marks),
+            wishes: std::mem::take(&mut state.wishes),
             closing: state.closing,
         }
     }

@@ -25,10 +25,12 @@ mod log;
 mod mark;
 mod recover;
 mod room;
+mod set;
 mod state;
 mod table;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -43,8 +45,7 @@ use tokio::sync::{Notify, oneshot};
 
 use append::Job;
 pub use blob::BLOB_MAX;
-pub use claim::Claim;
-use claim::Claims;
+pub use claim::{Claim, Cut, Settled};
 pub use crypt::{Key, NotAKey};
 use disk::{Disk, RealDisk};
 pub use error::Error;
@@ -52,7 +53,10 @@ pub use format::{DestId, Head, Seq};
 pub use health::{Counts, Health, LATENCY_BOUNDS, Latency, Trouble};
 use mark::Asked;
 pub use recover::Found;
+pub use set::{Run, SET_MAX, Set};
 use state::{Held, State};
+pub use turn::Turn;
+use turn::Turns;
 
 /// How a journal behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,7 +200,7 @@ struct Shared {
     state: Mutex<State>,
     /// Told when there is something to do.
     work: Condvar,
-    claims: Claims,
+    turns: Turns,
     /// Told when there may be room again.
     freed: Notify,
     /// One at a time writes the table of destinations, and one the blobs.
@@ -280,8 +284,11 @@ impl Journal {
     }
 
     fn open_as(disk: Arc<dyn Disk>, options: Options, is_offline: bool) -> Result<(Journal, Found), Error> {
-        let (state, found) = recover::recover(&*disk, options.key.as_ref())?;
-        if !is_offline {
+        let (mut state, found) = recover::recover(&*disk, options.key.as_ref())?;
+        if is_offline {
+            // The next one who opens it finds them again.
+            state.dones.clear();
+        } else {
             for stray in &found.strays {
                 // It would be found again.
                 let _ = disk.remove(stray);
@@ -292,7 +299,7 @@ impl Journal {
             options,
             state: Mutex::new(state),
             work: Condvar::new(),
-            claims: Claims::default(),
+            turns: Turns::default(),
             freed: Notify::new(),
             names: Mutex::new(()),
             blobs: Mutex::new(()),
@@ -373,19 +380,19 @@ impl Journal {
     }
 
     /// Waits for the right to read for a destination: there is one reader at a time.
-    pub async fn claim(&self, destination: DestId) -> Claim {
-        self.shared().claims.claim(destination).await
+    pub async fn turn(&self, destination: DestId) -> Turn {
+        self.shared().turns.turn(destination).await
     }
 
     /// Somebody reads for this destination. One that is owed something and that nobody reads for is an orphan.
-    pub fn is_claimed(&self, destination: DestId) -> bool {
-        self.shared().claims.is_held(destination)
+    pub fn is_read(&self, destination: DestId) -> bool {
+        self.shared().turns.is_held(destination)
     }
 
     /// Items that are owed to destinations that nobody reads for.
     pub fn orphan_items(&self) -> u64 {
         let all = self.destinations().into_iter();
-        let orphans = all.filter(|d| d.records > 0 && !self.is_claimed(d.id));
+        let orphans = all.filter(|d| d.records > 0 && !self.is_read(d.id));
         orphans.map(|d| d.items).sum()
     }
 

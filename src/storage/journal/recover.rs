@@ -11,7 +11,7 @@ use super::crypt::{Cipher, Key};
 use super::disk::{Disk, File, read_all};
 use super::format::{self, DONE, Done, Entry, HeaderIs, RECORD_HEADER, SEGMENT_HEADER, TRAILER};
 use super::state::{Segment, State};
-use super::{Error, Quota, mark, table};
+use super::{Error, Quota, claim, mark, table};
 
 /// What was found on opening.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,8 +113,13 @@ pub(super) fn recover(disk: &dyn Disk, key: Option<&Key>) -> Result<(State, Foun
         }
     }
     state.marked_before(mark::read(disk)?);
-    // They are in the logs already.
+    // They are in the logs already; those of whole sets may not be.
     state.dones.clear();
+    let (id, changes) = claim::read(disk, key, &mut found)?;
+    state.claimed.id = id;
+    for change in changes {
+        state.apply(change);
+    }
     found.records = state.owed_records();
     Ok((state, found))
 }

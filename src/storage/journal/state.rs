@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::append::Job;
+use super::claim::{Claimed, Wish};
 use super::completion::Remaining;
 use super::crypt::Cipher;
 use super::disk::File;
@@ -14,6 +15,9 @@ use super::format::{self, DestId, Done, Entry, Head, Seq};
 use super::health::Condition;
 use super::mark::Asked;
 use super::{Destination, Owed, Quota, Shortage};
+
+/// Whose a record is.
+type Label = Option<Arc<str>>;
 
 /// An amount of what is held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +79,8 @@ pub(super) struct State {
     /// Completions that are not in a log yet, with the segment whose log they go to.
     pub(super) dones: Vec<(u64, Done)>,
     pub(super) marks: Vec<Asked>,
+    pub(super) wishes: Vec<Wish>,
+    pub(super) claimed: Claimed,
     pub(super) closing: bool,
     pub(super) condition: Condition,
     reserved: u64,
@@ -181,6 +187,18 @@ impl State {
             })
         })
         .collect()
+    }
+
+    /// Records in a range that a destination is owed something of, whose they are, how many items each has, and bytes.
+    pub(super) fn owed_in(&self, destination: DestId, seqs: Range<Seq>) -> Vec<(Seq, Label, u32, u64)> {
+        let Some(target) = self.targets.get(destination.0 as usize) else {
+            return Vec::new();
+        };
+        let records = target.owed.range(seqs).filter_map(|seq| self.records.get(seq));
+        records
+            .map(|r| (&r.entry, &r.entry.head))
+            .map(|(entry, head)| (entry.seq, head.tenant.clone(), head.items, entry.room()))
+            .collect()
     }
 
     pub(super) fn last_owed(&self, destination: DestId) -> Option<Seq> {
@@ -432,7 +450,8 @@ impl State {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        !(self.jobs.is_empty() && self.dones.is_empty() && self.marks.is_empty()) || self.closing
+        let is_idle = self.jobs.is_empty() && self.dones.is_empty() && self.marks.is_empty();
+        !(is_idle && self.wishes.is_empty()) || self.closing
     }
 }
 

@@ -23,9 +23,9 @@ impl Durable {
     /// Notes what was there before.
     async fn scan(&self) {
         let Some(opened) = self.opened.get() else { return };
-        let claim = opened.journal.claim(opened.dest).await;
-        let is_first = claim.is_first;
-        *self.claim.lock() = Some(claim);
+        let turn = opened.journal.turn(opened.dest).await;
+        let is_first = turn.is_first;
+        *self.turn.lock() = Some(turn);
         self.state.lock().held_back = !is_first;
         let boundary = {
             let mut boundary = opened.boundary.lock();

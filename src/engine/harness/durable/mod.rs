@@ -27,7 +27,7 @@ use component::{Class, Fault, Host, Memory, Reservation};
 use config::ComponentId;
 use parking_lot::{Mutex, RwLock};
 use storage::Journal;
-use storage::journal::{Claim, DestId, Quota, Seq};
+use storage::journal::{DestId, Quota, Seq, Turn};
 use telemetry::{Column, Counter, Gauge};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -72,7 +72,7 @@ pub(crate) struct Durable {
     has_let_go: AtomicBool,
     appended: Notify,
     feeder: Mutex<Option<AbortHandle>>,
-    claim: Mutex<Option<Claim>>,
+    turn: Mutex<Option<Turn>>,
 }
 
 /// What it may hold.
@@ -125,7 +125,7 @@ impl Durable {
             has_let_go: AtomicBool::new(false),
             appended: Notify::new(),
             feeder: Mutex::default(),
-            claim: Mutex::default(),
+            turn: Mutex::default(),
         };
         durable.keep(keys);
         Arc::new(durable)
@@ -424,7 +424,7 @@ impl Durable {
                 break;
             }
         }
-        self.claim.lock().take();
+        self.turn.lock().take();
         let Some(opened) = self.opened.get() else { return };
         let mine = opened.journal.destinations().into_iter();
         if let Some(owed) = mine.filter(|d| d.id == opened.dest && d.records > 0).last() {

@@ -251,11 +251,11 @@ fn a_destination_has_one_reader_at_a_time() {
     journal.complete(seq, id, 1..3);
     assert_eq!(journal.remaining(seq, id), [0..1, 3..4]);
     block_on(async {
-        let first = journal.claim(id).await;
+        let first = journal.turn(id).await;
         assert!(first.is_first);
         let other = tokio::spawn({
             let journal = journal.clone();
-            async move { journal.claim(id).await.is_first }
+            async move { journal.turn(id).await.is_first }
         });
         tokio::task::yield_now().await;
         assert!(!other.is_finished());
