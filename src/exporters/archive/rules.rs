@@ -1,0 +1,232 @@
+//! Rules: whose a record is, and of which class. Their text is kept as long as a record is partly archived under them.
+//!
+//! Splitting is a function of a record's bytes, its hour and these rules, and of nothing else: so a record that was
+//! partly archived before a restart ends in the same pieces after it, whatever the configuration says by then.
+
+use component::prelude::*;
+use objects::Mode;
+
+use super::config::{Config, Match};
+use super::units::Retention;
+
+/// Raised whenever the same rules would split the same record otherwise.
+const SPLITTER: u32 = 1;
+
+/// The class of what no other class wants.
+pub(super) const STD: &str = "std";
+
+/// One set of rules.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rules {
+    splitter: u32,
+    from: Vec<Source>,
+    #[serde(with = "shared")]
+    default: Arc<str>,
+    /// In the order in which they are asked; the last one is [`STD`] and wants everything.
+    classes: Vec<Class>,
+}
+
+/// Where a tenant's name may come from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Source {
+    /// What processor `tenant` said.
+    Processor,
+    /// An attribute of the resource.
+    Resource(String),
+}
+
+/// One retention class.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Class {
+    #[serde(with = "shared")]
+    pub(super) name: Arc<str>,
+    r#match: Match,
+    pub(super) retention: Retention,
+    pub(super) mode: Mode,
+}
+
+/// A shared text, as a text.
+mod shared {
+    use super::*;
+
+    pub(super) fn serialize<S: serde::Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(text)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
+        String::deserialize(from).map(Arc::from)
+    }
+}
+
+/// How much of a record a question needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Needs {
+    /// Only what is known of the whole request.
+    Nothing,
+    /// Its resource.
+    Resource,
+    /// Itself.
+    Record,
+}
+
+impl Rules {
+    /// The rules of a configuration.
+    pub(super) fn new(config: &Config) -> Rules {
+        let lock = &config.lock;
+        let mut classes: Vec<Class> = Vec::new();
+        for class in &lock.classes {
+            classes.push(Class {
+                name: class.name.as_str().into(),
+                r#match: class.r#match.clone(),
+                retention: class.retention.unwrap_or(lock.retention),
+                mode: class.mode.unwrap_or(lock.mode),
+            });
+        }
+        classes.push(Class {
+            name: STD.into(),
+            r#match: Match::default(),
+            retention: lock.retention,
+            mode: lock.mode,
+        });
+        let source = |from: &String| match from.strip_prefix("resource:") {
+            Some(key) => Source::Resource(key.to_owned()),
+            None => Source::Processor,
+        };
+        Rules {
+            splitter: SPLITTER,
+            from: config.tenant.from.iter().map(source).collect(),
+            default: config.tenant.default.as_str().into(),
+            classes,
+        }
+    }
+
+    /// Reads what [`Rules::text`] wrote; none if it is of another version or damaged.
+    pub(super) fn parse(text: &str) -> Option<Rules> {
+        let rules: Rules = serde_json::from_str(text).ok()?;
+        let whole = rules.classes.last().is_some_and(|class| &*class.name == STD);
+        (rules.splitter == SPLITTER && whole).then_some(rules)
+    }
+
+    /// All of it as one line.
+    pub(super) fn text(&self) -> String {
+        serde_json::to_string(self).expect("text and numbers are always JSON")
+    }
+
+    /// Names the text: the first 16 hex digits of its SHA-256.
+    pub(super) fn id(&self) -> String {
+        super::spool::hex(&super::spool::sha256(self.text().as_bytes())[..8])
+    }
+
+    pub(super) fn classes(&self) -> &[Class] {
+        &self.classes
+    }
+
+    pub(super) fn sources(&self) -> &[Source] {
+        &self.from
+    }
+
+    pub(super) fn default_tenant(&self) -> &Arc<str> {
+        &self.default
+    }
+
+    /// How much must be seen to know the class of anything of this signal.
+    pub(super) fn class_needs(&self, signal: Signal) -> Needs {
+        let able = self.classes.iter().filter(|class| class.r#match.may_be(signal));
+        let needs = able.map(|class| class.r#match.needs()).max();
+        needs.unwrap_or(Needs::Nothing)
+    }
+}
+
+impl Match {
+    fn needs(&self) -> Needs {
+        if self.severity_number.is_some() || !self.attribute.is_empty() {
+            Needs::Record
+        } else {
+            Needs::Nothing
+        }
+    }
+
+    fn may_be(&self, signal: Signal) -> bool {
+        let listed = self.signal.is_empty() || self.signal.iter().any(|name| name.is(signal));
+        listed && (self.severity_number.is_none() || signal == Signal::Logs)
+    }
+
+    /// Whether all that is asked holds. `severity` of a log record (0 if it has none); `has`: whether the record, or its
+    /// resource, has an attribute with this text.
+    pub(super) fn holds(
+        &self,
+        signal: Signal,
+        tenant: &str,
+        severity: impl Fn() -> u32,
+        has: impl Fn(&str, &str) -> bool,
+    ) -> bool {
+        self.may_be(signal)
+            && (self.tenant.is_empty() || self.tenant.iter().any(|name| name == tenant))
+            && self.severity_number.is_none_or(|range| range.holds(severity()))
+            && self.attribute.iter().all(|(key, text)| has(key, text))
+    }
+}
+
+impl Class {
+    pub(super) fn matches(&self) -> &Match {
+        &self.r#match
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use component::test_kit::section;
+
+    fn rules(yaml: &str) -> Rules {
+        let yaml = format!("archive: a\nstate_dir: /x\n{yaml}");
+        Rules::new(
+            &section(&yaml)
+                .parse_valid()
+                .unwrap_or_else(|faults| panic!("{faults}")),
+        )
+    }
+
+    #[test]
+    fn rules_are_named_by_what_they_say() {
+        let plain = rules("");
+        assert_eq!(plain.id(), rules("").id());
+        assert_eq!(plain.id().len(), 16);
+        let others = [
+            "tenant: {from: [context:tenant]}",
+            "tenant: {default: other}",
+            "lock: {retention: 401d}",
+            "lock: {mode: GOVERNANCE}",
+            "lock: {classes: [{name: a, match: {severity_number: '>=17'}}]}",
+            "lock: {classes: [{name: a, match: {severity_number: '>=18'}}]}",
+        ];
+        let mut ids: Vec<String> = others.iter().map(|yaml| rules(yaml).id()).collect();
+        ids.push(plain.id());
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), others.len() + 1);
+        // What has nothing to do with splitting changes nothing.
+        assert_eq!(plain.id(), rules("compression_level: 9").id());
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let check = |yaml: &str| {
+            let rules = rules(yaml);
+            assert_eq!(Rules::parse(&rules.text()), Some(rules));
+        };
+        check("");
+        check(
+            "lock: {classes: [{name: a, match: {severity_number: '<=8', attribute: {k: v}}, mode: GOVERNANCE}]}",
+        );
+        check("lock: {classes: [{name: b, match: {tenant: [x], signal: [logs, traces]}, retention: 7y}]}");
+        assert_eq!(Rules::parse("{}"), None);
+        assert_eq!(
+            Rules::parse(&rules("").text().replace("\"splitter\":1", "\"splitter\":2")),
+            None
+        );
+    }
+}
