@@ -11,66 +11,66 @@ use super::units::{Retention, Size};
 /// `archive`: where, how, for how long.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub(super) struct Config {
     /// Name of the archive, such as `logs.example.com/prod`: lower-case letters, digits, `.`, `/`, `-`. Required.
-    pub archive: String,
+    pub(super) archive: String,
     /// Name of this writer, unlike that of any other: lower-case letters, digits, `-`. Default: the name of the host.
-    pub writer: String,
+    pub(super) writer: String,
     /// Directory for parts, state and the log's unsealed end. Required; never inside a journal's directory.
-    pub state_dir: PathBuf,
+    pub(super) state_dir: PathBuf,
     /// Whose a record is.
-    pub tenant: Tenant,
+    pub(super) tenant: Tenant,
     /// `otlp_proto` (default).
-    pub format: Format,
+    pub(super) format: Format,
     /// `zstd` (default), `gzip`, `none`.
-    pub compression: Compression,
+    pub(super) compression: Compression,
     /// How hard to compress. Default 3.
-    pub compression_level: i32,
+    pub(super) compression_level: i32,
     /// When an object is finished.
-    pub roll: Roll,
+    pub(super) roll: Roll,
     /// Objects being built at a time; beyond it the oldest are finished early. Default 8192.
-    pub max_open_partitions: usize,
+    pub(super) max_open_partitions: usize,
     /// Memory for what is not compressed yet. Default 192MiB.
-    pub max_buffer_bytes: Size,
+    pub(super) max_buffer_bytes: Size,
     /// Disk for parts of objects that the store does not have. Default 20GiB.
-    pub max_spool_bytes: Size,
+    pub(super) max_spool_bytes: Size,
     /// Share of the journal; only `auto` (default) yet: the journal's own limits.
-    pub journal_quota: String,
+    pub(super) journal_quota: String,
     /// Where parts are kept: `disk` (default), or `memory`, only with `ack: memory`.
-    pub spool: Spool,
+    pub(super) spool: Spool,
     /// Threads that compress. Default 0: as many as there are cores, at most 4.
-    pub compress_workers: usize,
+    pub(super) compress_workers: usize,
     /// Requests to the store at a time. Default 8.
-    pub put_concurrency: usize,
+    pub(super) put_concurrency: usize,
     /// When a client is answered: `wal` (default), once the journal has it; `memory`, at once.
-    pub ack: Ack,
+    pub(super) ack: Ack,
     /// What may not be deleted, and until when.
-    pub lock: Lock,
+    pub(super) lock: Lock,
     /// Proof that the lock holds.
-    pub selftest: Selftest,
+    pub(super) selftest: Selftest,
     /// The log that proves what is in the archive.
-    pub log: Log,
+    pub(super) log: Log,
     /// Only `{mode: none}` yet.
-    pub encryption: Encryption,
+    pub(super) encryption: Encryption,
 }
 
 /// Where a tenant's name comes from.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Tenant {
+pub(super) struct Tenant {
     /// The first that gives a name wins, for each resource by itself: `context:tenant` (what processor `tenant` said) or
     /// `resource:KEY`. Default `[context:tenant, "resource:tenant.id"]`.
-    pub from: Vec<String>,
+    pub(super) from: Vec<String>,
     /// The tenant of what has no name. Default `default`.
-    pub default: String,
+    pub(super) default: String,
     /// `plain` (default): names stand in keys and evidence as they are.
-    pub alias: String,
+    pub(super) alias: String,
 }
 
 /// What an object holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Format {
+pub(super) enum Format {
     /// OTLP requests laid end to end, which is one request.
     OtlpProto,
 }
@@ -78,7 +78,7 @@ pub enum Format {
 /// How an object is compressed, in parts that can be read alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Compression {
+pub(super) enum Compression {
     /// RFC 8878.
     Zstd,
     /// RFC 1952.
@@ -90,7 +90,7 @@ pub enum Compression {
 /// Where parts are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Spool {
+pub(super) enum Spool {
     /// In `state_dir`.
     Disk,
     /// In memory, counted with `max_buffer_bytes`.
@@ -100,7 +100,7 @@ pub enum Spool {
 /// When a client is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Ack {
+pub(super) enum Ack {
     /// Once the journal has the data.
     Wal,
     /// At once.
@@ -114,47 +114,47 @@ pub enum Ack {
 /// When an object is finished. Ages run from its first record.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Roll {
+pub(super) struct Roll {
     /// Age of one that has `min_bytes`. Default 60s.
-    pub max_age: Duration,
+    pub(super) max_age: Duration,
     /// Compressed. Default 64MiB.
-    pub max_bytes: Size,
+    pub(super) max_bytes: Size,
     /// Uncompressed. Default 512MiB.
-    pub max_raw_bytes: Size,
+    pub(super) max_raw_bytes: Size,
     /// Default 1000000.
-    pub max_records: u64,
+    pub(super) max_records: u64,
     /// Uncompressed bytes of one part that can be read alone. Default 1MiB.
-    pub chunk_bytes: Size,
+    pub(super) chunk_bytes: Size,
     /// Compressed bytes below which an object waits for more. Default 4MiB with `ack: wal`, else 0.
-    pub min_bytes: Option<Size>,
+    pub(super) min_bytes: Option<Size>,
     /// For how long it waits. Default 15m with `ack: wal`, else 0s.
-    pub max_age_small: Option<Duration>,
+    pub(super) max_age_small: Option<Duration>,
 }
 
 /// What may not be deleted, and until when.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Lock {
+pub(super) struct Lock {
     /// Refuses to start where the store locks nothing. Default true.
-    pub required: bool,
+    pub(super) required: bool,
     /// `COMPLIANCE` (default) or `GOVERNANCE`.
-    pub mode: Mode,
+    pub(super) mode: Mode,
     /// `h`, `d`, `y`. Default 400d.
-    pub retention: Retention,
+    pub(super) retention: Retention,
     /// Of the log; default `auto`: the longest of all, and 30 days.
-    pub evidence_retention: EvidenceRetention,
+    pub(super) evidence_retention: EvidenceRetention,
     /// What if the bucket's own retention is longer: `reject` (default) a shorter one and send the longer, or `allow`.
-    pub shorter_than_bucket_default: Shorter,
+    pub(super) shorter_than_bucket_default: Shorter,
     /// Puts a legal hold on every object. Default false.
-    pub legal_hold: bool,
+    pub(super) legal_hold: bool,
     /// Records with a retention of their own: the first class that matches wins.
-    pub classes: Vec<Class>,
+    pub(super) classes: Vec<Class>,
 }
 
 /// Retention of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
-pub enum EvidenceRetention {
+pub(super) enum EvidenceRetention {
     /// The longest of any class, and 30 days.
     Auto(Auto),
     /// This long.
@@ -164,7 +164,7 @@ pub enum EvidenceRetention {
 /// The word `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Auto {
+pub(super) enum Auto {
     /// `auto`
     Auto,
 }
@@ -172,7 +172,7 @@ pub enum Auto {
 /// What if the bucket's own retention is longer than ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Shorter {
+pub(super) enum Shorter {
     /// The longer one is sent.
     Reject,
     /// Ours is sent.
@@ -180,37 +180,37 @@ pub enum Shorter {
 }
 
 /// Records with a retention of their own.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Class {
+pub(super) struct Class {
     /// Lower-case letters, digits, `-`; part of the objects' keys. Required.
-    pub name: String,
+    pub(super) name: String,
     /// All that is given must hold.
-    pub r#match: Match,
+    pub(super) r#match: Match,
     /// Default: that of `lock`.
-    pub retention: Option<Retention>,
+    pub(super) retention: Option<Retention>,
     /// Default: that of `lock`.
-    pub mode: Option<Mode>,
+    pub(super) mode: Option<Mode>,
 }
 
 /// Which records are of a class.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Match {
+pub(super) struct Match {
     /// One of these tenants.
-    pub tenant: Vec<String>,
+    pub(super) tenant: Vec<String>,
     /// One of these signals.
-    pub signal: Vec<SignalName>,
+    pub(super) signal: Vec<SignalName>,
     /// Logs: `>=17`, `<=8`, `>`, `<`, `=` or a bare number.
-    pub severity_number: Option<Severity>,
+    pub(super) severity_number: Option<Severity>,
     /// Each of these attributes of the record, or of its resource where the record has none, is this text.
-    pub attribute: BTreeMap<String, String>,
+    pub(super) attribute: BTreeMap<String, String>,
 }
 
 /// A signal by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum SignalName {
+pub(super) enum SignalName {
     /// `logs`
     Logs,
     /// `traces`
@@ -224,47 +224,47 @@ pub enum SignalName {
 /// Severities from one to another, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[schemars(transparent)]
-pub struct Severity(#[schemars(with = "String")] pub(super) (u32, u32));
+pub(super) struct Severity(#[schemars(with = "String")] pub(super) (u32, u32));
 
 /// Proof that the lock holds.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Selftest {
+pub(super) struct Selftest {
     /// How often it is proved anew. Default 24h.
-    pub interval: Duration,
+    pub(super) interval: Duration,
     /// A role that may delete below `_weir/v1/selftest/` and nothing else; it must fail to.
-    pub role_arn: String,
+    pub(super) role_arn: String,
 }
 
 /// The log.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Log {
+pub(super) struct Log {
     /// How often what was archived is signed. Default 60s.
-    pub checkpoint_interval: Duration,
+    pub(super) checkpoint_interval: Duration,
     /// How often at least. Default 5m.
-    pub heartbeat_interval: Duration,
+    pub(super) heartbeat_interval: Duration,
     /// Attributes of resources whose values stand in the log: `[service.name]` (default) or none.
-    pub index: Vec<String>,
+    pub(super) index: Vec<String>,
     /// Who signs.
-    pub signer: Signer,
+    pub(super) signer: Signer,
 }
 
 /// Who signs the log.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Signer {
+pub(super) struct Signer {
     /// File of the private key, PKCS#8 PEM; made at the first start, readable by us alone. Default: `signer.key` in
     /// `state_dir`.
-    pub file: PathBuf,
+    pub(super) file: PathBuf,
 }
 
 /// Encryption before upload.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Encryption {
+pub(super) struct Encryption {
     /// Only `none` (default): the store's own encryption applies.
-    pub mode: String,
+    pub(super) mode: String,
 }
 
 impl Default for Config {
@@ -328,17 +328,6 @@ impl Default for Lock {
             shorter_than_bucket_default: Shorter::Reject,
             legal_hold: false,
             classes: Vec::new(),
-        }
-    }
-}
-
-impl Default for Class {
-    fn default() -> Self {
-        Class {
-            name: String::new(),
-            r#match: Match::default(),
-            retention: None,
-            mode: None,
         }
     }
 }

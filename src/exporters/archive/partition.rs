@@ -145,7 +145,7 @@ pub(super) fn jitter(writer: &str, key: &Key) -> u32 {
     let text = [writer, &key.class, &key.tenant, key.signal.as_str()].join("\n");
     let [a, b, c, d, ..] = spool::sha256(text.as_bytes());
     let share = u64::from(u32::from_be_bytes([a, b, c, d]));
-    800_000 + (share * 200_000 >> 32) as u32
+    800_000 + ((share * 200_000) >> 32) as u32
 }
 
 impl<S> Partition<S> {

@@ -147,7 +147,6 @@ fn divided(
         };
         labels.push(label as u16);
     }
-    drop(view);
     match kinds.as_slice() {
         [] => false,
         [(class, tenant)] => {

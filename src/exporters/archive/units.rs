@@ -8,12 +8,12 @@ use serde::de::{self, Deserializer, Visitor};
 /// A size in bytes: an integer, or a number with `B`, `KiB`, `MiB`, `GiB` or `TiB`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 #[schemars(transparent)]
-pub struct Size(#[schemars(with = "String")] pub u64);
+pub(super) struct Size(#[schemars(with = "String")] pub(super) u64);
 
 /// For how long something may not be deleted: a number with `h`, `d`, or `y` (365 days). In seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 #[schemars(transparent)]
-pub struct Retention(#[schemars(with = "String")] pub u64);
+pub(super) struct Retention(#[schemars(with = "String")] pub(super) u64);
 
 const SIZES: [(&str, u64); 5] = [
     ("TiB", 1 << 40),
