@@ -3,14 +3,13 @@
 //! `cargo bench -p weir-processors --bench redaction [-- ROW...]`; see `support.rs` for the payload. Ten expressions as
 //! people write them, 12 % of the records hold something. A stage's row goes from bytes to bytes: index, stage, splice.
 
+mod stage;
 mod support;
 
 use std::hint::black_box;
-use std::sync::Arc;
 
 use codec::pattern::Pattern;
-use component::{BuildContext, BuildInfo, Drops, Memory, Processor, ProcessorFactory, SegmentCx, Tree};
-use config::{ComponentId, Section};
+use stage::{run, tree};
 use support::{measure, payloads};
 use wire::scan::{Hit, Scan};
 use wire::view::{Any, Depth, Kind, Scratch, View};
@@ -148,38 +147,4 @@ fn main() {
 
 fn pattern(source: &str) -> Pattern {
     Pattern::new(source).expect("the bench's own expressions")
-}
-
-/// From bytes to bytes: index, stage, splice.
-fn run(stage: &dyn Tree, bytes: &[u8], context: &Context, scratch: &mut Scratch) {
-    let depth = stage.touches().depth;
-    let mut view = View::new(scratch, Signal::Logs, bytes, depth).expect("payloads are well formed");
-    let mut drops = Drops::default();
-    let mut cx = SegmentCx {
-        context,
-        tenant: None,
-        drops: &mut drops,
-    };
-    stage.apply(&mut view, &mut cx).expect("nothing is refused here");
-    black_box(view.finish());
-}
-
-fn tree(factory: &ProcessorFactory, yaml: &str) -> Arc<dyn Tree> {
-    let section = Section::from_yaml(yaml).expect("the bench's own rules");
-    let cx = BuildContext {
-        id: ComponentId {
-            kind: factory.kind.to_owned(),
-            name: String::new(),
-        },
-        telemetry: Default::default(),
-        memory: Arc::new(Memory::new(1 << 30)),
-        info: BuildInfo {
-            command: "weir",
-            version: "bench",
-        },
-    };
-    match (factory.build)(section, &cx, Signal::Logs) {
-        Ok(Processor::Tree(tree)) => tree,
-        _ => panic!("{}: the bench's own rules", factory.kind),
-    }
 }

@@ -8,6 +8,7 @@
 //! `consume`, any number at once → `stop`, from the receivers down. `stop` is safe without `start`, and twice.
 
 pub mod beat;
+pub mod beside;
 pub mod books;
 pub mod collect;
 pub mod connector;
@@ -22,11 +23,13 @@ pub mod memory;
 pub mod prelude;
 pub mod processor;
 pub mod receiver;
+pub mod statements;
 pub mod template;
 #[cfg(any(test, feature = "test-kit"))]
 pub mod test_kit;
 
 pub use beat::{Beat, deliver};
+pub use beside::beside_others;
 pub use books::Books;
 pub use collect::{Claim, Collect, Debts, Ending, Pieces, Receipt, Run, Seal, Seq, Set, StoreError};
 pub use connector::{Connector, ConnectorFactory, Joint, Ways};

@@ -7,8 +7,6 @@ pub mod routing;
 pub mod span_metrics;
 pub mod tenant;
 
-mod env;
-
 use component::ConnectorFactory;
 
 /// Every connector type.

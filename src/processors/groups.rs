@@ -9,7 +9,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use component::prelude::*;
-use ottl::{Env, ErrorMode, Program, Time};
+use ottl::{ErrorMode, Program};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -308,48 +308,10 @@ impl Written<'_> {
 
 // --- running ---
 
-/// Lends what programs need of the world.
-pub(crate) fn with_env<T>(context: &Context, run: impl FnOnce(&Env<'_>) -> T) -> T {
-    let now = || {
-        let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        Time::new(since.as_secs() as i64, since.subsec_nanos())
-    };
-    // Zeros would be no random number, but the generator of the process does not fail once it has started.
-    let random = |out: &mut [u8]| aws_lc_rs::rand::fill(out).unwrap_or_default();
-    run(&Env {
-        context,
-        now: &now,
-        random: &random,
-    })
-}
-
 /// What the client hears of an error under `propagate`: as from the collector, that it may try again. It will fail again
 /// until somebody changes the statement or the condition, and until then nothing is lost that the client keeps.
 pub(crate) fn propagated(processor: &ComponentId, what: &str, error: &ottl::Error) -> Refusal {
     Refusal::unavailable(format!("{processor}: {what}: {error}"))
-}
-
-/// Errors of one chunk that were ignored: how many, and the first.
-#[derive(Debug, Default)]
-pub(crate) struct Ignored {
-    count: u64,
-    first: Option<(String, ottl::Error)>,
-}
-
-impl Ignored {
-    pub(crate) fn note(&mut self, text: &str, error: &ottl::Error) {
-        self.count += 1;
-        if self.first.is_none() {
-            self.first = Some((text.to_owned(), error.clone()));
-        }
-    }
-
-    /// Says it, once a chunk.
-    pub(crate) fn tell(self, processor: &ComponentId, what: &'static str) {
-        if let Some((text, error)) = self.first {
-            tracing::warn!(%processor, %error, text, errors = self.count, "{what}");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ mod config;
 mod table;
 
 use component::prelude::*;
+use component::statements::{Ignored, with_env};
 use parking_lot::Mutex;
 use wire::view::{Depth, Kind, Scratch, View};
 use wire::write;
 
-use crate::env::{Ignored, with_env};
 use table::{Counts, Item, Look, Table};
 
 pub use config::{Attribute, Config, Metric, Scalar};
@@ -240,7 +240,7 @@ impl Count {
 impl Consumer for Count {
     fn consume(&self, payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
         Box::pin(async move {
-            let made = self.count(&payload)?;
+            let made = beside_others(payload.len(), || self.count(&payload))?;
             let chunks: Vec<Chunk> = made
                 .iter()
                 .filter(|made| made.points > 0)

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use component::prelude::*;
+use component::statements::Ignored;
 use ottl::{Env, ErrorMode, Program};
 use wire::view::{NewValue, NodeId, Value, View, any_encode, identity};
 use wire::write;
 
 use super::config::{Metric, Scalar};
-use crate::env::Ignored;
 
 /// Metrics over items of one kind.
 pub(super) struct Table {

@@ -12,9 +12,9 @@ mod table;
 mod tests;
 
 use component::prelude::*;
+use component::statements::{Ignored, with_env};
 use parking_lot::Mutex;
 
-use crate::env::{Ignored, with_env};
 use table::{Room, Table};
 
 pub use config::{Config, Item};
@@ -138,7 +138,7 @@ impl Routing {
 impl Consumer for Routing {
     fn consume(&self, payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
         Box::pin(async move {
-            let mut apart = self.sort(payload)?;
+            let mut apart = beside_others(payload.len(), || self.sort(payload))?;
             let parts = std::mem::take(&mut apart.parts).into_iter().enumerate();
             let parts = parts.filter_map(|(pipeline, payload)| Some((pipeline, payload?)));
             let outcome = self.ways.send(parts.collect()).await?;

@@ -9,18 +9,14 @@ use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use component::{Depth, Drops, Refusal, SegmentCx, Touches, Tree};
+use component::{Depth, Drops, Refusal, SegmentCx, Touches, Tree, beside_others};
 use telemetry::Counter;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use wire::view::{Finished, Scratch, View};
 use wire::{Chunk, Payload};
 
 use super::edge::panicked;
 use super::step::UNNAMED;
 use crate::harness::tally::Tally;
-
-/// Above this many encoded bytes (about 100 µs of work) other tasks of this worker are moved away first.
-const INLINE_BYTES_MAX: usize = 256 * 1024;
 
 thread_local! {
     /// Grows to the largest chunk a worker has seen. A segment never awaits, so one a thread is enough.
@@ -170,19 +166,4 @@ fn note(dropped: &mut Vec<Dropped>, stage: usize, rule: &str, chunk: &Chunk, ite
 
 fn malformed(error: wire::Malformed) -> Refusal {
     Refusal::Invalid(error.to_string())
-}
-
-/// Runs what takes long for a payload of that many bytes: other tasks of this worker are moved away first.
-pub(crate) fn beside_others<T>(bytes: usize, run: impl FnOnce() -> T) -> T {
-    match bytes > INLINE_BYTES_MAX && has_other_workers() {
-        true => tokio::task::block_in_place(run),
-        false => run(),
-    }
-}
-
-/// Moving tasks away needs a second worker to take them; with one, in place is as good.
-fn has_other_workers() -> bool {
-    Handle::try_current().is_ok_and(|handle| {
-        handle.runtime_flavor() == RuntimeFlavor::MultiThread && handle.metrics().num_workers() > 1
-    })
 }

@@ -6,12 +6,12 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use component::{Change, Refusal, Rejection, Reshape, ReshapeCx};
+use component::{Change, Refusal, Rejection, Reshape, ReshapeCx, beside_others};
 use telemetry::{Column, Counter, Row};
 use wire::Payload;
 
 use super::edge::panicked;
-use super::segment::{Dropped, Segment, beside_others};
+use super::segment::{Dropped, Segment};
 use crate::harness::tally::Tally;
 
 /// The rule for items that are missing though nobody said why.

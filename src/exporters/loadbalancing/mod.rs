@@ -214,7 +214,8 @@ impl Push for LoadBalancing {
                     Answer::Rejected(error) | Answer::Owed(error) => Err(error),
                 },
                 _ => {
-                    let sent = Sent::sort(batch, key, &members).map_err(|error| ExportError::Rejected {
+                    let sent = beside_others(batch.len(), || Sent::sort(batch, key, &members));
+                    let sent = sent.map_err(|error| ExportError::Rejected {
                         code: Code::INVALID_ARGUMENT,
                         source: error.into(),
                     })?;

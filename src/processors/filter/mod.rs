@@ -9,11 +9,12 @@ mod expr;
 mod rules;
 
 use component::prelude::*;
+use component::statements::{Ignored, with_env};
 use parking_lot::Mutex;
 use telemetry::Counter;
 use wire::view::{Kind, NodeId, View};
 
-use crate::groups::{Ignored, propagated, with_env};
+use crate::groups::propagated;
 use crate::matching;
 
 pub use config::{

@@ -12,13 +12,14 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration as StdDuration;
 
 use component::prelude::*;
+use component::statements::{Ignored, with_env};
 use jiff::tz::TimeZone;
 use ottl::{ErrorMode, Program};
 use parking_lot::Mutex;
 use telemetry::Histogram;
 use wire::view::{Depth, Finished, Kind, Scratch, View};
 
-use crate::groups::{Ignored, Keys, Written, with_env};
+use crate::groups::{Keys, Written};
 use fields::Field;
 use gather::{Gathered, Harvest, Rules};
 

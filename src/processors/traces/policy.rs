@@ -1,6 +1,7 @@
 //! Policies: what each says of one trace, seen as a view of all its spans.
 
 use codec::pattern::{Pattern, PatternCache};
+use component::statements::with_env;
 use ottl::{ErrorMode, Program};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -8,7 +9,6 @@ use wire::Context;
 use wire::view::{Any, Kind, NodeId, Value, View};
 
 use super::bucket::Bucket;
-use crate::groups::with_env;
 use crate::sampling::tracestate;
 use crate::traces::TraceId;
 

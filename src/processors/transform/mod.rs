@@ -8,11 +8,12 @@
 mod reshape;
 
 use component::prelude::*;
+use component::statements::{Ignored, with_env};
 use ottl::{ErrorMode, Functions, Program};
 use parking_lot::Mutex;
 use wire::view::View;
 
-use crate::groups::{Group, Groups, Ignored, Keys, Mode, Written, propagated, with_env};
+use crate::groups::{Group, Groups, Keys, Mode, Written, propagated};
 
 /// The processor's type.
 pub static FACTORY: ProcessorFactory = ProcessorFactory {

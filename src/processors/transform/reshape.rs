@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use component::prelude::*;
+use component::statements::{Ignored, with_env};
 use component::{Reshape, ReshapeCx};
 use parking_lot::Mutex;
 use wire::view::{Finished, Scratch, View};
 
 use super::{FAILED, Step, Transform};
-use crate::groups::{Ignored, propagated, with_env};
+use crate::groups::propagated;
 
 /// Steps of which one at least reshapes.
 pub(super) struct Reshaping {
