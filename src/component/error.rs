@@ -7,7 +7,7 @@ use net::client::CallError;
 pub use net::grpc::Code;
 use wire::Payload;
 
-use crate::Refusal;
+use crate::{Refusal, Rejection};
 
 /// Any error, with its chain.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -20,7 +20,7 @@ pub enum ExportError {
         /// What the far side asked for (`Retry-After`, RetryInfo).
         after: Option<Duration>,
         /// What is still owed; `None` = all of it.
-        remaining: Option<Payload>,
+        remaining: Option<Remaining>,
         /// Why.
         source: BoxError,
     },
@@ -41,6 +41,15 @@ pub enum ExportError {
         /// Why.
         source: BoxError,
     },
+}
+
+/// What a batch still owes after an attempt that took a part of it.
+#[derive(Debug)]
+pub struct Remaining {
+    /// Pieces of the batch, cut out of its chunks.
+    pub owed: Payload,
+    /// Of the rest: what the far side took the batch without.
+    pub rejected: Vec<Rejection>,
 }
 
 impl ExportError {

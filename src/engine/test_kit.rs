@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use component::{
     BoxFuture, BuildInfo, Code, Consumer, ExportError, Extension, Fault, Host, Memory, Outcome, Push,
-    Refusal, Rejection, Status,
+    Refusal, Rejection, Remaining, Status,
 };
 use config::ComponentId;
 use parking_lot::Mutex;
@@ -113,6 +113,8 @@ pub(crate) enum Act {
     RetryAfter(Duration),
     /// Takes all chunks but the last one.
     KeepLast,
+    /// The same, and the rest is taken without this many.
+    KeepLastBut(u64),
     Reject,
     TooLarge,
     Deny,
@@ -186,14 +188,9 @@ impl Script {
             Act::Take => {}
             Act::TakeAfter(time) => tokio::time::sleep(time).await,
             Act::TakeBut(items) => {
-                let rejected = Rejection {
-                    rule: "too_old".into(),
-                    items,
-                    message: "too old".into(),
-                };
                 self.taken.lock().extend(&records(payload)[items as usize..]);
                 return Ok(Outcome {
-                    rejected: vec![rejected],
+                    rejected: too_old(items).into_iter().collect(),
                 });
             }
             Act::Retry => return Err(ExportError::retry("unwell")),
@@ -204,14 +201,22 @@ impl Script {
                     source: "slow down".into(),
                 });
             }
-            Act::KeepLast => {
+            Act::KeepLast | Act::KeepLastBut(_) => {
                 let mut taken = payload.clone();
                 let last = taken.chunks.pop().expect("a chunk");
-                let remaining = Payload::new(payload.signal, last, payload.context.clone());
-                self.taken.lock().extend(records(&taken));
+                let owed = Payload::new(payload.signal, last, payload.context.clone());
+                let taken = records(&taken);
+                let items = match act {
+                    Act::KeepLastBut(items) => items.min(taken.len() as u64),
+                    _ => 0,
+                };
+                self.taken.lock().extend(&taken[items as usize..]);
                 return Err(ExportError::Retry {
                     after: None,
-                    remaining: Some(remaining),
+                    remaining: Some(Remaining {
+                        owed,
+                        rejected: too_old(items).into_iter().collect(),
+                    }),
                     source: "half of it".into(),
                 });
             }
@@ -230,6 +235,15 @@ impl Script {
         self.taken.lock().extend(records(payload));
         Ok(Outcome::all())
     }
+}
+
+/// What is said of so many items that are rejected.
+fn too_old(items: u64) -> Option<Rejection> {
+    (items > 0).then(|| Rejection {
+        rule: "too_old".into(),
+        items,
+        message: "too old".into(),
+    })
 }
 
 impl Push for Script {

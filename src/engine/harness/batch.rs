@@ -356,31 +356,34 @@ impl Batch {
         }
         let payload = self.take();
         if !self.is_awaited() {
-            let mut tally = Tally::of(&payload);
-            for rejection in rejected {
-                book_queued(
-                    &self.sender.books,
-                    &tally.take(rejection.items),
-                    &End::Rejected(rejection),
-                );
-            }
-            book_queued(&self.sender.books, &tally, &End::Delivered);
+            book_arrived(&self.sender.books, Tally::of(&payload), rejected);
             return self.complete(&payload);
         }
         let mut left: Vec<u64> = rejected.iter().map(|r| r.items).collect();
         for chunk in &payload.chunks {
             let mut tally = Tally::default();
             tally.plus(chunk.origin.tenant.as_ref(), u64::from(chunk.shape.items));
-            for (rejection, left) in rejected.iter().zip(&mut left) {
-                let part = tally.take(*left);
-                *left -= part.items();
-                if !part.is_zero() {
-                    self.resolve(chunk.origin.slot, part, &End::Rejected(rejection));
-                }
+            self.resolve_arrived(chunk.origin.slot, tally, rejected, &mut left);
+        }
+    }
+
+    /// Items of one slot have arrived; of those that were rejected `left` says how many are still to be counted.
+    pub(crate) fn resolve_arrived(
+        &self,
+        slot: u32,
+        mut tally: Tally,
+        rejected: &[Rejection],
+        left: &mut [u64],
+    ) {
+        for (rejection, left) in rejected.iter().zip(left) {
+            let part = tally.take(*left);
+            *left -= part.items();
+            if !part.is_zero() {
+                self.resolve(slot, part, &End::Rejected(rejection));
             }
-            if !tally.is_zero() {
-                self.resolve(chunk.origin.slot, tally, &End::Delivered);
-            }
+        }
+        if !tally.is_zero() {
+            self.resolve(slot, tally, &End::Delivered);
         }
     }
 
@@ -422,6 +425,14 @@ impl Drop for Batch {
             self.end_part(&payload, &End::Failed("shutdown", &refusal));
         }
     }
+}
+
+/// Books items for which nobody waits and that have arrived, but for those that were rejected.
+pub(crate) fn book_arrived(books: &Books, mut tally: Tally, rejected: &[Rejection]) {
+    for rejection in rejected {
+        book_queued(books, &tally.take(rejection.items), &End::Rejected(rejection));
+    }
+    book_queued(books, &tally, &End::Delivered);
 }
 
 fn book_queued(books: &Books, tally: &Tally, how: &End<'_>) {

@@ -4,12 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use component::{ExportError, Refusal};
-use telemetry::Column;
+use component::{ExportError, Refusal, Remaining};
 use tokio::time::Instant;
 use wire::Payload;
 
-use super::batch::Batch;
+use super::batch::{self, Batch};
 use super::cut;
 use super::dead_letter::{self, Laid, Letter};
 use super::partition::Phase;
@@ -186,8 +185,8 @@ impl Hub {
                 match still_owed(&batch.payload, remaining) {
                     Owed::All => {}
                     Owed::Part(owed) => batch = partly_delivered(batch, owed),
-                    Owed::Nothing => {
-                        batch.end(&End::Delivered);
+                    Owed::Nothing(rejected) => {
+                        batch.end_delivered(&rejected);
                         return Judged::new(Health::Well);
                     }
                 }
@@ -358,8 +357,9 @@ fn rejected(mut batch: Batch, refusal: Refusal) -> Judged {
     Judged::give_up(batch, "rejected", refusal, false, Health::Well)
 }
 
-/// Delivers what of a batch is not in `owed`, which stays.
-fn partly_delivered(mut batch: Batch, mut owed: Payload) -> Batch {
+/// Ends what of a batch is not in `owed`, which stays.
+fn partly_delivered(mut batch: Batch, remaining: Remaining) -> Batch {
+    let Remaining { mut owed, rejected } = remaining;
     let known = |c: &wire::Chunk| (c.origin.slot as usize) < batch.owners.len();
     if !owed.chunks.iter().all(known) {
         return batch; // not cut out of this batch: all of it is owed
@@ -370,8 +370,7 @@ fn partly_delivered(mut batch: Batch, mut owed: Payload) -> Batch {
         };
         let mut tally = Tally::of(&batch.payload);
         tally.minus(&Tally::of(&owed));
-        tally.release(&batch.sender.books.row);
-        tally.add(&batch.sender.books.row, Column::Out);
+        batch::book_arrived(&batch.sender.books, tally, &rejected);
         for (slot, items) in done {
             let owner = batch.owners.get(slot as usize);
             if let Some(stored) = owner.and_then(|o| o.as_stored()) {
@@ -384,6 +383,7 @@ fn partly_delivered(mut batch: Batch, mut owed: Payload) -> Batch {
     }
     let sent = batch.take();
     if batch.is_awaited() {
+        let mut left: Vec<u64> = rejected.iter().map(|r| r.items).collect();
         for slot in 0..batch.owners.len() as u32 {
             let of = |payload: &Payload| {
                 let mut tally = Tally::default();
@@ -394,13 +394,12 @@ fn partly_delivered(mut batch: Batch, mut owed: Payload) -> Batch {
             };
             let mut done = of(&sent);
             done.minus(&of(&owed));
-            batch.resolve(slot, done, &End::Delivered);
+            batch.resolve_arrived(slot, done, &rejected, &mut left);
         }
     } else {
         let mut done = Tally::of(&sent);
         done.minus(&Tally::of(&owed));
-        done.release(&batch.sender.books.row);
-        done.add(&batch.sender.books.row, Column::Out);
+        batch::book_arrived(&batch.sender.books, done, &rejected);
     }
     owed.context = sent.context;
     batch.payload = owed;

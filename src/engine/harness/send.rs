@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use component::{Code, ExportError, Host, Outcome, Push, Refusal, Status, Stop};
+use component::{Code, ExportError, Host, Outcome, Push, Refusal, Rejection, Remaining, Status, Stop};
 use telemetry::{Counter, Gauge};
 use tokio::time::Instant;
 use wire::{Payload, Signal};
@@ -132,7 +132,7 @@ impl Sender {
             };
             let error = match result {
                 Ok(outcome) => {
-                    settle_delivered(&mut verdict, &part, &outcome);
+                    settle_delivered(&mut verdict, Tally::of(&part), &outcome.rejected);
                     continue;
                 }
                 Err(error) => error,
@@ -156,14 +156,14 @@ impl Sender {
                 ExportError::Retry { after, remaining, .. } => {
                     match still_owed(&part, remaining) {
                         Owed::All => {}
-                        Owed::Part(owed) => {
+                        Owed::Part(Remaining { owed, rejected }) => {
                             let mut done = Tally::of(&part);
                             done.minus(&Tally::of(&owed));
-                            verdict.deliver(&done);
+                            settle_delivered(&mut verdict, done, &rejected);
                             part = owed;
                         }
-                        Owed::Nothing => {
-                            verdict.deliver(&Tally::of(&part));
+                        Owed::Nothing(rejected) => {
+                            settle_delivered(&mut verdict, Tally::of(&part), &rejected);
                             continue;
                         }
                     }
@@ -248,9 +248,8 @@ impl Sender {
 
 /// Books a batch that the far side took, and what it rejected out of it. The far side says how many items, not which:
 /// they are taken to be the first ones.
-pub(crate) fn settle_delivered(verdict: &mut Verdict, part: &Payload, outcome: &Outcome) {
-    let mut tally = Tally::of(part);
-    for rejection in &outcome.rejected {
+pub(crate) fn settle_delivered(verdict: &mut Verdict, mut tally: Tally, rejected: &[Rejection]) {
+    for rejection in rejected {
         verdict.reject(tally.take(rejection.items), rejection);
     }
     verdict.deliver(&tally);
@@ -259,15 +258,20 @@ pub(crate) fn settle_delivered(verdict: &mut Verdict, part: &Payload, outcome: &
 /// What a failed export left to be done.
 pub(crate) enum Owed {
     All,
-    Part(Payload),
-    Nothing,
+    Part(Remaining),
+    /// All has arrived but for these.
+    Nothing(Vec<Rejection>),
 }
 
 /// What a failed export says is still owed, if that can be a part of what it was given.
-pub(crate) fn still_owed(sent: &Payload, remaining: Option<Payload>) -> Owed {
-    match remaining {
-        Some(owed) if owed.items == 0 => Owed::Nothing,
-        Some(owed) if owed.items < sent.items && owed.signal == sent.signal => Owed::Part(owed),
+pub(crate) fn still_owed(sent: &Payload, remaining: Option<Remaining>) -> Owed {
+    let Some(remaining) = remaining else {
+        return Owed::All;
+    };
+    let owed = &remaining.owed;
+    match owed.items {
+        0 => Owed::Nothing(remaining.rejected),
+        items if items < sent.items && owed.signal == sent.signal => Owed::Part(remaining),
         _ => Owed::All,
     }
 }

@@ -421,6 +421,32 @@ async fn only_what_is_still_owed_is_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_rejected_of_a_part_that_arrived_is_booked_and_told() {
+    let awaited = || {
+        let mut settings = queued(10);
+        settings.queue.as_mut().expect("on").wait_for_result = true;
+        settings
+    };
+    for (settings, told) in [(direct(), 2), (queued(10), 0), (awaited(), 2)] {
+        let rig = Rig::new(Script::new([Act::KeepLastBut(2)]), settings);
+        let mut payload = logs(3);
+        payload.chunks.push(chunk(4));
+        payload.items = 7;
+        let answer = rig.spawn(payload).await;
+        attempts(&rig, 2).await;
+        assert_eq!(rig.script.sizes(), [7, 4]);
+        let outcome = answer.await.expect("it does not panic").expect("taken");
+        assert_eq!(outcome.rejected_items(), told);
+        rig.finish().await;
+        let totals = rig.totals();
+        assert_eq!(
+            (totals.get(Column::Out), totals.failed["rejected: too_old"]),
+            (5, 2)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn waits_long_and_never_gives_up_without_permission() {
     let mut settings = queued(10);
     settings.retry.as_mut().expect("on").elapsed_max = Some(S(1));
@@ -791,6 +817,7 @@ mod any_outcome {
             3 => Just(Act::Retry),
             1 => (1..10u64).prop_map(|s| Act::RetryAfter(S(s))),
             1 => Just(Act::KeepLast),
+            1 => Just(Act::KeepLastBut(1)),
             1 => Just(Act::Reject),
             1 => Just(Act::TooLarge),
             1 => Just(Act::Deny),

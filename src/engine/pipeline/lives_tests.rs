@@ -75,6 +75,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::TakeBut(1)),
         3 => Just(Act::Retry),
         1 => Just(Act::KeepLast),
+        1 => Just(Act::KeepLastBut(1)),
         1 => Just(Act::Reject),
         1 => Just(Act::TooLarge),
         1 => Just(Act::Panic),

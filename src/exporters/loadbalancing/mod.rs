@@ -350,7 +350,7 @@ impl Sent {
         );
         Err(ExportError::Retry {
             after,
-            remaining,
+            remaining: remaining.map(|owed| Remaining { owed, rejected }),
             source,
         })
     }

@@ -35,6 +35,8 @@ enum Act {
     Reject,
     TooLarge,
     Hang,
+    /// Takes it without this many.
+    Partial(u64),
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -68,6 +70,13 @@ impl Push for Scripted {
                     source: "too large".into(),
                 }),
                 Some(Act::Hang) => std::future::pending().await,
+                Some(Act::Partial(items)) => Ok(Outcome {
+                    rejected: vec![Rejection {
+                        rule: "rejected_by_peer".into(),
+                        items,
+                        message: "too old".into(),
+                    }],
+                }),
             }
         })
     }
@@ -206,7 +215,7 @@ async fn what_a_backend_does_not_take_is_owed_alone_and_the_others_do_not_wait()
         "the answer is there before the batch is given up"
     );
     let ExportError::Retry {
-        remaining: Some(owed),
+        remaining: Some(Remaining { owed, .. }),
         ..
     } = error
     else {
@@ -258,7 +267,7 @@ async fn what_is_owed_goes_to_the_backends_that_there_are_then() {
     tell(&hosts[0], &[Act::Retry]);
     let batch = spans("s", &[a[0], b[0]]);
     let Err(ExportError::Retry {
-        remaining: Some(owed),
+        remaining: Some(Remaining { owed, .. }),
         ..
     }) = balancer.export(&batch).await
     else {
@@ -309,13 +318,37 @@ async fn what_one_backend_will_never_take_is_said_and_the_rest_is_taken() {
         .await
         .expect_err("unwell");
     let ExportError::Retry {
-        remaining: Some(owed),
+        remaining: Some(Remaining { owed, .. }),
         ..
     } = error
     else {
         panic!("{error:?}")
     };
     assert_eq!(owed.items, 2);
+    balancer.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_backend_took_in_part_is_said_while_another_one_is_owed_its_own() {
+    let hosts = hosts("halting");
+    let [a, b, _] = of_each(&hosts);
+    let balancer = balancer(&hosts).await;
+    tell(&hosts[0], &[Act::Partial(2)]);
+    tell(&hosts[1], &[Act::Retry]);
+    let error = balancer
+        .export(&spans("s", &[a[0], b[0], a[1], a[2]]))
+        .await
+        .expect_err("unwell");
+    let ExportError::Retry {
+        remaining: Some(Remaining { owed, rejected }),
+        ..
+    } = error
+    else {
+        panic!("{error:?}")
+    };
+    assert_eq!(names(&owed), [format!("s/{}/1", b[0])]);
+    let rejected: Vec<_> = rejected.iter().map(|r| (r.items, r.message.as_str())).collect();
+    assert_eq!(rejected, [(2, "too old")]);
     balancer.stop().await;
 }
 
