@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use component::{Host, Status};
+use component::{Host, Memory, Status};
 use telemetry::Telemetry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -32,10 +32,14 @@ impl Cluster {
         config: &Config,
         rules: &Arc<Rules>,
         access: Access,
-        telemetry: &Telemetry,
+        (telemetry, memory): (&Telemetry, &Arc<Memory>),
         reports: (Arc<dyn Host>, String),
     ) -> Cluster {
-        let table = Arc::new(Table::new(rules.clone(), config.pod_delete_grace_period.0));
+        let table = Arc::new(Table::new(
+            rules.clone(),
+            config.pod_delete_grace_period.0,
+            memory.clone(),
+        ));
         let meters = Arc::new(Meters::new(telemetry));
         let access = Arc::new(access);
         let mut tasks = JoinSet::new();

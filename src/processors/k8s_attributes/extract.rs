@@ -5,7 +5,7 @@ use codec::pattern::Pattern;
 use super::config::{Field, FieldRule, From, Key, Rules};
 use super::image::Image;
 use super::object::{Meta, Object, Owner};
-use super::table::{Container, Run};
+use super::table::{Container, Run, text_bytes};
 
 /// Attributes in the order in which they were found; a later one of the same name takes the place of the earlier.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,12 @@ impl Tags {
             .iter()
             .find(|(known, _)| **known == *key)
             .map(|(_, value)| &**value)
+    }
+
+    /// What they take, about.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = self.iter().flat_map(|(key, value)| [key, value]);
+        texts.map(text_bytes).sum()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {

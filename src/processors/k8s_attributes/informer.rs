@@ -47,7 +47,7 @@ pub(super) struct Informer {
     pub(super) health: watch::Sender<Option<String>>,
 }
 
-/// What is known by uid.
+/// What is known by uid, of what the table has taken.
 struct Known {
     name: String,
     version: String,
@@ -163,14 +163,15 @@ impl Informer {
             let (meta, objects) = object::page(self.kind, &reply.body).map_err(|e| unreadable(&e))?;
             for object in objects {
                 let (uid, known) = known_of(&object);
-                match state.known.get(&uid) {
-                    Some(old) if old.version == known.version => {}
-                    old => {
-                        let is_new = old.is_none();
-                        self.put(object, is_new);
-                    }
+                let taken = match state.known.get(&uid) {
+                    Some(old) if old.version == known.version => true,
+                    old => self.put(object, old.is_none()),
+                };
+                if taken {
+                    listed.insert(uid, known);
+                } else {
+                    state.known.remove(&uid);
                 }
-                listed.insert(uid, known);
             }
             state.version = meta.resource_version;
             next = meta.r#continue;
@@ -248,13 +249,17 @@ impl Informer {
             Ok(Event::Added(object) | Event::Modified(object)) => {
                 let (uid, known) = known_of(&object);
                 state.version.clone_from(&known.version);
-                let is_new = state.known.insert(uid, known).is_none();
-                self.put(object, is_new);
+                let is_new = !state.known.contains_key(&uid);
+                match self.put(object, is_new) {
+                    true => drop(state.known.insert(uid, known)),
+                    false => drop(state.known.remove(&uid)),
+                }
             }
             Ok(Event::Deleted(object)) => {
                 let (uid, known) = known_of(&object);
-                state.known.remove(&uid);
-                self.remove(&uid, &known.name);
+                if state.known.remove(&uid).is_some() {
+                    self.remove(&uid, &known.name);
+                }
                 state.version = known.version;
             }
             Ok(Event::Bookmark(version)) => state.version = version,
@@ -270,10 +275,16 @@ impl Informer {
         None
     }
 
-    fn put(&self, object: Object, is_new: bool) {
-        let change = if is_new { Change::Added } else { Change::Updated };
-        self.meters.changed(self.kind, change);
-        self.table.put(self.kind, object, is_new);
+    /// False if there is no room for it; what is listed again then finds it new.
+    fn put(&self, object: Object, is_new: bool) -> bool {
+        let taken = self.table.put(self.kind, object, is_new);
+        match (taken, is_new) {
+            (true, true) => self.meters.changed(self.kind, Change::Added),
+            (true, false) => self.meters.changed(self.kind, Change::Updated),
+            (false, true) => {}
+            (false, false) => self.meters.changed(self.kind, Change::Deleted),
+        }
+        taken
     }
 
     fn remove(&self, uid: &str, name: &str) {

@@ -21,6 +21,7 @@ pub(super) struct Stage {
     config: Config,
     rules: Arc<Rules>,
     telemetry: telemetry::Telemetry,
+    memory: Arc<Memory>,
     agent: String,
     asked: Asked,
     /// Empty until the start, and with `passthrough`.
@@ -48,6 +49,7 @@ impl Stage {
             rules: Arc::new(rules),
             config,
             telemetry: cx.telemetry.clone(),
+            memory: cx.memory.clone(),
             agent: cx.info.user_agent(),
             cluster: ArcSwapOption::empty(),
             makers: Mutex::default(),
@@ -71,7 +73,7 @@ impl Stage {
                 config,
                 &self.rules,
                 access,
-                &self.telemetry,
+                (&self.telemetry, &self.memory),
                 reports,
             ))
         });

@@ -1,13 +1,16 @@
 //! What is known about the cluster, in the form in which it is asked for.
 //!
 //! Informers write, pipelines read. Pods that are gone stay findable for the grace period: their last records may still
-//! be on their way. Each kind holds a bounded number of objects; beyond it new ones are not taken, which is said once.
+//! be on their way. Each kind holds a bounded number of objects, and all of it draws from the memory budget: what finds
+//! no room is not known, which is said.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use component::{Class, Memory, Reservation};
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::time::Instant;
 use tracing::warn;
@@ -39,6 +42,8 @@ pub(super) struct Pod {
     pub(super) daemon_set: Option<String>,
     pub(super) job: Option<String>,
     keys: Vec<Key>,
+    /// What it takes; none until it is taken.
+    room: Option<Reservation>,
 }
 
 /// A container of a pod.
@@ -75,9 +80,46 @@ impl Container {
     }
 }
 
+impl Container {
+    fn bytes(&self) -> usize {
+        let some = [
+            &self.name,
+            &self.image_name,
+            &self.image_tag,
+            &self.instance_id,
+            &self.service_version,
+        ];
+        let runs = self.runs.iter().flat_map(|run| [&run.id, &run.digest]);
+        let texts = some.into_iter().chain(runs).flatten().chain(&self.ids);
+        size_of::<Container>()
+            + self.runs.len() * size_of::<Run>()
+            + text_bytes(&self.spec_name)
+            + texts.map(|text| text_bytes(text)).sum::<usize>()
+    }
+}
+
 impl Pod {
     pub(super) fn container_ids(&self) -> impl Iterator<Item = &str> {
         self.containers.iter().flat_map(|c| &c.ids).map(String::as_str)
+    }
+
+    /// What its texts take, about. Its keys stand in the table too, and after it among those that go.
+    fn bytes(&self) -> usize {
+        let own = [&self.uid, &self.name, &self.namespace, &self.node, &self.ip];
+        let owners = [&self.replica_set, &self.stateful_set, &self.daemon_set, &self.job];
+        let some = owners.into_iter().chain([&self.started]).flatten();
+        let keys = self
+            .keys
+            .iter()
+            .map(|key| 3 * (key.len() + AROUND_TEXT) + AROUND_TEXT);
+        let containers = self.containers.iter().map(Container::bytes);
+        own.into_iter()
+            .chain(some)
+            .map(|text| text_bytes(text))
+            .sum::<usize>()
+            + size_of::<Pod>()
+            + self.tags.bytes()
+            + keys.chain(containers).sum::<usize>()
     }
 
     /// The one of this name, else of this id, else the only one.
@@ -96,8 +138,12 @@ impl Pod {
     }
 }
 
-/// Most objects of one kind. A pod takes about 2 KiB.
+/// Most objects of one kind.
 const OBJECTS_MAX: usize = 500_000;
+/// What an object takes beside its texts: places in the maps, and what the informer notes of it.
+const AROUND: usize = 320;
+/// What a text takes beside its bytes: a pointer, a length, and what the allocator adds.
+const AROUND_TEXT: usize = 32;
 /// How often what is gone is looked at.
 pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
@@ -106,8 +152,10 @@ pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(30);
 pub(super) struct Table {
     rules: Arc<Rules>,
     grace: Duration,
+    memory: Arc<Memory>,
     known: RwLock<Known>,
-    was_full: AtomicBool,
+    /// That there is no room was said since the last sweep.
+    is_told: AtomicBool,
 }
 
 /// What pipelines read.
@@ -116,13 +164,28 @@ pub(super) struct Known {
     pods: HashMap<Key, Arc<Pod>>,
     by_uid: HashMap<String, Arc<Pod>>,
     gone: VecDeque<Gone>,
-    pub(super) namespaces: HashMap<String, Other>,
-    pub(super) nodes: HashMap<String, Other>,
+    pub(super) namespaces: HashMap<String, Held<Other>>,
+    pub(super) nodes: HashMap<String, Held<Other>>,
     /// By uid.
-    replica_sets: HashMap<String, Controller>,
-    jobs: HashMap<String, (Controller, Tags)>,
-    workloads: HashMap<String, Tags>,
+    replica_sets: HashMap<String, Held<Controller>>,
+    jobs: HashMap<String, Held<(Controller, Tags)>>,
+    workloads: HashMap<String, Held<Tags>>,
     pub(super) cluster_uid: Option<String>,
+}
+
+/// Something with the room that it takes.
+#[derive(Debug)]
+pub(super) struct Held<T>(
+    T,
+    #[expect(dead_code, reason = "it is given back on drop")] Reservation,
+);
+
+impl<T> Deref for Held<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
 }
 
 /// A key that will not be found any more.
@@ -156,6 +219,15 @@ impl Controller {
             uid: o.uid.clone(),
         })
     }
+
+    fn bytes(&self) -> usize {
+        text_bytes(&self.name) + text_bytes(&self.uid)
+    }
+}
+
+/// What a text takes, about.
+pub(super) fn text_bytes(text: &str) -> usize {
+    AROUND_TEXT + text.len()
 }
 
 impl Controllers for Known {
@@ -164,7 +236,7 @@ impl Controllers for Known {
     }
 
     fn cron_job(&self, job: &str) -> Option<&str> {
-        self.jobs.get(job).map(|(c, _)| c.name.as_str())
+        self.jobs.get(job).map(|job| job.0.0.name.as_str())
     }
 }
 
@@ -187,15 +259,14 @@ impl Known {
 
     /// The cron job of a job.
     pub(super) fn cron_job_uid(&self, job: &str) -> Option<&str> {
-        let (controller, _) = self.jobs.get(job)?;
+        let (controller, _) = &**self.jobs.get(job)?;
         Some(controller.uid.as_str()).filter(|uid| !uid.is_empty())
     }
 
     /// What is known of a deployment, stateful set, daemon set or job.
     pub(super) fn workload(&self, uid: &str) -> Option<&Tags> {
-        self.workloads
-            .get(uid)
-            .or_else(|| self.jobs.get(uid).map(|(_, tags)| tags))
+        let of_job = || self.jobs.get(uid).map(|job| &job.0.1);
+        self.workloads.get(uid).map(|held| &held.0).or_else(of_job)
     }
 
     fn count(&self, kind: Kind) -> usize {
@@ -211,12 +282,13 @@ impl Known {
 }
 
 impl Table {
-    pub(super) fn new(rules: Arc<Rules>, grace: Duration) -> Table {
+    pub(super) fn new(rules: Arc<Rules>, grace: Duration, memory: Arc<Memory>) -> Table {
         Table {
             rules,
             grace,
+            memory,
             known: RwLock::default(),
-            was_full: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
         }
     }
 
@@ -229,52 +301,86 @@ impl Table {
         self.known.read().pods.len()
     }
 
-    /// Takes what is new or has changed. `is_new`: it was not there before, so that there must be room.
-    pub(super) fn put(&self, kind: Kind, object: Object, is_new: bool) {
+    /// Takes what is new or has changed. False if there is no room for it: then it is not known, and what was known of
+    /// it is forgotten, for it is no longer so. `is_new`: it was not there before.
+    pub(super) fn put(&self, kind: Kind, object: Object, is_new: bool) -> bool {
         let mut known = self.known.write();
-        if is_new && known.count(kind) >= OBJECTS_MAX {
-            if !self.was_full.swap(true, Relaxed) {
+        let taken = if is_new && known.count(kind) >= OBJECTS_MAX {
+            Err("as many objects of one kind as can be known")
+        } else {
+            let taken = self.take(&mut known, kind, &object);
+            taken.ok_or("the memory for held data is used up")
+        };
+        let meta = &object.metadata;
+        if let Err(why) = taken {
+            if !self.is_told.swap(true, Relaxed) {
                 warn!(
                     ?kind,
-                    most = OBJECTS_MAX,
-                    "too many objects: further ones are not known"
+                    why, "further objects are not known: what belongs to them passes as it is"
                 );
             }
-            return;
+            self.forget(&mut known, kind, &meta.uid, &meta.name);
         }
-        let rules = &*self.rules;
-        let meta = &object.metadata;
-        let tags = |from| extract::other(from, meta, rules);
-        match kind {
-            Kind::Pods => self.put_pod(&mut known, &object),
-            Kind::Namespaces => {
-                if meta.name == "kube-system" {
-                    known.cluster_uid = Some(meta.uid.clone());
-                }
-                let tags = tags(From::Namespace);
-                let uid = meta.uid.clone();
-                known.namespaces.insert(meta.name.clone(), Other { uid, tags });
-            }
-            Kind::Nodes => {
-                let (uid, tags) = (meta.uid.clone(), tags(From::Node));
-                known.nodes.insert(meta.name.clone(), Other { uid, tags });
-            }
-            Kind::ReplicaSets => {
-                let owner = Controller::of(&object, "Deployment");
-                known.replica_sets.insert(meta.uid.clone(), owner);
-            }
-            Kind::Jobs => {
-                let owner = Controller::of(&object, "CronJob");
-                known.jobs.insert(meta.uid.clone(), (owner, tags(From::Job)));
-            }
-            Kind::Deployments => drop(known.workloads.insert(meta.uid.clone(), tags(From::Deployment))),
-            Kind::StatefulSets => drop(known.workloads.insert(meta.uid.clone(), tags(From::StatefulSet))),
-            Kind::DaemonSets => drop(known.workloads.insert(meta.uid.clone(), tags(From::DaemonSet))),
-        }
+        taken.is_ok()
     }
 
-    fn put_pod(&self, known: &mut Known, object: &Object) {
-        let pod = Arc::new(self.pod(object, known));
+    /// `None` if there is no room.
+    fn take(&self, known: &mut Known, kind: Kind, object: &Object) -> Option<()> {
+        let rules = &*self.rules;
+        let meta = &object.metadata;
+        let (uid, name) = (meta.uid.clone(), meta.name.clone());
+        let tags = |from| extract::other(from, meta, rules);
+        let room = |texts: usize| {
+            let bytes = AROUND + 2 * meta.uid.len() + 2 * meta.name.len() + texts;
+            self.memory.reserve(Class::Nodes, bytes)
+        };
+        match kind {
+            Kind::Pods => {
+                let mut pod = self.pod(object, known);
+                pod.room = Some(room(pod.bytes())?);
+                self.put_pod(known, pod);
+            }
+            Kind::Namespaces | Kind::Nodes => {
+                let from = match kind {
+                    Kind::Nodes => From::Node,
+                    _ => From::Namespace,
+                };
+                let tags = tags(from);
+                let room = room(tags.bytes())?;
+                if kind == Kind::Namespaces && name == "kube-system" {
+                    known.cluster_uid = Some(uid.clone());
+                }
+                let all = match kind {
+                    Kind::Nodes => &mut known.nodes,
+                    _ => &mut known.namespaces,
+                };
+                all.insert(name, Held(Other { uid, tags }, room));
+            }
+            Kind::ReplicaSets => {
+                let owner = Controller::of(object, "Deployment");
+                let room = room(owner.bytes())?;
+                known.replica_sets.insert(uid, Held(owner, room));
+            }
+            Kind::Jobs => {
+                let (owner, tags) = (Controller::of(object, "CronJob"), tags(From::Job));
+                let room = room(owner.bytes() + tags.bytes())?;
+                known.jobs.insert(uid, Held((owner, tags), room));
+            }
+            Kind::Deployments | Kind::StatefulSets | Kind::DaemonSets => {
+                let tags = tags(match kind {
+                    Kind::Deployments => From::Deployment,
+                    Kind::StatefulSets => From::StatefulSet,
+                    _ => From::DaemonSet,
+                });
+                let room = room(tags.bytes())?;
+                known.workloads.insert(uid, Held(tags, room));
+            }
+        }
+        Some(())
+    }
+
+    fn put_pod(&self, known: &mut Known, pod: Pod) {
+        let pod = Arc::new(pod);
         let old = known.by_uid.get(&pod.uid).cloned();
         for key in &pod.keys {
             // An address goes from pod to pod; what is said late about the older one does not take it back.
@@ -338,11 +444,14 @@ impl Table {
 
     /// Forgets what is gone: pods after the grace period, the rest at once. `name` is the object's.
     pub(super) fn remove(&self, kind: Kind, uid: &str, name: &str) {
-        let mut known = self.known.write();
+        self.forget(&mut self.known.write(), kind, uid, name);
+    }
+
+    fn forget(&self, known: &mut Known, kind: Kind, uid: &str, name: &str) {
         match kind {
             Kind::Pods => {
                 if let Some(pod) = known.by_uid.remove(uid) {
-                    self.let_go(&mut known, pod.keys.clone(), uid);
+                    self.let_go(known, pod.keys.clone(), uid);
                 }
             }
             Kind::Namespaces => drop(known.namespaces.remove(name)),
@@ -365,6 +474,7 @@ impl Table {
 
     /// Forgets the keys whose grace period is over, unless they are somebody's again.
     pub(super) fn sweep(&self) {
+        self.is_told.store(false, Relaxed);
         let now = Instant::now();
         let mut known = self.known.write();
         while known.gone.front().is_some_and(|gone| gone.until <= now) {

@@ -248,16 +248,24 @@ fn stage(yaml: &str) -> Stage {
 }
 
 fn try_stage(yaml: &str) -> Result<Stage, String> {
+    stage_in(yaml, &context("k8s_attributes"))
+}
+
+fn stage_in(yaml: &str, cx: &BuildContext) -> Result<Stage, String> {
     let section = section(yaml);
     let config: Config = section
         .clone()
         .parse()
         .map_err(|e: ::config::Diags| e.to_string())?;
-    Stage::new(config, &section, &context("k8s_attributes"), Signal::Logs).map_err(|e| e.to_string())
+    Stage::new(config, &section, cx, Signal::Logs).map_err(|e| e.to_string())
 }
 
 async fn connected(yaml: &str, api: &Api) -> Stage {
-    let stage = stage(yaml);
+    connected_in(yaml, api, &context("k8s_attributes")).await
+}
+
+async fn connected_in(yaml: &str, api: &Api, cx: &BuildContext) -> Stage {
+    let stage = stage_in(yaml, cx).unwrap();
     let connected = stage
         .connect(Arc::new(Lonely::default()), || Ok(api.settings()))
         .await;
@@ -906,4 +914,45 @@ fn the_servers_place_is_found_by_the_environment() {
         Err("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined"),
     );
     check(KubeConfig, "", "", Err("neither KUBECONFIG nor HOME is set"));
+}
+
+#[tokio::test]
+async fn what_is_known_draws_from_the_memory_budget_and_what_finds_no_room_is_not_known() {
+    let api = Api::start().await;
+    api.put_silently(PODS, pod("a", "10.0.0.1"));
+    let yaml = "{wait_for_metadata: true, pod_delete_grace_period: 0s, extract: {metadata: [k8s.pod.name]}, \
+                pod_association: [{sources: [{from: resource_attribute, name: k8s.pod.ip}]}]}";
+    let cx = context("k8s_attributes");
+    let stage = connected_in(yaml, &api, &cx).await;
+    let one = cx.memory.used(Class::Nodes);
+    assert!((1000..4000).contains(&one), "a pod takes {one} bytes");
+    drop(stage);
+    until("its room is free again", || {
+        (cx.memory.used(Class::Nodes) == 0).then_some(())
+    })
+    .await;
+
+    let narrow = BuildContext {
+        memory: Arc::new(Memory::new(one + one / 2)),
+        ..context("k8s_attributes")
+    };
+    api.put_silently(PODS, pod("b", "10.0.0.2"));
+    let stage = connected_in(yaml, &api, &narrow).await;
+    let named = |ip: &str| after(&stage, &format!("{{k8s.pod.ip: {ip}}}"), "").contains("k8s.pod.name");
+    assert!(named("10.0.0.1") && !named("10.0.0.2"), "there is room for one");
+    assert_eq!(narrow.memory.used(Class::Nodes), one);
+    // What was known and has grown too large is not known as it was.
+    let mut grown = pod("a", "10.0.0.1");
+    grown["spec"]["containers"][0]["name"] = json!("x".repeat(one));
+    api.put(PODS, "MODIFIED", grown).await;
+    until("it is forgotten", || {
+        stage.sweep();
+        (!named("10.0.0.1")).then_some(())
+    })
+    .await;
+    // There is room again for another one.
+    let b = pod("b", "10.0.0.2");
+    api.put(PODS, "MODIFIED", b).await;
+    until("it is known", || named("10.0.0.2").then_some(())).await;
+    assert_eq!(narrow.memory.used(Class::Nodes), one);
 }
