@@ -42,3 +42,4 @@ mod signals;
 mod support;
 mod tenants;
 mod tidy;
+mod ways;

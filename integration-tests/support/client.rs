@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, Request};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
@@ -32,6 +32,11 @@ impl Grpc {
     pub async fn connect(addr: SocketAddr) -> Grpc {
         let socket = TcpStream::connect(addr).await.unwrap();
         socket.set_nodelay(true).unwrap();
+        Grpc::over(socket).await
+    }
+
+    /// Over a connection that is there, as one with TLS.
+    pub async fn over(socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Grpc {
         let (send, connection) = h2::client::handshake(socket).await.unwrap();
         tokio::spawn(async move {
             let _ = connection.await;

@@ -151,6 +151,12 @@ impl Peer {
         self.state.lock().unwrap().forgets = true;
     }
 
+    /// Forgets what came until now.
+    #[allow(dead_code, reason = "not every tier begins anew")]
+    pub fn forget_all(&self) {
+        self.state.lock().unwrap().received.clear();
+    }
+
     /// Answers all that is held, and holds nothing any more.
     #[allow(dead_code, reason = "not every tier blocks a peer")]
     pub fn release(&self) {
