@@ -331,7 +331,8 @@ impl S3 {
             faults.push(("role_arn", text.into()));
         }
         let owner = &self.expected_bucket_owner;
-        if !owner.is_empty() && !(owner.len() == 12 && owner.bytes().all(|b| b.is_ascii_digit())) {
+        let is_account = owner.len() == 12 && owner.bytes().all(|b| b.is_ascii_digit());
+        if !owner.is_empty() && !is_account {
             faults.push((
                 "expected_bucket_owner",
                 "is an account's 12 digits, quoted".into(),

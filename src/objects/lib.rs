@@ -7,13 +7,20 @@
 //! trying again can help, and the caller decides. This is the only crate that may know a cloud's SDK.
 
 pub mod blocks;
+pub mod check;
 pub mod error;
 pub mod file;
+#[cfg(feature = "aws")]
+pub mod s3;
 pub mod store;
+#[cfg(all(feature = "aws", any(test, feature = "test-kit")))]
+pub mod test_kit;
 
 pub use error::{Class, StoreError};
 pub use file::FileStore;
+#[cfg(feature = "aws")]
+pub use s3::S3Store;
 pub use store::{
-    Body, BoxFuture, Chunks, DefaultRetention, Facts, Get, Head, Listed, Lock, LockRules, Mode, ObjectStore,
-    Put, PutOutcome, Retention, Stored, Version, VersionMark, Versioning,
+    Body, BoxFuture, Chunks, Clock, DefaultRetention, Facts, Get, Head, Listed, Lock, LockRules, Mode,
+    ObjectStore, Put, PutOutcome, Retention, Stored, Version, VersionMark, Versioning,
 };

@@ -1,0 +1,239 @@
+//! A store `s3` inside the test's process: versions, locks, conditional writes and digests as Amazon has them, quirks of
+//! stores that are less than that, and a script of faults.
+//!
+//! Objects live in memory, requests are counted and kept. Signatures are not checked, only names: [`WRITER`] may write
+//! and hold, and deletes nothing; [`ADMIN`] may delete and bypass GOVERNANCE; nobody else is known. What a test does to
+//! a store as somebody else it does as `ADMIN`, through a store of its own.
+
+mod answer;
+mod buckets;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use config::{Duration, Secret};
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub use self::buckets::{Bucket, Quirks};
+use crate::blocks::{Auth, S3};
+
+/// Access key of who writes.
+pub const WRITER: &str = "WRITER";
+/// Access key of who may delete.
+pub const ADMIN: &str = "ADMIN";
+/// The larger body is a test's mistake.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// The server; gone when dropped.
+#[derive(Debug)]
+pub struct FakeS3 {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    accepting: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    buckets: buckets::Buckets,
+    script: Vec<(Method, String, Fault)>,
+    requests: Vec<Seen>,
+}
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// `PUT`.
+    pub method: Method,
+    /// Bucket and key, decoded: `/bucket/key`.
+    pub path: String,
+    /// As it came.
+    pub query: String,
+    /// All of them.
+    pub headers: HeaderMap,
+}
+
+impl Seen {
+    /// A header's text, empty if it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+}
+
+/// What becomes of one request.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Answered so, and nothing is done: status, code, further headers.
+    Answer(u16, &'static str, Vec<(&'static str, String)>),
+    /// The connection is closed, and nothing is done.
+    Drop,
+    /// It is done, and the connection is closed without an answer.
+    DoThenDrop,
+    /// It is done, and answered with this status and code.
+    DoThenAnswer(u16, &'static str),
+    /// Nothing is done and nothing is answered.
+    Hang,
+}
+
+impl FakeS3 {
+    /// Listens on loopback; there is no bucket yet.
+    pub async fn start() -> FakeS3 {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let state = Arc::<Mutex<State>>::default();
+        let shared = state.clone();
+        let accepting = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let state = shared.clone();
+                let service = service_fn(move |request| serve(state.clone(), request));
+                // An error is a connection that a test wanted closed.
+                connections.spawn(async move {
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+        });
+        FakeS3 {
+            address,
+            state,
+            accepting,
+        }
+    }
+
+    /// Its URL.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Adds a bucket.
+    pub fn add(&self, name: &str, bucket: Bucket) {
+        self.state().buckets.add(name, bucket);
+    }
+
+    /// Changes what a bucket is.
+    pub fn change(&self, name: &str, change: impl FnOnce(&mut Bucket)) {
+        change(self.state().buckets.settings(name));
+    }
+
+    /// Seconds that its clock is ahead of ours.
+    pub fn set_ahead(&self, seconds: i64) {
+        self.state().buckets.ahead = seconds;
+    }
+
+    /// The next request of this method whose path holds `path` goes this way; what was said first comes first.
+    pub fn script(&self, method: Method, path: &str, fault: Fault) {
+        self.state().script.push((method, path.to_owned(), fault));
+    }
+
+    /// All requests so far.
+    pub fn requests(&self) -> Vec<Seen> {
+        self.state().requests.clone()
+    }
+
+    /// The bucket for [`WRITER`].
+    pub fn config(&self, bucket: &str) -> S3 {
+        self.config_of(bucket, WRITER)
+    }
+
+    /// The bucket for somebody.
+    pub fn config_of(&self, bucket: &str, access_key: &str) -> S3 {
+        S3 {
+            bucket: bucket.to_owned(),
+            endpoint: self.endpoint(),
+            force_path_style: true,
+            auth: Auth {
+                access_key_id: access_key.to_owned(),
+                secret_access_key: Secret::new("secret".to_owned()),
+                ..Auth::default()
+            },
+            timeout: Duration(std::time::Duration::from_secs(30)),
+            ..S3::default()
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for FakeS3 {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// An error closes the connection.
+async fn serve(
+    state: Arc<Mutex<State>>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, std::io::Error> {
+    let (head, body) = request.into_parts();
+    let body = http_body_util::Limited::new(body, BODY_BYTES_MAX).collect().await;
+    let body = body.map_err(std::io::Error::other)?.to_bytes();
+    let path = answer::decoded(head.uri.path());
+    let query = head.uri.query().unwrap_or_default().to_owned();
+    let fault = {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.requests.push(Seen {
+            method: head.method.clone(),
+            path: path.clone(),
+            query: query.clone(),
+            headers: head.headers.clone(),
+        });
+        let matches =
+            |(method, part, _): &(Method, String, Fault)| *method == head.method && path.contains(&**part);
+        let found = state.script.iter().position(matches);
+        found.map(|n| state.script.remove(n).2)
+    };
+    let act = || {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let call = buckets::Call::of(&head.method, &path, &query, &head.headers, body.clone());
+        state.buckets.answer(&call)
+    };
+    let date = || {
+        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        answer::http_date(state.buckets.now())
+    };
+    let closed = || Err(std::io::Error::other("closed by the script"));
+    let is_head = head.method == Method::HEAD;
+    let response = match fault {
+        None => act(),
+        Some(Fault::Drop) => return closed(),
+        Some(Fault::DoThenDrop) => {
+            act();
+            return closed();
+        }
+        Some(Fault::DoThenAnswer(status, code)) => {
+            act();
+            answer::error(status, code, "scripted")
+        }
+        Some(Fault::Answer(status, code, headers)) => {
+            let mut response = answer::error(status, code, "scripted");
+            for (name, value) in headers {
+                answer::set(&mut response, name, &value);
+            }
+            response
+        }
+        Some(Fault::Hang) => match std::future::pending::<Infallible>().await {},
+    };
+    let mut response = response;
+    answer::set(&mut response, "date", &date());
+    if is_head {
+        *response.body_mut() = Bytes::new();
+    }
+    Ok(response.map(Full::new))
+}
