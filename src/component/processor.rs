@@ -147,6 +147,11 @@ impl SegmentCx<'_> {
     pub fn dropped(&mut self, rule: &str, items: u64) {
         self.drops.add(rule, items);
     }
+
+    /// Books places that a rule changed in items that go on, beside the law: shown, and in no sum.
+    pub fn touched(&mut self, rule: &str, places: u64) {
+        self.drops.touched.add(rule, places);
+    }
 }
 
 /// Where a reshape tells what it did, by the tenant of the chunk. Booked once the answer has been taken.
@@ -279,27 +284,44 @@ impl ReshapeCx {
     }
 }
 
-/// Items ended, by rule.
+/// Items ended, by rule; and beside them places that were changed, by rule.
 #[derive(Debug, Default)]
-pub struct Drops(Vec<(String, u64)>);
+pub struct Drops {
+    ended: ByRule,
+    touched: ByRule,
+}
 
 impl Drops {
     /// Adds items under a rule.
     pub fn add(&mut self, rule: &str, items: u64) {
-        match self.0.iter_mut().find(|(r, _)| r == rule) {
-            Some((_, n)) => *n += items,
-            None => self.0.push((rule.to_owned(), items)),
-        }
+        self.ended.add(rule, items);
     }
 
     /// What was added, emptied.
     pub fn take(&mut self) -> Vec<(String, u64)> {
-        std::mem::take(&mut self.0)
+        std::mem::take(&mut self.ended.0)
     }
 
-    /// True if nothing was added.
+    /// What was changed, emptied.
+    pub fn take_touched(&mut self) -> Vec<(String, u64)> {
+        std::mem::take(&mut self.touched.0)
+    }
+
+    /// True if nothing ended.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ended.0.is_empty()
+    }
+}
+
+#[derive(Debug, Default)]
+struct ByRule(Vec<(String, u64)>);
+
+impl ByRule {
+    fn add(&mut self, rule: &str, n: u64) {
+        match self.0.iter_mut().find(|(r, _)| r == rule) {
+            Some((_, sum)) => *sum += n,
+            None => self.0.push((rule.to_owned(), n)),
+        }
     }
 }
 

@@ -104,6 +104,11 @@ impl Tally {
         self.each(|tenant, items| row.drop_items(rule, tenant, items));
     }
 
+    /// Books everything as touched; these are places.
+    pub(crate) fn touch_under(&self, row: &Row, rule: &str) {
+        self.each(|tenant, places| row.touch_items(rule, tenant, places));
+    }
+
     /// Takes everything off `held`.
     pub(crate) fn release(&self, row: &Row) {
         self.each(|tenant, items| row.release_items(tenant, items));

@@ -2,7 +2,7 @@
 //!
 //! In: a payload. Out: the very same one if nobody wrote (same bytes, compressed twin kept), else one with new bytes for
 //! the chunks that were touched. A chunk that a reader in Go would read differently is rewritten first if a stage reads
-//! content, and unknown fields go if a stage says so. What stages drop is noted, and booked by the caller once the
+//! content, and unknown fields go if a stage says so. What stages drop and change is noted, and booked by the caller once the
 //! payload has been taken. A panic is this payload's alone: refused with `INTERNAL`, and counted.
 
 use std::cell::RefCell;
@@ -30,12 +30,20 @@ pub(crate) struct Segment {
     panics: Counter,
 }
 
-/// Items that one stage ended.
+/// Items that one stage ended, or places that it changed in those that went on.
 #[derive(Debug)]
-pub(crate) struct Dropped {
+pub(crate) struct Noted {
     pub(crate) stage: usize,
+    pub(crate) what: What,
     pub(crate) rule: String,
     pub(crate) tally: Tally,
+}
+
+/// What a stage did under a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Dropped,
+    Touched,
 }
 
 impl Segment {
@@ -64,12 +72,12 @@ impl Segment {
     }
 
     /// Runs all stages over all chunks. A payload without chunks comes back if everything was dropped.
-    pub(crate) fn run(&self, payload: Payload, dropped: &mut Vec<Dropped>) -> Result<Payload, Refusal> {
-        beside_others(payload.len(), || self.run_caught(payload, dropped))
+    pub(crate) fn run(&self, payload: Payload, noted: &mut Vec<Noted>) -> Result<Payload, Refusal> {
+        beside_others(payload.len(), || self.run_caught(payload, noted))
     }
 
-    fn run_caught(&self, payload: Payload, dropped: &mut Vec<Dropped>) -> Result<Payload, Refusal> {
-        let run = || SCRATCH.with_borrow_mut(|scratch| self.run_all(payload, scratch, dropped));
+    fn run_caught(&self, payload: Payload, noted: &mut Vec<Noted>) -> Result<Payload, Refusal> {
+        let run = || SCRATCH.with_borrow_mut(|scratch| self.run_all(payload, scratch, noted));
         std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
             // It may have been left half written.
             SCRATCH.with(|scratch| scratch.take());
@@ -82,12 +90,12 @@ impl Segment {
         &self,
         mut payload: Payload,
         scratch: &mut Scratch,
-        dropped: &mut Vec<Dropped>,
+        noted: &mut Vec<Noted>,
     ) -> Result<Payload, Refusal> {
         let mut emptied = false;
         for chunk in &mut payload.chunks {
             let before = chunk.shape.items;
-            self.run_chunk(payload.signal, &payload.context, chunk, scratch, dropped)?;
+            self.run_chunk(payload.signal, &payload.context, chunk, scratch, noted)?;
             let after = chunk.shape.items;
             payload.items = payload.items + after as usize - before as usize;
             emptied |= after == 0 && before > 0;
@@ -104,7 +112,7 @@ impl Segment {
         context: &wire::Context,
         chunk: &mut Chunk,
         scratch: &mut Scratch,
-        dropped: &mut Vec<Dropped>,
+        noted: &mut Vec<Noted>,
     ) -> Result<(), Refusal> {
         let must_go = chunk.shape.unknown_fields && self.touches.drops_unknown;
         if must_go || (chunk.shape.non_canonical && self.touches.reads_content) {
@@ -115,7 +123,7 @@ impl Segment {
             chunk.shape.unknown_fields &= !self.touches.drops_unknown;
         }
         let before = chunk.shape.items;
-        let mut noted = 0;
+        let mut ended = 0;
         let mut drops = Drops::default();
         let tenant = chunk.origin.tenant.clone();
         let bytes = chunk.make_whole();
@@ -127,11 +135,12 @@ impl Segment {
                 drops: &mut drops,
             };
             tree.apply(&mut view, &mut cx)?;
-            if !drops.is_empty() {
-                for (rule, items) in drops.take() {
-                    noted += items;
-                    note(dropped, stage, &rule, chunk, items);
-                }
+            for (rule, items) in drops.take() {
+                ended += items;
+                note(noted, (stage, What::Dropped, &rule), chunk, items);
+            }
+            for (rule, places) in drops.take_touched() {
+                note(noted, (stage, What::Touched, &rule), chunk, places);
             }
         }
         if view.is_overflowed() {
@@ -142,23 +151,26 @@ impl Segment {
             chunk.shape.items = items;
         }
         let gone = u64::from(before.saturating_sub(chunk.shape.items));
-        if gone > noted {
+        if gone > ended {
             // A stage that removes without saying why; the books name it all the same.
-            note(dropped, self.stages.len() - 1, UNNAMED, chunk, gone - noted);
+            let last = (self.stages.len() - 1, What::Dropped, UNNAMED);
+            note(noted, last, chunk, gone - ended);
         }
         Ok(())
     }
 }
 
-fn note(dropped: &mut Vec<Dropped>, stage: usize, rule: &str, chunk: &Chunk, items: u64) {
+fn note(noted: &mut Vec<Noted>, (stage, what, rule): (usize, What, &str), chunk: &Chunk, n: u64) {
     let tenant = chunk.origin.tenant.as_ref();
-    if let Some(known) = dropped.iter_mut().find(|d| d.stage == stage && d.rule == rule) {
-        return known.tally.plus(tenant, items);
+    let is_it = |known: &&mut Noted| (known.stage, known.what, &*known.rule) == (stage, what, rule);
+    if let Some(known) = noted.iter_mut().find(is_it) {
+        return known.tally.plus(tenant, n);
     }
     let mut tally = Tally::default();
-    tally.plus(tenant, items);
-    dropped.push(Dropped {
+    tally.plus(tenant, n);
+    noted.push(Noted {
         stage,
+        what,
         rule: rule.to_owned(),
         tally,
     });

@@ -11,7 +11,7 @@ use telemetry::{Column, Counter, Row};
 use wire::Payload;
 
 use super::edge::panicked;
-use super::segment::{Dropped, Segment};
+use super::segment::{Noted, Segment, What};
 use crate::harness::tally::Tally;
 
 /// The rule for items that are missing though nobody said why.
@@ -29,7 +29,7 @@ pub(crate) enum Step {
 
 /// What a step did.
 pub(crate) enum Passed {
-    Segment(Vec<Dropped>),
+    Segment(Vec<Noted>),
     Reshape { cx: ReshapeCx, left: Tally },
 }
 
@@ -69,9 +69,9 @@ impl Step {
     ) -> Result<Payload, Refusal> {
         match self {
             Step::Segment(segment, _) => {
-                let mut dropped = Vec::new();
-                let payload = segment.run(payload, &mut dropped)?;
-                passed.push(Passed::Segment(dropped));
+                let mut noted = Vec::new();
+                let payload = segment.run(payload, &mut noted)?;
+                passed.push(Passed::Segment(noted));
                 Ok(payload)
             }
             Step::Reshape { reshape, panics, .. } => {
@@ -93,13 +93,19 @@ impl Step {
     /// Books what it did with what came; `line` is the row of the pipeline. Returns what left it.
     pub(crate) fn book(&self, mut here: Tally, passed: Passed, line: &Row) -> Tally {
         match (self, passed) {
-            (Step::Segment(_, rows), Passed::Segment(dropped)) => {
+            (Step::Segment(_, rows), Passed::Segment(noted)) => {
                 for (stage, row) in rows.iter().enumerate() {
                     here.add(row, Column::In);
-                    for drop in dropped.iter().filter(|d| d.stage == stage) {
-                        drop.tally.drop_under(row, &drop.rule);
-                        drop.tally.drop_under(line, &drop.rule);
-                        here.minus(&drop.tally);
+                    for note in noted.iter().filter(|n| n.stage == stage) {
+                        for row in [row, line] {
+                            match note.what {
+                                What::Dropped => note.tally.drop_under(row, &note.rule),
+                                What::Touched => note.tally.touch_under(row, &note.rule),
+                            }
+                        }
+                        if note.what == What::Dropped {
+                            here.minus(&note.tally);
+                        }
                     }
                     here.add(row, Column::Out);
                 }

@@ -81,6 +81,7 @@ struct Empty {
     depth: u8,
     drop_first: bool,
     edit: bool,
+    touch: bool,
     silent: bool,
     panic: bool,
     busy: bool,
@@ -111,6 +112,9 @@ impl Tree for Stage {
             for record in &records {
                 view.put(*record, b"seen", NewValue::Bool(true));
             }
+        }
+        if self.0.touch {
+            cx.touched("seen", records.len() as u64);
         }
         if self.0.drop_first
             && let Some(first) = records.first()
@@ -463,6 +467,27 @@ async fn what_stages_drop_is_booked_for_each_of_them() {
         (2, 3),
         "a silent removal is the last stage's"
     );
+    world.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stages_touch_is_told_by_tenant_and_moves_no_sum() {
+    let world = World::start(
+        "in = {}\nstage/a = {touch: true}\nstage/b = {touch: true, drop_first: true}\nout = {}
+         logs: in | stage/a stage/b | out",
+        &[],
+    )
+    .await;
+    world.send(logs_of("t", 5)).await.expect("taken");
+    world.send(logs(2)).await.expect("taken");
+    let told = |row: Totals| (row.touched["seen"], row.get(Column::In), row.get(Column::Out));
+    assert_eq!(told(world.row(processor("stage/a"))), (7, 7, 7));
+    assert_eq!(told(world.row(processor("stage/b"))), (7, 7, 5));
+    assert_eq!(told(world.row(pipeline("logs"))), (14, 7, 5));
+    let report = telemetry::ledger::Report::of(&world.cx.telemetry.ledger);
+    let of_tenant = report.of_tenant("t").lines;
+    let line = of_tenant.iter().find(|line| line.place == "pipeline logs");
+    assert_eq!(line.expect("it has a line").since_start.touched["seen"], 10);
     world.finish().await;
 }
 

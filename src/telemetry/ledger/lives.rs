@@ -370,11 +370,13 @@ mod tests {
     fn clean_stops_add_up() {
         let first = Ledger::default();
         life(&first, 0, 10, 4);
+        row(&first, "a").touch_items("redaction:card", None, 2);
         let kept = reread(&first.keep(1000, true));
         let second = Ledger::default();
         assert_eq!(second.remember(kept, &found(6)), Vec::<String>::new());
         assert_eq!(second.lives().unwrap().waiting, difference(6));
         life(&second, 6, 5, 9);
+        row(&second, "a").touch_items("redaction:card", None, 1);
         let told = second.lives().unwrap();
         assert_eq!(
             told,
@@ -384,7 +386,7 @@ mod tests {
                 ..Lives::default()
             }
         );
-        assert_eq!(lifetime(&second), "in 15, out 13");
+        assert_eq!(lifetime(&second), "in 15, out 13, touched{redaction:card} 3");
         let kept = reread(&second.keep(2000, true));
         assert_eq!((kept.since_ms, kept.written_ms, kept.lives), (1000, 2000, 2));
         let third = Ledger::default();

@@ -12,6 +12,8 @@
 //! link   what a node's outgoing edge accepted and dropped = the node's out
 //! ```
 //!
+//! Beside the law stands what rules changed in records that went on: `touched{rule}`.
+//!
 //! Every row is booked once the answer is known, whole payloads at a time; so the laws hold at any moment at which
 //! nothing is between two bookings, and always once the gateway is at rest.
 
@@ -36,7 +38,10 @@ pub use report::{Kind, Line, Report};
 /// Tenants that get columns of their own in a row; the rest share `other`.
 pub const TENANTS_MAX: usize = 1000;
 
-/// Whose columns the tenants beyond [`TENANTS_MAX`] share.
+/// Rules that are told apart among those that [touched](Row::touch_items) something; the rest share `other`.
+pub const RULES_MAX: usize = 128;
+
+/// Whose columns the tenants beyond [`TENANTS_MAX`] share, and the rules beyond [`RULES_MAX`].
 const OTHER: &str = "other";
 
 /// A component or pipeline, as the books name it.
@@ -339,6 +344,11 @@ impl Row {
         self.with(tenant, |account| account.end(&account.failed, reason, items));
     }
 
+    /// Notes what a rule changed in records of one tenant, in places. No part of any law.
+    pub fn touch_items(&self, rule: &str, tenant: Option<&Arc<str>>, places: u64) {
+        self.with(tenant, |account| account.touch(rule, places));
+    }
+
     /// The columns over all tenants.
     pub fn total(&self) -> Totals {
         let mut sum = self.nobody.totals();
@@ -396,6 +406,7 @@ struct Account {
     columns: [AtomicU64; COLUMNS],
     dropped: Mutex<BTreeMap<String, u64>>,
     failed: Mutex<BTreeMap<String, u64>>,
+    touched: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Account {
@@ -418,13 +429,29 @@ impl Account {
         }
     }
 
+    fn touch(&self, rule: &str, places: u64) {
+        plus_bounded(&mut self.touched.lock(), rule, places);
+    }
+
     fn totals(&self) -> Totals {
         Totals {
             columns: std::array::from_fn(|i| self.columns[i].load(Relaxed)),
             dropped: self.dropped.lock().clone(),
             failed: self.failed.lock().clone(),
+            touched: self.touched.lock().clone(),
         }
     }
+}
+
+/// Adds to a name, or to `other` where there are too many.
+fn plus_bounded(map: &mut BTreeMap<String, u64>, name: &str, n: u64) {
+    if let Some(known) = map.get_mut(name) {
+        *known += n;
+        return;
+    }
+    let others = usize::from(map.contains_key(OTHER));
+    let name = if map.len() - others < RULES_MAX { name } else { OTHER };
+    *map.entry(name.to_owned()).or_default() += n;
 }
 
 /// A reading of one row or account.
@@ -436,6 +463,8 @@ pub struct Totals {
     pub dropped: BTreeMap<String, u64>,
     /// Items lost, by reason.
     pub failed: BTreeMap<String, u64>,
+    /// Places that were changed in items that went on, by rule. No part of any law.
+    pub touched: BTreeMap<String, u64>,
 }
 
 impl Totals {
@@ -505,6 +534,18 @@ impl Totals {
                 *mine.entry(name.clone()).or_default() += n;
             }
         }
+        for (rule, places) in &other.touched {
+            plus_bounded(&mut self.touched, rule, *places);
+        }
+    }
+
+    /// What has a name beside it: how it ended, or what was done, and by what.
+    fn by_name(&self) -> [(&'static str, &BTreeMap<String, u64>); 3] {
+        [
+            ("dropped", &self.dropped),
+            ("failed", &self.failed),
+            ("touched", &self.touched),
+        ]
     }
 }
 
@@ -515,7 +556,7 @@ impl fmt::Display for Totals {
             write!(f, "{space}{} {n}", column.as_str())?;
             space = ", ";
         }
-        for (kind, map) in [("dropped", &self.dropped), ("failed", &self.failed)] {
+        for (kind, map) in self.by_name() {
             for (name, n) in map {
                 write!(f, "{space}{kind}{{{name}}} {n}")?;
                 space = ", ";

@@ -183,9 +183,9 @@ impl From<Totals> for Told {
         let mut columns: BTreeMap<_, _> = columns
             .map(|c| (c.as_str().to_owned(), Cell::Items(totals.get(*c))))
             .collect();
-        for (name, map) in [("dropped", totals.dropped), ("failed", totals.failed)] {
+        for (name, map) in totals.by_name() {
             if !map.is_empty() {
-                columns.insert(name.to_owned(), Cell::ByName(map));
+                columns.insert(name.to_owned(), Cell::ByName(map.clone()));
             }
         }
         Told(columns)
@@ -205,6 +205,7 @@ impl From<Told> for Totals {
                 }
                 Cell::ByName(map) if name == "dropped" => totals.dropped = map,
                 Cell::ByName(map) if name == "failed" => totals.failed = map,
+                Cell::ByName(map) if name == "touched" => totals.touched = map,
                 Cell::ByName(_) => {}
             }
         }
@@ -218,6 +219,7 @@ mod tests {
 
     use wire::Signal;
 
+    use super::super::RULES_MAX;
     use super::*;
     use crate::Node;
 
@@ -229,17 +231,47 @@ mod tests {
         row.add_items(Column::Held, None, 4);
         row.drop_items("oldest", None, 2);
         row.fail_items("rejected", None, 1);
+        row.touch_items("redaction:card", None, 3);
         let report = Report::of(&ledger);
         let text = report.lines[0].since_start.to_string();
         assert_eq!(
             text,
-            "carried_in 7, held 4, dropped{oldest} 2, failed{rejected} 1"
+            "carried_in 7, held 4, dropped{oldest} 2, failed{rejected} 1, touched{redaction:card} 3"
         );
         let text = serde_json::to_string(&report).unwrap();
-        let expected =
-            r#""since_start":{"carried_in":7,"dropped":{"oldest":2},"failed":{"rejected":1},"held":4}}"#;
+        let expected = r#""since_start":{"carried_in":7,"dropped":{"oldest":2},"failed":{"rejected":1},"held":4,"touched":{"redaction:card":3}}}"#;
         assert!(text.contains(expected), "{text}");
+        assert!(
+            report.to_text().contains("touched{redaction:card} 3"),
+            "{}",
+            report.to_text()
+        );
+        // It stands beside the law.
+        assert_eq!(report.faults, Report::default().faults);
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    }
+
+    #[test]
+    fn rules_that_touch_are_told_apart_up_to_a_bound() {
+        let ledger = Ledger::default();
+        let row = ledger.row(Place::Node(Node::Pipeline("logs".into())), Signal::Logs);
+        let tenant: Arc<str> = "acme".into();
+        for rule in 0..RULES_MAX + 7 {
+            row.touch_items(&format!("rule {rule}"), Some(&tenant), 2);
+        }
+        row.touch_items("rule 0", None, 1);
+        let touched = row.total().touched;
+        assert_eq!(touched.len(), RULES_MAX + 1);
+        assert_eq!(
+            (
+                touched["rule 0"],
+                touched["rule 127"],
+                touched[super::super::OTHER]
+            ),
+            (3, 2, 14)
+        );
+        let shown = Report::of(&ledger).of_tenant("acme").lines;
+        assert_eq!(shown[0].since_start.touched["rule 0"], 2);
     }
 
     #[test]

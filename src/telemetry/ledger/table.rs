@@ -62,7 +62,7 @@ fn notes(kind: Kind, totals: &Totals) -> Vec<String> {
     let mut notes: Vec<String> = by_column
         .map(|c| format!("{} {}", c.as_str(), totals.get(c)))
         .collect();
-    for (what, map) in [("dropped", &totals.dropped), ("failed", &totals.failed)] {
+    for (what, map) in totals.by_name() {
         notes.extend(map.iter().map(|(name, n)| format!("{what}{{{name}}} {n}")));
     }
     notes
