@@ -32,16 +32,13 @@ pub(super) fn run_up_to(text: &[u8], at: usize, max: usize, class: impl Fn(u8) -
 /// Whether one of the words (in lower case) stands in the key, or shortly before `at`.
 pub(super) fn speaks(text: &[u8], key: &[u8], at: usize, words: &[&str]) -> bool {
     let near = &text[at.saturating_sub(NEAR)..at];
-    words
-        .iter()
-        .any(|word| has_word(near, word) || has_word(key, word))
+    has_any(near, words) || has_any(key, words)
 }
 
 /// Whether one of the words (in lower case) is in the label right before `at`: `order_id=`, `"ts": `, `version `. Where
 /// the text is nothing but the candidate, its key is its label.
 pub(super) fn labelled(text: &[u8], key: &[u8], at: usize, words: &[&str]) -> bool {
-    let label = label(text, key, at);
-    words.iter().any(|word| has_word(label, word))
+    has_any(label(text, key, at), words)
 }
 
 fn label<'a>(text: &'a [u8], key: &'a [u8], at: usize) -> &'a [u8] {
@@ -63,6 +60,18 @@ fn label<'a>(text: &'a [u8], key: &'a [u8], at: usize) -> &'a [u8] {
         .take_while(|b| is_label(b))
         .count();
     &text[end - len..end]
+}
+
+/// Whether one of the words, each of which begins with a letter, is in the text.
+fn has_any(text: &[u8], words: &[&str]) -> bool {
+    let letter = |byte: &u8| 1u32 << (byte & 31);
+    // What stands before a number is often another one.
+    let letters = text
+        .iter()
+        .filter(|b| b.is_ascii_alphabetic())
+        .fold(0, |all, b| all | letter(b));
+    let begins = |word: &&&str| word.as_bytes().first().is_some_and(|b| letters & letter(b) != 0);
+    letters != 0 && words.iter().filter(begins).any(|word| has_word(text, word))
 }
 
 /// Words of up to four letters must stand alone, `ccNumber` and `my_cc` included; longer ones may be part of another.

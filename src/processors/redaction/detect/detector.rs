@@ -5,6 +5,7 @@ use std::ops::Range;
 use component::prelude::*;
 use wire::scan::{ByteSet, ClassRun, Gate, Literal};
 
+use super::runs::Runs;
 use super::{numbers, secrets};
 
 /// What can be found.
@@ -95,6 +96,11 @@ impl Detector {
         1 << self as u64
     }
 
+    /// Whether it looks at runs of digits.
+    pub(super) fn reads_runs(self) -> bool {
+        matches!(self, Card | Iban | Phone | Ipv4 | UsSsn)
+    }
+
     /// What no finding can be without. Of a text that is [folded](super::fold), the gates hold for what it was before.
     pub(super) fn gates(self) -> Vec<Gate> {
         let literals = |all: &[&str]| {
@@ -164,14 +170,15 @@ impl Detector {
         }
     }
 
-    /// Appends where it finds something in a text that is folded; `key` is that of the innermost value.
-    pub(super) fn find(self, text: &[u8], key: &[u8], found: &mut Vec<Range<usize>>) {
+    /// Appends where it finds something in a text that is folded; `key` is that of the innermost value, `runs` are those
+    /// of the text if it [`reads_runs`](Detector::reads_runs).
+    pub(super) fn find(self, text: &[u8], key: &[u8], runs: &Runs, found: &mut Vec<Range<usize>>) {
         match self {
-            Card => numbers::card(text, key, found),
-            Iban => numbers::iban(text, found),
+            Card => numbers::card(text, key, runs, found),
+            Iban => numbers::iban(text, runs, found),
             Email => secrets::email(text, found),
-            Phone => numbers::phone(text, key, found),
-            Ipv4 => numbers::ipv4(text, key, found),
+            Phone => numbers::phone(text, key, runs, found),
+            Ipv4 => numbers::ipv4(text, key, runs, found),
             Ipv6 => numbers::ipv6(text, found),
             Jwt => secrets::jwt(text, found),
             AwsKey => secrets::aws_key(text, key, found),
@@ -182,7 +189,7 @@ impl Detector {
             Bearer => secrets::bearer(text, found),
             BasicAuth => secrets::basic_auth(text, found),
             PrivateKey => secrets::private_key(text, found),
-            UsSsn => numbers::us_ssn(text, key, found),
+            UsSsn => numbers::us_ssn(text, key, runs, found),
         }
     }
 

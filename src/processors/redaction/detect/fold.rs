@@ -16,7 +16,7 @@ pub(super) struct Folded {
 impl Folded {
     /// Folds a text; false if it is its own folding.
     pub(super) fn fold(&mut self, text: &[u8]) -> bool {
-        let plain = text.iter().all(|b| *b < 0x80 && *b != b'\\');
+        let plain = text.is_ascii() && memchr::memchr(b'\\', text).is_none();
         // Offsets are those of a payload, which fits 32 bits.
         if plain || u32::try_from(text.len()).is_err() {
             return false;

@@ -5,17 +5,16 @@ use std::ops::Range;
 
 use super::detector::Detector;
 use super::fold::Folded;
+use super::runs::Runs;
 
 /// Findings of one detector, in the text as it is.
 fn find(detector: Detector, text: &str, key: &str) -> Vec<Range<usize>> {
     let mut folded = Folded::default();
     let is_folded = folded.fold(text.as_bytes());
-    let mut found = Vec::new();
-    detector.find(
-        folded.seen(text.as_bytes(), is_folded),
-        key.as_bytes(),
-        &mut found,
-    );
+    let (mut runs, mut found) = (Runs::default(), Vec::new());
+    let seen = folded.seen(text.as_bytes(), is_folded);
+    runs.read(seen);
+    detector.find(seen, key.as_bytes(), &runs, &mut found);
     match is_folded {
         true => found.iter().map(|range| folded.origin(range)).collect(),
         false => found,

@@ -11,6 +11,7 @@ mod fold;
 mod members;
 mod numbers;
 mod rule;
+mod runs;
 mod secrets;
 mod walk;
 
@@ -35,6 +36,7 @@ use super::mask::append_hex;
 use fold::Folded;
 use members::Members;
 use rule::{Action, Rule, compile};
+use runs::Runs;
 
 pub use detector::Detector;
 pub use rule::{Config, Hmac, Mode, RuleConfig};
@@ -45,6 +47,9 @@ const SAMPLE_INTERVAL: Span = Span::from_secs(10);
 /// How often what was redacted is searched again: what is gone may have stood in another finding's way.
 const ROUNDS_MAX: usize = 4;
 
+/// Takes the place of a text in which something is left after that.
+const MASK: &[u8] = b"****";
+
 /// Most bytes of a finding whose shape is logged.
 const SAMPLE_BYTES_MAX: usize = 32;
 
@@ -54,6 +59,8 @@ pub(super) struct Detection {
     /// Detectors of any rule, and their gates.
     detectors: Vec<Detector>,
     finder: Finder,
+    /// Detectors that look at runs of digits.
+    of_runs: Patterns,
     /// Rules that hold by key, as bits.
     keyed: u64,
     /// Whether keys matter at all.
@@ -61,6 +68,8 @@ pub(super) struct Detection {
     tenants: HashMap<String, u64>,
     dry_run: bool,
     counters: Vec<Counter>,
+    /// What each rule is called in the books.
+    booked: Vec<String>,
     /// When each rule last showed a sample.
     samples: Vec<Mutex<Option<Instant>>>,
 }
@@ -85,6 +94,7 @@ pub(super) struct Scratch {
 struct Found {
     folded: Folded,
     is_folded: bool,
+    runs: Runs,
     spans: Vec<Range<usize>>,
     list: Vec<Finding>,
     canonical: Vec<u8>,
@@ -145,6 +155,8 @@ impl Detection {
         detectors.sort_unstable();
         detectors.dedup();
         let every = detectors.iter().fold(0, |all, d| all | d.bit());
+        let of_runs = detectors.iter().filter(|d| d.reads_runs());
+        let of_runs = of_runs.fold(0, |all, d| all | d.bit());
         let gates: Vec<(Patterns, Option<Vec<Gate>>)> = detectors
             .iter()
             .map(|d| (d.bit(), Some(d.gates())))
@@ -168,7 +180,15 @@ impl Detection {
                 .iter()
                 .map(|rule| counter(&rule.name, if dry_run { "dry_run" } else { rule.action.as_str() }))
                 .collect(),
+            booked: rules
+                .iter()
+                .map(|rule| match dry_run {
+                    true => format!("redaction:{}:dry_run", rule.name),
+                    false => format!("redaction:{}", rule.name),
+                })
+                .collect(),
             samples: rules.iter().map(|_| Mutex::default()).collect(),
+            of_runs,
             keyed,
             by_key,
             detectors,
@@ -220,6 +240,7 @@ impl Detection {
         let Found {
             folded,
             is_folded,
+            runs,
             spans,
             list,
             ..
@@ -227,9 +248,12 @@ impl Detection {
         list.clear();
         *is_folded = folded.fold(text);
         let text = folded.seen(text, *is_folded);
+        if place.kinds & self.of_runs != 0 {
+            runs.read(text);
+        }
         for detector in self.detectors.iter().filter(|d| place.kinds & d.bit() != 0) {
             spans.clear();
-            detector.find(text, place.key, spans);
+            detector.find(text, place.key, runs, spans);
             if spans.is_empty() {
                 continue;
             }
@@ -275,13 +299,19 @@ impl Detection {
         now.clear();
         now.extend_from_slice(text);
         let mut fate = self.redact(&now, place, s);
-        for _ in 0..ROUNDS_MAX {
+        for round in 0..=ROUNDS_MAX {
             if fate != Fate::Changed {
                 break;
             }
             std::mem::swap(&mut now, &mut s.found.text);
             if !self.search(&now, place, &mut s.found) {
                 std::mem::swap(&mut now, &mut s.found.text);
+                break;
+            }
+            if round == ROUNDS_MAX {
+                // Made so that something is always left: then nothing is.
+                s.found.text.clear();
+                s.found.text.extend_from_slice(MASK);
                 break;
             }
             fate = self.redact(&now, place, s);

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::str::FromStr as _;
 
 use super::context::{before, byte, is_word, labelled, run, run_up_to, speaks};
+use super::runs::{Run, Runs};
 
 /// Labels of numbers that are none of these.
 const OTHER_LABELS: &[&str] = &[
@@ -57,39 +58,29 @@ struct Groups {
     /// Digits in each group.
     lens: [usize; GROUPS_MAX],
     groups: usize,
-    end: usize,
 }
 
 impl Groups {
-    /// Reads from the digit at `at`, as long as groups are separated by one `separator`. More than fits is left.
-    fn read(text: &[u8], at: usize, separator: u8) -> Groups {
-        let mut all = Groups {
-            end: at,
-            ..Groups::default()
-        };
-        let mut from = at;
-        while all.groups < GROUPS_MAX {
-            let len = run(text, from, |b| b.is_ascii_digit());
-            if len == 0 || all.count + len > DIGITS_MAX {
+    /// Reads from the first run on, as long as runs are separated by one `separator`. More than fits is left.
+    fn read(text: &[u8], runs: &[Run], separator: u8) -> Groups {
+        let mut all = Groups::default();
+        for (i, run) in runs.iter().take(GROUPS_MAX).enumerate() {
+            let follows = i == 0 || is_next(text, runs[i - 1], *run, separator);
+            if !follows || all.count + run.len() > DIGITS_MAX {
                 break;
             }
-            all.digits[all.count..all.count + len].copy_from_slice(&text[from..from + len]);
-            all.count += len;
-            all.lens[all.groups] = len;
+            all.digits[all.count..all.count + run.len()].copy_from_slice(&text[run.start..run.end]);
+            all.count += run.len();
+            all.lens[all.groups] = run.len();
             all.groups += 1;
-            all.end = from + len;
-            if byte(text, all.end) != separator {
-                break;
-            }
-            from = all.end + 1;
         }
         all
     }
 }
 
-/// Places at which a number begins.
-fn starts(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
-    (0..text.len()).filter(|i| text[*i].is_ascii_digit() && !before(text, *i).is_ascii_digit())
+/// Whether nothing but a separator stands between two runs.
+fn is_next(text: &[u8], run: Run, next: Run, separator: u8) -> bool {
+    next.start == run.end + 1 && text[run.end] == separator
 }
 
 /// Whether a word or a number goes on behind its end: a full stop ends a sentence, a point does not.
@@ -152,30 +143,31 @@ const CARD_GROUPS: [&[usize]; 5] = [
     &[4, 4, 4, 1],
 ];
 
-pub(super) fn card(text: &[u8], key: &[u8], found: &mut Vec<Range<usize>>) {
+pub(super) fn card(text: &[u8], key: &[u8], runs: &Runs, found: &mut Vec<Range<usize>>) {
     let mut done = 0;
-    for at in starts(text) {
-        if at < done {
+    for (i, run) in runs.all().iter().enumerate() {
+        if run.start < done || !matches!(run.len(), 4 | 13..=19) {
             continue;
         }
-        if let Some(end) = card_at(text, key, at) {
-            found.push(at..end);
+        if let Some(end) = card_at(text, key, &runs.all()[i..]) {
+            found.push(run.start..end);
             done = end;
         }
     }
 }
 
-fn card_at(text: &[u8], key: &[u8], at: usize) -> Option<usize> {
-    let (left, first) = (before(text, at), run(text, at, |b| b.is_ascii_digit()));
+/// A card that begins with the first of the runs.
+fn card_at(text: &[u8], key: &[u8], runs: &[Run]) -> Option<usize> {
+    let [first, rest @ ..] = runs else { return None };
+    let (at, left) = (first.start, before(text, first.start));
     let fraction = matches!(left, b'.' | b',') && at >= 2 && text[at - 2].is_ascii_digit();
     if left.is_ascii_alphabetic() || fraction {
         return None;
     }
-    if (13..=19).contains(&first) {
-        let digits = &text[at..at + first];
-        let right = byte(text, at + first);
-        let next = byte(text, at + first + 1);
-        if goes_on(text, at + first) || !is_card(digits) {
+    if (13..=19).contains(&first.len()) {
+        let right = byte(text, first.end);
+        let next = byte(text, first.end + 1);
+        if goes_on(text, first.end) || !is_card(&text[at..first.end]) {
             return None;
         }
         let glued = left == b'_'
@@ -183,17 +175,17 @@ fn card_at(text: &[u8], key: &[u8], at: usize) -> Option<usize> {
             || right == b'-' && is_word(next);
         // A tenth of all numbers pass Luhn: of the lengths that few cards have, and where it looks like a part of
         // something else, the number alone is not enough.
-        let common = matches!(first, 15 | 16) && !glued && !labelled(text, key, at, OTHER_LABELS);
-        return (common || speaks(text, key, at, CARD_WORDS)).then_some(at + first);
+        let common = matches!(first.len(), 15 | 16) && !glued && !labelled(text, key, at, OTHER_LABELS);
+        return (common || speaks(text, key, at, CARD_WORDS)).then_some(first.end);
     }
-    if first != 4 || left == b'_' {
+    let separator = byte(text, first.end);
+    let grouped = rest
+        .first()
+        .is_some_and(|second| matches!(second.len(), 4 | 6) && is_next(text, *first, *second, separator));
+    if first.len() != 4 || left == b'_' || !grouped || !matches!(separator, b' ' | b'-') {
         return None;
     }
-    let separator = byte(text, at + 4);
-    if !matches!(separator, b' ' | b'-') {
-        return None;
-    }
-    let groups = Groups::read(text, at, separator);
+    let groups = Groups::read(text, runs, separator);
     let shape = CARD_GROUPS
         .iter()
         .filter(|shape| groups.lens[..groups.groups].starts_with(shape))
@@ -244,15 +236,20 @@ const IBANS: &[(&[u8; 2], usize)] = &[
     (b"TN", 24), (b"TR", 26), (b"UA", 29), (b"VA", 22), (b"VG", 24), (b"XK", 20), (b"YE", 30),
 ];
 
-pub(super) fn iban(text: &[u8], found: &mut Vec<Range<usize>>) {
-    let mut at = 0;
-    while at + 15 <= text.len() {
-        match iban_at(text, at) {
-            Some(end) => {
-                found.push(at..end);
-                at = end;
-            }
-            None => at += 1,
+pub(super) fn iban(text: &[u8], runs: &Runs, found: &mut Vec<Range<usize>>) {
+    let mut done = 0;
+    for run in runs.all() {
+        // The check digits follow the two letters of the country.
+        let Some(at) = run
+            .start
+            .checked_sub(2)
+            .filter(|at| *at >= done && run.len() >= 2)
+        else {
+            continue;
+        };
+        if let Some(end) = iban_at(text, at) {
+            found.push(at..end);
+            done = end;
         }
     }
 }
@@ -307,20 +304,28 @@ const PHONE_WORDS: &[&str] = &[
     "hotline",
 ];
 
-pub(super) fn phone(text: &[u8], key: &[u8], found: &mut Vec<Range<usize>>) {
-    let mut at = 0;
-    while at < text.len() {
-        let end = match text[at] {
-            b'+' => international(text, at),
-            b'(' | b'0'..=b'9' if !before(text, at).is_ascii_digit() => {
-                north_american(text, key, at).or_else(|| with_context(text, key, at))
+pub(super) fn phone(text: &[u8], key: &[u8], runs: &Runs, found: &mut Vec<Range<usize>>) {
+    let mut done = 0;
+    for (i, run) in runs.all().iter().enumerate() {
+        let rest = &runs.all()[i..];
+        let open = before(text, run.start) == b'(';
+        let sign = run.start.checked_sub(1 + usize::from(open));
+        let sign = sign.filter(|at| text[*at] == b'+');
+        let paren = run.start.checked_sub(1).filter(|_| open);
+        let paren = paren.filter(|at| !before(text, *at).is_ascii_digit());
+        for (at, is_signed) in [(sign, true), (paren, false), (Some(run.start), false)] {
+            let Some(at) = at.filter(|at| *at >= done) else {
+                continue;
+            };
+            let end = match is_signed {
+                true => international(text, at),
+                false => north_american(text, key, at, *run).or_else(|| with_context(text, key, at, rest)),
+            };
+            if let Some(end) = end {
+                found.push(at..end);
+                done = end;
             }
-            _ => None,
-        };
-        if let Some(end) = end {
-            found.push(at..end);
         }
-        at = end.unwrap_or(at + 1);
     }
 }
 
@@ -401,8 +406,12 @@ fn is_calling_code(digits: &[u8]) -> bool {
         ))
 }
 
-/// `(415) 555-2671`, `415-555-2671`, `1-415-555-2671`.
-fn north_american(text: &[u8], key: &[u8], at: usize) -> Option<usize> {
+/// `(415) 555-2671`, `415-555-2671`, `1-415-555-2671`; `first` is the first run of digits.
+fn north_american(text: &[u8], key: &[u8], at: usize, first: Run) -> Option<usize> {
+    // An area's code, or the one digit before it.
+    if !matches!(first.len(), 1 | 3) {
+        return None;
+    }
     let left = before(text, at);
     let trunk = text[at..].starts_with(b"1-") || text[at..].starts_with(b"1 ");
     let mut from = at + if trunk { 2 } else { 0 };
@@ -435,14 +444,28 @@ fn north_american(text: &[u8], key: &[u8], at: usize) -> Option<usize> {
     (separated && bounded && plan && !labelled_otherwise).then_some(end)
 }
 
-/// Anything dialled that a word calls a telephone number.
-fn with_context(text: &[u8], key: &[u8], at: usize) -> Option<usize> {
+/// Anything dialled that a word calls a telephone number; `runs` are the digits from there on.
+fn with_context(text: &[u8], key: &[u8], at: usize, runs: &[Run]) -> Option<usize> {
+    const COUNT_MIN: usize = 8;
     let left = before(text, at);
-    if is_word(left) || matches!(left, b'-' | b'.' | b'+' | b'(') {
+    let other = is_word(left) || matches!(left, b'-' | b'.' | b'+' | b'(');
+    if other || !may_reach(runs, COUNT_MIN) || !labelled(text, key, at, PHONE_WORDS) {
         return None;
     }
     let Dialled { count, end, .. } = dialled(text, at + usize::from(text[at] == b'('), 15, false)?;
-    (count >= 8 && labelled(text, key, at, PHONE_WORDS) && !is_date(&text[at..end])).then_some(end)
+    (count >= COUNT_MIN && !is_date(&text[at..end])).then_some(end)
+}
+
+/// Whether the runs from the first on, with one or two bytes between them, have so many digits together.
+fn may_reach(runs: &[Run], count: usize) -> bool {
+    let mut sum = 0;
+    for (i, run) in runs.iter().enumerate() {
+        if sum >= count || i > 0 && run.start - runs[i - 1].end > 2 {
+            break;
+        }
+        sum += run.len();
+    }
+    sum >= count
 }
 
 /// `2026-11-21` and `20261121`.
@@ -470,29 +493,45 @@ fn is_date(text: &[u8]) -> bool {
 
 const SSN_WORDS: &[&str] = &["ssn", "social", "ss#", "taxpayer", "itin"];
 
-pub(super) fn us_ssn(text: &[u8], key: &[u8], found: &mut Vec<Range<usize>>) {
-    for at in starts(text) {
-        if let Some(end) = us_ssn_at(text, key, at) {
-            found.push(at..end);
+pub(super) fn us_ssn(text: &[u8], key: &[u8], runs: &Runs, found: &mut Vec<Range<usize>>) {
+    for (i, run) in runs.all().iter().enumerate() {
+        let end = match run.len() {
+            9 => us_ssn_at(text, key, *run, None),
+            3 => us_ssn_at(text, key, *run, runs.all().get(i + 1..i + 3)),
+            _ => None,
+        };
+        if let Some(end) = end {
+            found.push(run.start..end);
         }
     }
 }
 
-fn us_ssn_at(text: &[u8], key: &[u8], at: usize) -> Option<usize> {
-    let left = before(text, at);
-    let separator = byte(text, at + 3);
-    let groups = Groups::read(text, at, separator);
-    let lens = &groups.lens[..groups.groups];
-    let (count, written) = match lens {
-        [9, ..] => (9, 9),
-        [3, 2, 4, ..] if matches!(separator, b'-' | b' ') => (9, 11),
+/// Nine digits, or three and the two and four behind them.
+fn us_ssn_at(text: &[u8], key: &[u8], first: Run, rest: Option<&[Run]>) -> Option<usize> {
+    let (at, separator) = (first.start, byte(text, first.end));
+    let mut digits = [0; 9];
+    let end = match rest {
+        Some([second, third]) => {
+            let joined =
+                is_next(text, first, *second, separator) && is_next(text, *second, *third, separator);
+            let shaped = second.len() == 2 && third.len() == 4 && matches!(separator, b'-' | b' ');
+            if !joined || !shaped {
+                return None;
+            }
+            digits[..3].copy_from_slice(&text[at..first.end]);
+            digits[3..5].copy_from_slice(&text[second.start..second.end]);
+            digits[5..].copy_from_slice(&text[third.start..third.end]);
+            third.end
+        }
+        _ if first.len() == 9 => {
+            digits.copy_from_slice(&text[at..first.end]);
+            first.end
+        }
         _ => return None,
     };
-    let end = at + written;
-    let right = byte(text, end);
+    let (left, right) = (before(text, at), byte(text, end));
     let bounded =
         !is_word(left) && !matches!(left, b'-' | b'.' | b'+') && right != b'-' && !goes_on(text, end);
-    let digits = &groups.digits[..count];
     let issued = !digits.starts_with(b"000")
         && !digits.starts_with(b"666")
         && digits[0] != b'9'
@@ -502,7 +541,7 @@ fn us_ssn_at(text: &[u8], key: &[u8], at: usize) -> Option<usize> {
         return None;
     }
     // Only with hyphens the shape speaks for itself.
-    let told = separator == b'-' && written == 11 && !labelled(text, key, at, OTHER_LABELS);
+    let told = separator == b'-' && rest.is_some() && !labelled(text, key, at, OTHER_LABELS);
     (told || speaks(text, key, at, SSN_WORDS)).then_some(end)
 }
 
@@ -512,8 +551,8 @@ const VERSION_WORDS: &[&str] = &[
     "version", "ver", "v", "release", "build", "oid", "rev", "firmware", "driver",
 ];
 
-pub(super) fn ipv4(text: &[u8], key: &[u8], found: &mut Vec<Range<usize>>) {
-    for at in starts(text) {
+pub(super) fn ipv4(text: &[u8], key: &[u8], runs: &Runs, found: &mut Vec<Range<usize>>) {
+    for Run { start: at, .. } in runs.all().iter().copied().filter(|run| run.len() <= 3) {
         let left = before(text, at);
         // `Chrome/120.0.0.0` is a version, `http://10.0.0.1` is not.
         let product = left == b'/' && at >= 2 && text[at - 2].is_ascii_alphanumeric();

@@ -6,6 +6,7 @@ use aws_lc_rs::hmac;
 use component::prelude::*;
 
 use super::detector::Detector;
+use super::runs::Runs;
 
 /// Shortest key of an HMAC, in bytes.
 const KEY_BYTES_MIN: usize = 32;
@@ -241,10 +242,11 @@ fn action(rule: &RuleConfig, plain: impl Fn(&str) -> bool) -> Result<Action, Str
                 .into(),
         );
     }
-    let mut found = Vec::new();
+    let (mut runs, mut found) = (Runs::default(), Vec::new());
+    runs.read(mask.as_bytes());
     Detector::ALL
         .iter()
-        .for_each(|d| d.find(mask.as_bytes(), b"", &mut found));
+        .for_each(|d| d.find(mask.as_bytes(), b"", &runs, &mut found));
     if !found.is_empty() {
         return Err("mask is itself what a detector finds; take another text".to_owned());
     }

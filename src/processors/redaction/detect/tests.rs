@@ -505,6 +505,13 @@ fn counts_are_by_rule_and_a_dry_run_changes_nothing() {
         );
         assert_eq!(out == bytes, mode == Mode::DryRun);
         assert_eq!(drops.take().len(), usize::from(mode == Mode::Redact));
+        // In the books what drops its record stands as dropped, and nothing else.
+        let touched: &[(&str, u64)] = match mode {
+            Mode::Redact => &[("redaction:card", 3)],
+            Mode::DryRun => &[("redaction:card:dry_run", 3), ("redaction:drop:dry_run", 1)],
+        };
+        let touched: Vec<(String, u64)> = touched.iter().map(|(rule, n)| (rule.to_string(), *n)).collect();
+        assert_eq!(drops.take_touched(), touched);
     }
 }
 
@@ -583,6 +590,47 @@ fn contradictions_are_refused() {
         let parsed = Section::from_yaml(&around(unknown)).and_then(Section::parse::<Whole>);
         assert!(parsed.is_err(), "{unknown}");
     }
+}
+
+/// Texts in which what one finding leaves was once part of another.
+#[test]
+fn masked_texts_hold_nothing() {
+    let yaml = rules(&every_rule(""));
+    for text in [
+        "4111 1111 1111 1111+49 30 901820123-45-6789",
+        "+49 30 901820123-45-6789",
+        "4111 1111 1111 1111+49 30 901820",
+        "4111 1111 1111 1111123-45-6789",
+    ] {
+        let once = run(
+            &redaction(&yaml, Signal::Logs),
+            Signal::Logs,
+            &request(&[text.to_owned()]),
+        );
+        let twice = run(&redaction(&yaml, Signal::Logs), Signal::Logs, &once);
+        assert_eq!(
+            twice.escape_ascii().to_string(),
+            once.escape_ascii().to_string(),
+            "{text}"
+        );
+    }
+}
+
+/// A mask that leaves nothing lets findings be nested: each round takes one.
+#[test]
+fn a_text_that_never_ends_is_masked_whole() {
+    let yaml = rules("{find: [private_key], mask: ''}");
+    let nested = |depth: usize| {
+        let (head, tail) = (
+            "-----BEGIN PRIV".repeat(depth),
+            "ATE KEY-----END A-----".repeat(depth),
+        );
+        format!("{{a: 'x {head}-----BEGIN PRIVATE KEY-----END A-----{tail} y'}}")
+    };
+    check(&yaml, &nested(0), "{a: 'x  y'}");
+    check(&yaml, &nested(ROUNDS_MAX), "{a: 'x  y'}");
+    check(&yaml, &nested(ROUNDS_MAX + 1), "{a: '****'}");
+    check(&yaml, &nested(100), "{a: '****'}");
 }
 
 #[test]
@@ -773,9 +821,10 @@ proptest! {
         let mut folded = Folded::default();
         for text in [&bytes[..], text.as_bytes()] {
             let is_folded = folded.fold(text);
-            let mut found = Vec::new();
+            let (mut runs, mut found) = (Runs::default(), Vec::new());
+            runs.read(folded.seen(text, is_folded));
             for detector in Detector::ALL {
-                detector.find(folded.seen(text, is_folded), &bytes, &mut found);
+                detector.find(folded.seen(text, is_folded), &bytes, &runs, &mut found);
             }
             for range in &found {
                 let origin = if is_folded { folded.origin(range) } else { range.clone() };

@@ -6,7 +6,7 @@ use wire::view::{Any, Kind, NewValue, NodeId, Part, Value, View, any_encode};
 
 use super::super::body::{ANY_LIST, ANY_MAP, KEY, VALUE, VALUES, insert_header};
 use super::super::find::Patterns;
-use super::{Detection, Fate, Path, Place, Scratch};
+use super::{Action, Detection, Fate, Path, Place, Scratch};
 
 /// Values nested deeper than this go: the door refuses them, so no honest one gets here.
 const DEPTH_MAX: usize = 256;
@@ -55,9 +55,11 @@ impl Detection {
                 view.remove(n, i);
             }
         }
-        for (counter, count) in self.counters.iter().zip(&s.counts) {
-            if *count > 0 {
-                counter.add(*count);
+        for (rule, count) in s.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            self.counters[rule].add(*count);
+            // What drops its record is booked as dropped.
+            if self.dry_run || !matches!(self.rules[rule].action, Action::DropRecord) {
+                cx.touched(&self.booked[rule], *count);
             }
         }
     }
@@ -194,7 +196,7 @@ impl Detection {
             let items = u64::from(view.items(target));
             view.remove_node(target);
             if items > 0 {
-                cx.dropped(&format!("redaction:{}", self.rules[rule].name), items);
+                cx.dropped(&self.booked[rule], items);
             }
         }
     }
