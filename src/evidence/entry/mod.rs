@@ -161,6 +161,11 @@ impl Entry {
         Ok(line)
     }
 
+    /// Refuses a text that is not one JSON object which every reader takes for the same.
+    pub(crate) fn check_json(text: &str) -> Result<(), EntryError> {
+        strict::check(text)
+    }
+
     /// Reads a line without its newline.
     pub fn parse(line: &[u8]) -> Result<Entry, EntryError> {
         if line.len() > LINE_BYTES_MAX {
