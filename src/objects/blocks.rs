@@ -5,10 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use config::{Duration, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Class, StoreError};
+use crate::file::FileStore;
+use crate::store::ObjectStore;
 
 /// `store`: one of the kinds.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -300,6 +305,23 @@ impl Store {
             }
             (None, Some(_)) => Vec::new(),
             _ => vec![(String::new(), "one of s3 and file must be given".into())],
+        }
+    }
+}
+
+impl Store {
+    /// The store that this names, whose faults were looked for. Reads files; asks the network nothing.
+    pub async fn open(&self) -> Result<Arc<dyn ObjectStore>, StoreError> {
+        match (&self.s3, &self.file) {
+            (None, Some(file)) => Ok(Arc::new(FileStore::new(&file.path))),
+            #[cfg(feature = "aws")]
+            (Some(s3), _) => Ok(Arc::new(crate::s3::S3Store::open(s3).await?)),
+            #[cfg(not(feature = "aws"))]
+            (Some(_), _) => {
+                let text = "this build has no store s3: it was built without the feature aws";
+                Err(StoreError::new(Class::Config, "open", text))
+            }
+            (None, None) => Err(StoreError::new(Class::Config, "open", "no store is named")),
         }
     }
 }
@@ -620,6 +642,27 @@ mod tests {
         check("file: {}", &["file::path"]);
         check("{}", &[""]);
         check("{s3: {bucket: b}, file: {path: /archive}}", &[""]);
+    }
+
+    #[tokio::test]
+    async fn a_store_is_opened_by_its_block() {
+        let file = Directory {
+            path: "/archive".into(),
+        };
+        let store = Store {
+            s3: None,
+            file: Some(file),
+        };
+        assert_eq!(store.open().await.unwrap().place(), "file:/archive");
+        assert_eq!(Store::default().open().await.unwrap_err().class, Class::Config);
+        let bucket = Store {
+            s3: Some(s3("{bucket: b, prefix: p, endpoint: 'http://127.0.0.1:1'}")),
+            file: None,
+        };
+        match cfg!(feature = "aws") {
+            true => assert_eq!(bucket.open().await.unwrap().place(), "s3://b/p"),
+            false => assert_eq!(bucket.open().await.unwrap_err().class, Class::Config),
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod blocks;
 pub mod check;
 pub mod error;
 pub mod file;
+mod patience;
 #[cfg(feature = "aws")]
 pub mod s3;
 pub mod store;
@@ -18,6 +19,7 @@ pub mod test_kit;
 
 pub use error::{Class, StoreError};
 pub use file::FileStore;
+pub use patience::patiently;
 #[cfg(feature = "aws")]
 pub use s3::S3Store;
 pub use store::{

@@ -12,6 +12,7 @@ use aws_lc_rs::{digest, rand};
 use bytes::Bytes;
 
 use crate::error::{Class, StoreError};
+use crate::patience::patiently;
 use crate::store::{
     Body, Facts, Head, Lock, LockRules, Mode, ObjectStore, Put, PutOutcome, Retention, Versioning,
 };
@@ -425,7 +426,7 @@ impl Run<'_> {
             Ok(()) => false,
             Err(error) if error.class == Class::Denied => {
                 // Refused is what it says; whether it is still there is what counts.
-                let left = self.store.head(&canary.key, Some(version)).await;
+                let left = patiently(async || self.store.head(&canary.key, Some(version)).await).await;
                 match left {
                     Ok(_) => true,
                     Err(error) if error.class == Class::NotFound => false,

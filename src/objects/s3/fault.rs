@@ -117,6 +117,7 @@ fn classify(status: u16, code: &str, message: &str) -> Class {
         | "BadDigest"
         | "InvalidDigest"
         | "XAmzContentSHA256Mismatch"
+        | "XAmzContentChecksumMismatch"
         | "IncompleteBody"
         | "RequestTimeTooSkewed"
         | "SlowDownWrite"
@@ -143,6 +144,8 @@ fn classify(status: u16, code: &str, message: &str) -> Class {
         | "NotImplemented"
         | "ObjectLockConfigurationNotFoundError"
         | "NoSuchObjectLockConfiguration" => Class::Config,
+        // How MinIO says that a lock holds.
+        "InvalidRequest" if message.contains("WORM protected") => Class::Denied,
         // A bucket without locks, asked for one.
         "InvalidRequest" if message.contains("Object Lock") || message.contains("ObjectLock") => {
             Class::Config
@@ -215,6 +218,7 @@ mod tests {
         check(403, "RequestTimeTooSkewed", RETRY);
         check(400, "BadDigest", RETRY);
         check(400, "XAmzContentSHA256Mismatch", RETRY);
+        check(400, "XAmzContentChecksumMismatch", RETRY);
         check(200, "", RETRY);
         check(400, "ExpiredToken", Class::Unauthorized);
         check(403, "InvalidAccessKeyId", Class::Unauthorized);
@@ -241,6 +245,8 @@ mod tests {
         let message = "Bucket is missing Object Lock Configuration";
         assert_eq!(classify(400, "InvalidRequest", message), Class::Config);
         assert_eq!(classify(400, "InvalidRequest", "something else"), Class::Rejected);
+        let message = "Object is WORM protected and cannot be overwritten";
+        assert_eq!(classify(400, "InvalidRequest", message), Class::Denied);
     }
 
     #[test]

@@ -74,6 +74,16 @@ impl S3Store {
         Self::of(self.0.client.clone(), config)
     }
 
+    #[cfg(any(test, feature = "test-kit"))]
+    pub(crate) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    #[cfg(any(test, feature = "test-kit"))]
+    pub(crate) fn bucket(&self) -> &str {
+        &self.0.config.bucket
+    }
+
     fn of(client: Client, config: S3) -> S3Store {
         let (prefix, slash) = (&*config.prefix, if config.prefix.is_empty() { "" } else { "/" });
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -596,7 +606,7 @@ fn date_time(seconds: u64) -> DateTime {
     DateTime::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |now| now.as_secs())

@@ -183,6 +183,18 @@ impl Buckets {
         if ![WRITER, ADMIN].contains(&call.access_key()) {
             return Err(error(403, "InvalidAccessKeyId", "The key is not known."));
         }
+        if call.method == Method::PUT && call.key.is_empty() && call.query.is_empty() {
+            let has_lock = call.header("x-amz-bucket-object-lock-enabled") == Some("true");
+            self.add(
+                call.bucket,
+                if has_lock {
+                    Bucket::locked()
+                } else {
+                    Bucket::plain()
+                },
+            );
+            return Ok(empty(200));
+        }
         let Some(bucket) = self.settings.get(call.bucket).cloned() else {
             return Err(error(404, "NoSuchBucket", "The specified bucket does not exist"));
         };

@@ -7,6 +7,7 @@
 
 mod answer;
 mod buckets;
+pub mod conformance;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

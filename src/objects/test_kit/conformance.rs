@@ -1,0 +1,306 @@
+//! What a store that enforces locks must do, as one run against any of them: the one in this process, and real ones.
+//!
+//! So what the tests of tier 1 believe of a store is held against stores that others wrote. Every object is left behind
+//! under a lock of some minutes, in buckets with new names.
+
+use std::fmt::Debug;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_sdk_s3::Client;
+use bytes::Bytes;
+
+use crate::blocks::S3;
+use crate::check::{Wanted, Worm, check};
+use crate::error::{Class, StoreError};
+use crate::patience::patiently;
+use crate::s3::{S3Store, now};
+use crate::store::{Body, Lock, LockRules, Mode, ObjectStore, Put, PutOutcome, Retention, Versioning};
+
+/// Seconds that what is left behind stays locked.
+const LOCKED: u64 = 900;
+
+/// Runs all of it; `admin` may make buckets, delete and bypass GOVERNANCE, `writer` may be the same. The buckets that
+/// they name are ignored. Panics at the first thing that is not so.
+pub async fn enforces_locks(writer: &S3, admin: &S3) {
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random).expect("random numbers");
+    let id = u64::from_le_bytes(random);
+    let (locked, plain) = (format!("weir-locked-{id:016x}"), format!("weir-plain-{id:016x}"));
+    let admin = S3Store::open(&S3 {
+        bucket: locked.clone(),
+        ..admin.clone()
+    })
+    .await
+    .expect("the administrator");
+    for (bucket, has_lock) in [(&locked, true), (&plain, false)] {
+        let request = admin.client().create_bucket().bucket(bucket);
+        let made = request.object_lock_enabled_for_bucket(has_lock).send().await;
+        made.unwrap_or_else(|e| panic!("{bucket} is not made: {e:?}"));
+    }
+    let writer = S3Store::open(&S3 {
+        bucket: locked,
+        ..writer.clone()
+    })
+    .await
+    .expect("the writer");
+    is_checked(&writer, &admin, &writer.with_bucket(&plain)).await;
+    writes_once(&writer).await;
+    for mode in [Mode::Compliance, Mode::Governance] {
+        keeps(&writer, &admin, mode).await;
+    }
+    holds(&writer, &admin).await;
+}
+
+async fn is_checked(writer: &S3Store, admin: &S3Store, plain: &S3Store) {
+    let facts = writer.facts().await;
+    assert_eq!(facts.versioning, Ok(Versioning::Enabled));
+    assert_eq!(facts.lock, Ok(Some(LockRules { default: None })));
+    assert_eq!(facts.clock.map(|clock| clock.ahead()), Some(0));
+    let wanted = Wanted {
+        required: true,
+        mode: Some(Mode::Compliance),
+        create: true,
+        session: "s",
+    };
+    // A store may close the connection of a write that it refused, which the next call then meets.
+    let mut found = check(writer, Some(admin), wanted).await;
+    for session in ["t", "u", "v"] {
+        if found.as_ref().is_err_and(|error| error.may_pass) {
+            found = check(writer, Some(admin), Wanted { session, ..wanted }).await;
+        }
+    }
+    let found = found.expect("a locked bucket passes the check");
+    assert_eq!((found.worm, found.notes), (Worm::Compliance, vec![]));
+    let canary = found.canary.expect("a canary");
+    assert_eq!(
+        (canary.readback, canary.conditional, canary.delete_refused),
+        (true, true, Some(true))
+    );
+
+    assert_eq!(plain.facts().await.versioning, Ok(Versioning::Off));
+    assert_eq!(plain.facts().await.lock, Ok(None));
+    let refused = check(plain, None, wanted)
+        .await
+        .expect_err("a plain bucket does not pass");
+    assert!(refused.text.contains("keeps no versions"), "{refused}");
+    let put = put(
+        b"x",
+        Lock {
+            retention: Some(retention(Mode::Compliance)),
+            legal_hold: false,
+        },
+    );
+    assert_class(plain.put("x", body(b"x"), &put).await, Class::Config);
+}
+
+async fn writes_once(writer: &S3Store) {
+    let put = put(
+        b"first",
+        Lock {
+            retention: Some(retention(Mode::Compliance)),
+            legal_hold: false,
+        },
+    );
+    let version = stored(writer.put("once", body(b"first"), &put).await);
+    assert_eq!(
+        writer.put("once", body(b"first"), &put).await,
+        Ok(PutOutcome::Exists)
+    );
+    let head = patiently(async || writer.head("once", Some(&version)).await)
+        .await
+        .expect("what was stored");
+    assert_eq!(
+        (head.sha256, head.size, head.lock),
+        (Some(put.sha256), 5, put.lock)
+    );
+    assert_eq!(
+        (head.meta, &*head.content_type),
+        (put.meta.clone(), "application/x-protobuf")
+    );
+    let broken = Put {
+        sha256: [7; 32],
+        ..put.clone()
+    };
+    assert_class(
+        writer.put("broken", body(b"first"), &broken).await,
+        Class::Retry { after: None },
+    );
+    assert_class(
+        patiently(async || patiently(async || writer.head("broken", None).await).await).await,
+        Class::NotFound,
+    );
+    assert_class(
+        writer
+            .get("once", Some("00000000-0000-0000-0000-000000000000"))
+            .await,
+        Class::NotFound,
+    );
+    let listed = writer.list("on", "").await.expect("a listing");
+    assert_eq!(
+        listed
+            .iter()
+            .map(|object| (&*object.key, object.size))
+            .collect::<Vec<_>>(),
+        [("once", 5)]
+    );
+    assert_eq!(writer.list("on", "once").await, Ok(vec![]));
+}
+
+/// A version under retention survives being written over, marked as deleted, and deleted.
+async fn keeps(writer: &S3Store, admin: &S3Store, mode: Mode) {
+    let key = format!("kept/{}", mode.as_str());
+    let lock = Lock {
+        retention: Some(retention(mode)),
+        legal_hold: false,
+    };
+    let version = stored(writer.put(&key, body(b"kept"), &put(b"kept", lock)).await);
+    let over = Put {
+        if_absent: false,
+        ..put(b"over", Lock::default())
+    };
+    stored(admin.put(&key, body(b"over"), &over).await);
+    let marker = admin
+        .client()
+        .delete_object()
+        .bucket(admin.bucket())
+        .key(&key)
+        .send()
+        .await;
+    let marker = marker
+        .expect("a delete marker is always taken")
+        .version_id
+        .expect("a marker has a version");
+    let read = async || {
+        let get = writer
+            .get(&key, Some(&version))
+            .await
+            .expect("it is there by its version");
+        assert_eq!(get.body.collect(100).await.as_deref(), Ok(&b"kept"[..]));
+    };
+    read().await;
+    assert_class(writer.get(&key, None).await, Class::NotFound);
+    assert_class(writer.head(&key, Some(&marker)).await, Class::NotFound);
+    let (versions, next) = writer.list_versions("kept/", None).await.expect("a listing");
+    let of_key: Vec<_> = versions
+        .iter()
+        .filter(|v| v.key == key)
+        .map(|v| (v.delete_marker, v.size))
+        .collect();
+    assert_eq!((of_key.len(), of_key.first(), next), (3, Some(&(true, 0)), None));
+
+    assert_class(admin.delete(&key, &version).await, Class::Denied);
+    let shorter = Retention {
+        mode,
+        until: now() + LOCKED / 2,
+    };
+    assert_class(
+        admin.put_retention(&key, Some(&version), shorter).await,
+        Class::Denied,
+    );
+    let longer = Retention {
+        mode,
+        until: now() + 2 * LOCKED,
+    };
+    assert_eq!(writer.put_retention(&key, Some(&version), longer).await, Ok(()));
+    let head = writer
+        .head(&key, Some(&version))
+        .await
+        .expect("it is there by its version");
+    assert_eq!(head.lock.retention, Some(longer));
+    read().await;
+
+    let bypassed = delete_bypassing(admin, &key, &version).await;
+    match mode {
+        Mode::Compliance => {
+            assert!(!bypassed, "COMPLIANCE cannot be bypassed");
+            read().await;
+        }
+        Mode::Governance => {
+            assert!(bypassed, "GOVERNANCE can be bypassed by whoever may");
+            assert_class(writer.head(&key, Some(&version)).await, Class::NotFound);
+        }
+    }
+}
+
+async fn holds(writer: &S3Store, admin: &S3Store) {
+    let put = put(
+        b"held",
+        Lock {
+            retention: None,
+            legal_hold: true,
+        },
+    );
+    let version = stored(writer.put("held", body(b"held"), &put).await);
+    let head = writer
+        .head("held", Some(&version))
+        .await
+        .expect("what was stored");
+    assert_eq!(head.lock, put.lock);
+    assert_class(admin.delete("held", &version).await, Class::Denied);
+    assert!(
+        !delete_bypassing(admin, "held", &version).await,
+        "a hold cannot be bypassed"
+    );
+    assert_eq!(writer.put_legal_hold("held", Some(&version), false).await, Ok(()));
+    assert_eq!(admin.delete("held", &version).await, Ok(()));
+}
+
+async fn delete_bypassing(admin: &S3Store, key: &str, version: &str) -> bool {
+    let client: &Client = admin.client();
+    let request = client
+        .delete_object()
+        .bucket(admin.bucket())
+        .key(key)
+        .version_id(version);
+    request.bypass_governance_retention(true).send().await.is_ok()
+}
+
+fn retention(mode: Mode) -> Retention {
+    Retention {
+        mode,
+        until: now() + LOCKED,
+    }
+}
+
+fn put(bytes: &[u8], lock: Lock) -> Put {
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    Put {
+        sha256,
+        content_type: "application/x-protobuf".into(),
+        lock,
+        meta: vec![("weir-seq".into(), "0".into())],
+        if_absent: true,
+        ..Put::default()
+    }
+}
+
+fn body(bytes: &'static [u8]) -> Body {
+    Body::Bytes(Bytes::from_static(bytes))
+}
+
+fn stored(outcome: Result<PutOutcome, StoreError>) -> String {
+    match outcome {
+        Ok(PutOutcome::Stored(stored)) => stored.version.expect("a locked bucket has versions"),
+        other => panic!("not stored: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn assert_class<T: Debug>(result: Result<T, StoreError>, expected: Class) {
+    match result {
+        Err(error) => assert_eq!(error.class, expected, "{error}"),
+        Ok(value) => panic!("{value:?} where {expected:?} was due"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ADMIN, FakeS3};
+
+    #[tokio::test]
+    async fn the_store_in_this_process_does() {
+        let fake = FakeS3::start().await;
+        super::enforces_locks(&fake.config(""), &fake.config_of("", ADMIN)).await;
+    }
+}
