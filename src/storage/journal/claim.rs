@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, IoSlice};
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -15,12 +16,12 @@ use tokio::sync::oneshot;
 use super::append::Writer;
 use super::crypt::{Cipher, Key, Lock};
 use super::disk::{Disk, File, read_all, replace};
-use super::format::{DestId, Seq, VERSION, crc, lock_at, padded, put_lock, u32_at};
+use super::format::{DestId, Seq, VERSION, crc, lock_at, padded, put_lock, u32_at, u64_at};
 use super::health::Task;
 use super::recover::Found;
 use super::set::{Run, SET_MAX, Set};
 use super::state::State;
-use super::{Error, Journal};
+use super::{Error, Journal, Options};
 use crate::crash;
 
 const FILE: &str = "claims";
@@ -29,8 +30,9 @@ const CHANGE_MAGIC: u32 = 0x4d4c_4357;
 /// Length of one copy of the header: there are two.
 const COPY: usize = 80;
 const HEADER: usize = 2 * COPY;
-/// Magic, sum and length in front of a change.
-const FRONT: usize = 12;
+/// In front of a change: magic, sum, and length; and up to where the file was safe before it was written, so what cannot
+/// be read there is damage, and what cannot be read behind it may never have been written.
+const FRONT: usize = 20;
 
 const TOKEN_MAX: usize = 256;
 const RULES_MAX: usize = 64;
@@ -79,7 +81,7 @@ pub struct Cut {
 }
 
 /// The items that stand for a piece.
-fn items_of(piece: u32, of: u32) -> std::ops::Range<u32> {
+fn items_of(piece: u32, of: u32) -> Range<u32> {
     match piece + 1 == of {
         true => piece..u32::MAX,
         false => piece..piece + 1,
@@ -114,6 +116,8 @@ pub(super) struct Wish {
 #[derive(Default)]
 pub(super) struct Claimed {
     pub(super) id: Option<u128>,
+    /// What was read at the start, until it is written anew.
+    pub(super) read: Vec<Change>,
     held: BTreeMap<(DestId, String), Claim>,
     /// Records of which some pieces are done: how many there are, and the rules.
     cuts: BTreeMap<(DestId, Seq), (u32, Arc<str>)>,
@@ -312,35 +316,39 @@ fn read_header(bytes: &[u8]) -> Result<Option<(u128, Option<Lock>)>, Error> {
     Ok(None)
 }
 
-/// Appends a change as it will lie at this offset of the file.
-fn put(change: &Change, cipher: Option<&Cipher>, offset: u64, out: &mut Vec<u8>) {
+/// Appends a change as it will lie at this offset of the file, which is safe up to `safe`.
+fn put(change: &Change, cipher: Option<&Cipher>, (offset, safe): (u64, u64), out: &mut Vec<u8>) {
     let mut text = change.encode();
-    let len = (text.len() as u32).to_le_bytes();
+    let mut front = [0; FRONT];
+    front[8..12].copy_from_slice(&(text.len() as u32).to_le_bytes());
+    front[12..].copy_from_slice(&safe.to_le_bytes());
     if let Some(cipher) = cipher {
-        cipher.seal(offset, &len, &mut text);
+        cipher.seal(offset, &front[8..], &mut text);
     }
+    let sum = crc(&[&front[8..], &text]);
+    front[..4].copy_from_slice(&CHANGE_MAGIC.to_le_bytes());
+    front[4..8].copy_from_slice(&sum.to_le_bytes());
     let start = out.len();
-    out.extend(CHANGE_MAGIC.to_le_bytes());
-    out.extend(crc(&[&len, &text]).to_le_bytes());
-    out.extend(len);
+    out.extend(front);
     out.extend(text);
     out.resize(start + padded(out.len() - start), 0);
 }
 
-/// A change, and the bytes that it takes.
-fn take(bytes: &mut [u8], cipher: Option<&Cipher>, offset: u64) -> Option<(Change, usize)> {
+/// A change, the bytes that it takes, and up to where the file was safe before.
+fn take(bytes: &mut [u8], cipher: Option<&Cipher>, offset: u64) -> Option<(Change, usize, usize)> {
     let (front, rest) = bytes.split_at_mut_checked(FRONT)?;
     let len = u32_at(front, 8);
     let sealed = len as usize + cipher.map_or(0, |_| super::crypt::TAG);
     let text = rest.get_mut(..sealed)?;
-    if u32_at(front, 0) != CHANGE_MAGIC || u32_at(front, 4) != crc(&[&front[8..12], text]) {
+    if u32_at(front, 0) != CHANGE_MAGIC || u32_at(front, 4) != crc(&[&front[8..], text]) {
         return None;
     }
     let clear = match cipher {
-        Some(cipher) => cipher.open(offset, &len.to_le_bytes(), text)?,
+        Some(cipher) => cipher.open(offset, &front[8..], text)?,
         None => text.len(),
     };
-    Some((Change::decode(&text[..clear])?, padded(FRONT + sealed)))
+    let safe = usize::try_from(u64_at(front, 12)).ok()?;
+    Some((Change::decode(&text[..clear])?, padded(FRONT + sealed), safe))
 }
 
 /// The journal's number, and all changes in order.
@@ -359,14 +367,13 @@ pub(super) fn read(
         return Ok((None, Vec::new()));
     };
     let cipher = lock.map(|lock| lock.open(FILE, key)).transpose()?;
-    let (mut changes, mut at, mut gap) = (Vec::new(), HEADER, None);
+    let (mut changes, mut gaps) = (Vec::new(), Vec::new());
+    let (mut at, mut gap, mut safe) = (HEADER, None, 0);
     while at < bytes.len() {
         match take(&mut bytes[at..], cipher.as_ref(), at as u64) {
-            Some((change, len)) => {
-                if let Some(start) = gap.take() {
-                    let text = format!("{FILE}: bytes {start} to {at} cannot be read");
-                    found.damage.push(text);
-                }
+            Some((change, len, before)) => {
+                gaps.extend(gap.take().map(|start| start..at));
+                safe = safe.max(before);
                 changes.push(change);
                 at += len;
             }
@@ -376,8 +383,44 @@ pub(super) fn read(
             }
         }
     }
-    found.torn += u64::from(gap.is_some_and(|gap| bytes[gap..].iter().any(|b| *b != 0)));
+    gaps.extend(gap.map(|start| start..bytes.len()));
+    gaps.retain(|gap| bytes[gap.clone()].iter().any(|b| *b != 0));
+    let (damaged, torn): (Vec<_>, Vec<_>) = gaps.into_iter().partition(|gap| gap.start < safe);
+    let tell = |gap: Range<usize>| format!("{FILE}: bytes {} to {} cannot be read", gap.start, gap.end);
+    found.damage.extend(damaged.into_iter().map(tell));
+    found.torn += torn.len() as u64;
     Ok((Some(id), changes))
+}
+
+/// Puts a log of these changes in place of the old one; safe when it returns.
+fn replace_log(disk: &dyn Disk, options: &Options, id: u128, changes: &[&Change]) -> Result<Fresh, Error> {
+    let lock = options.key.as_ref().map(Lock::new).transpose()?;
+    let cipher = options.key.as_ref().zip(lock.as_ref());
+    let cipher = cipher.map(|(key, lock)| key.cipher(&lock.salt));
+    let mut out = header(id, lock.as_ref()).to_vec();
+    for change in changes {
+        // The whole file is synced before it has its name.
+        let at = out.len() as u64;
+        put(change, cipher.as_ref(), (at, at), &mut out);
+    }
+    let points = ["journal.claim.before_rename", "journal.claim.after_rename"];
+    let file = replace(disk, FILE, &[IoSlice::new(&out)], points).and_then(|()| disk.open(FILE));
+    let file = file.map_err(|e| Error::io("write the journal's claims", e))?;
+    Ok((file, cipher, out.len() as u64))
+}
+
+/// A log that was just written, and its length.
+type Fresh = (Arc<dyn File>, Option<Cipher>, u64);
+
+/// Makes what was read safe, for from now on it is relied upon: a process that ended may have left it in the kernel alone,
+/// and where a sync of it has failed no later one would say so.
+pub(super) fn secure(disk: &dyn Disk, options: &Options, state: &mut State) {
+    let changes = std::mem::take(&mut state.claimed.read);
+    let Some(id) = state.claimed.id else { return };
+    let changes: Vec<&Change> = changes.iter().collect();
+    if let Err(error) = replace_log(disk, options, id, &changes) {
+        tracing::warn!(%error, "the journal's claims could not be written anew; a power failure may lose some of them");
+    }
 }
 
 /// The log, as far as it is open.
@@ -388,6 +431,8 @@ pub(super) struct ClaimLog {
     len: u64,
     /// Its length when it was last written anew.
     fresh: u64,
+    /// Up to here all of it is safe.
+    safe: u64,
 }
 
 impl Writer {
@@ -433,12 +478,8 @@ impl Writer {
         };
         let mut out = Vec::new();
         for change in changes {
-            put(
-                change,
-                cipher.as_ref(),
-                self.claims.len + out.len() as u64,
-                &mut out,
-            );
+            let at = self.claims.len + out.len() as u64;
+            put(change, cipher.as_ref(), (at, self.claims.safe), &mut out);
         }
         crash::point("journal.claim.before_write");
         file.write_at(&[IoSlice::new(&out)], self.claims.len)
@@ -447,6 +488,7 @@ impl Writer {
         if self.shared.options.sync {
             file.sync()
                 .map_err(|e| Error::io("sync the journal's claims", e))?;
+            self.claims.safe = self.claims.len + out.len() as u64;
         }
         crash::point("journal.claim.after_sync");
         self.claims.len += out.len() as u64;
@@ -467,24 +509,14 @@ impl Writer {
             self.sync_logs()?;
         }
         let id = id.map_or_else(new_id, Ok)?;
-        let options = &self.shared.options;
-        let lock = options.key.as_ref().map(Lock::new).transpose()?;
-        let cipher = options.key.as_ref().zip(lock.as_ref());
-        let cipher = cipher.map(|(key, lock)| key.cipher(&lock.salt));
-        let mut out = header(id, lock.as_ref()).to_vec();
-        for change in snapshot.iter().chain(changes.iter().copied()) {
-            put(change, cipher.as_ref(), out.len() as u64, &mut out);
-        }
-        let points = ["journal.claim.before_rename", "journal.claim.after_rename"];
-        let disk = &*self.shared.disk;
-        replace(disk, FILE, &[IoSlice::new(&out)], points)
-            .and_then(|()| disk.open(FILE))
-            .map(|file| {
-                self.claims.file = Some((file, cipher));
-                self.claims.len = out.len() as u64;
-                self.claims.fresh = self.claims.len;
-            })
-            .map_err(|e| Error::io("write the journal's claims", e))?;
+        let all: Vec<&Change> = snapshot.iter().chain(changes.iter().copied()).collect();
+        let (file, cipher, len) = replace_log(&*self.shared.disk, &self.shared.options, id, &all)?;
+        self.claims = ClaimLog {
+            file: Some((file, cipher)),
+            len,
+            fresh: len,
+            safe: len,
+        };
         self.shared.state.lock().claimed.id = Some(id);
         Ok(())
     }
@@ -506,6 +538,11 @@ impl Journal {
             self.wish(None).await?;
         }
         known().ok_or(Error::Closed)
+    }
+
+    /// When a record was first written, in milliseconds since 1970; `None` once nobody is owed anything of it.
+    pub fn written_ms(&self, seq: Seq) -> Option<u64> {
+        self.shared().state.lock().written_ms(seq)
     }
 
     /// Claims of a destination, in the order of their tokens.
@@ -554,6 +591,33 @@ impl Journal {
         };
         bounded(&what, NOTE_MAX)?;
         self.wish_for(Kind::Complete, destination, what).await
+    }
+
+    /// Of a set, the records that are labelled as this one's: what is owed of them and in the set.
+    pub fn owed_of(&self, destination: DestId, set: &Set, tenant: &str) -> Vec<(Seq, Vec<Range<u32>>)> {
+        let state = self.shared().state.lock();
+        let mut found = Vec::new();
+        for run in set.runs() {
+            for (seq, label, ..) in state.owed_in(destination, run.first()..run.end()) {
+                if label.as_deref() != Some(tenant) {
+                    continue;
+                }
+                let left = state.remaining(seq, destination);
+                let ranges = match &run {
+                    Run::Whole { .. } => left,
+                    Run::Part { of, pieces, .. } => {
+                        let wanted = pieces.iter().map(|piece| items_of(*piece, *of));
+                        let both = |a: &Range<u32>, b: &Range<u32>| a.start.max(b.start)..a.end.min(b.end);
+                        wanted
+                            .flat_map(|w| left.iter().map(move |l| both(l, &w)).collect::<Vec<_>>())
+                            .filter(|r| r.start < r.end)
+                            .collect()
+                    }
+                };
+                found.push((seq, ranges));
+            }
+        }
+        found
     }
 
     /// Keeps a text of up to 64 KiB under a name of up to 256 bytes, in place of what had it; an empty one takes it away.
@@ -613,5 +677,215 @@ fn bounded(claim: &Claim, note: usize) -> Result<(), Error> {
     match lens.into_iter().find(|(len, max)| len > max) {
         Some((len, _)) => Err(Error::TooLarge { len }),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sim::{Failure, SimDisk};
+    use super::super::{Head, Quota};
+    use super::*;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.expect("it needs nothing").block_on(future)
+    }
+
+    fn open(disk: &SimDisk, key: Option<Key>) -> (Journal, DestId) {
+        let options = Options {
+            segment_bytes: 4096,
+            key,
+            ..Options::default()
+        };
+        let (journal, found) = Journal::open(Arc::new(disk.clone()), options).unwrap();
+        assert_eq!(found.damage, Vec::<String>::new());
+        let id = journal
+            .destination("exporter/archive/logs", Quota::default())
+            .unwrap();
+        (journal, id)
+    }
+
+    fn append(journal: &Journal, to: DestId, items: u32, tenant: &str) -> Seq {
+        let head = Head {
+            kind: 0,
+            items,
+            tenant: Some(tenant.into()),
+            destinations: [to].into(),
+        };
+        let room = journal.reserve(&head, 4).unwrap();
+        block_on(journal.append(head, vec!["data".into()], room)).unwrap()
+    }
+
+    fn claim(token: &str, set: &Set) -> Claim {
+        Claim {
+            token: token.into(),
+            rules: "rules".into(),
+            note: "key size".into(),
+            set: set.clone(),
+        }
+    }
+
+    #[test]
+    fn claims_live_until_they_are_released_or_complete() {
+        for key in [None, Some(Key::new(&[7; 32]))] {
+            let disk = SimDisk::default();
+            let (journal, to) = open(&disk, key.clone());
+            let id = block_on(journal.identity()).unwrap();
+            let seqs: Vec<Seq> = (0..6).map(|_| append(&journal, to, 10, "acme")).collect();
+            let whole: Set = seqs[..2].iter().copied().collect();
+            let mut part = Set::new();
+            part.add_piece(seqs[2], 0, 3);
+            part.add_piece(seqs[2], 2, 3);
+            part.add(seqs[3]);
+            let late: Set = seqs[4..5].iter().copied().collect();
+            let claims = [claim("a#1", &whole), claim("a#2", &part), claim("b#1", &late)];
+            for claim in &claims {
+                block_on(journal.claim(to, claim.clone())).unwrap();
+            }
+            block_on(journal.note(to, "rules", "class: a")).unwrap();
+            let disk = disk.crash(1);
+            let (journal, to) = open(&disk, key.clone());
+            assert_eq!(block_on(journal.identity()).unwrap(), id);
+            assert_eq!(journal.claims(to), claims);
+            assert_eq!(journal.notes(to), [("rules".to_owned(), "class: a".to_owned())]);
+            assert_eq!(journal.owed(to).len(), 6, "a claim completes nothing");
+
+            block_on(journal.release(to, "b#1")).unwrap();
+            let settled = block_on(journal.settle(to, "a#1", &whole)).unwrap();
+            let bytes = journal.owed(to)[0].bytes;
+            let of = |records, items, bytes| Settled {
+                tenant: Some("acme".into()),
+                records,
+                items,
+                bytes,
+            };
+            assert_eq!(settled, [of(2, 20, 2 * bytes)]);
+            assert_eq!(
+                block_on(journal.settle(to, "a#1", &whole)).unwrap(),
+                [],
+                "twice is once"
+            );
+            assert_eq!(
+                block_on(journal.settle(to, "a#2", &part)).unwrap(),
+                [of(1, 19, bytes)]
+            );
+            let check = |journal: &Journal, to| {
+                assert_eq!(journal.claims(to), []);
+                let cut = journal.cut(to, seqs[2]).unwrap();
+                assert_eq!((cut.of, cut.owed, &*cut.rules), (3, vec![1], "rules"));
+                assert_eq!(journal.remaining(seqs[2], to), [1..2]);
+                let owed: Vec<Seq> = journal.owed(to).iter().map(|o| o.seq).collect();
+                assert_eq!(owed, [seqs[2], seqs[4], seqs[5]]);
+            };
+            check(&journal, to);
+            let disk = disk.crash(2);
+            let (journal, to) = open(&disk, key.clone());
+            check(&journal, to);
+            // Written anew, it says the same.
+            block_on(journal.note(to, "rules", "")).unwrap();
+            let (journal, to) = open(&disk.crash(3), key.clone());
+            check(&journal, to);
+            assert_eq!(journal.notes(to), []);
+            let mut rest = Set::new();
+            rest.add_piece(seqs[2], 1, 3);
+            let other = journal.owed_of(to, &rest, "acme");
+            assert_eq!(other, [(seqs[2], vec![1..2])]);
+            assert_eq!(journal.owed_of(to, &rest, "other"), []);
+            assert_eq!(
+                block_on(journal.settle(to, "", &rest)).unwrap(),
+                [of(1, 1, bytes)]
+            );
+            assert_eq!(journal.cut(to, seqs[2]), None);
+        }
+    }
+
+    #[test]
+    fn a_completed_set_survives_the_log_that_it_stood_in() {
+        let disk = SimDisk::default();
+        let (journal, to) = open(&disk, None);
+        let first = append(&journal, to, 1, "acme");
+        let kept = append(&journal, to, 1, "acme");
+        let set = |seq| [seq].into_iter().collect::<Set>();
+        block_on(journal.settle(to, "x", &set(first))).unwrap();
+        // Long notes, until the log was written anew.
+        for i in 0..20 {
+            block_on(journal.note(to, "n", &format!("{i}").repeat(400))).unwrap();
+        }
+        let len = disk.open(FILE).unwrap().len().unwrap();
+        assert!(len < 3 * COMPACT_MIN, "{len}");
+        for seed in 0..20 {
+            let (journal, to) = open(&disk.crash(seed), None);
+            let owed: Vec<Seq> = journal.owed(to).iter().map(|o| o.seq).collect();
+            assert_eq!(owed, [kept], "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_fails_is_told_and_goes_to_a_new_file() {
+        let disk = SimDisk::default();
+        let (journal, to) = open(&disk, None);
+        let seq = append(&journal, to, 1, "acme");
+        let set: Set = [seq].into_iter().collect();
+        block_on(journal.claim(to, claim("a", &set))).unwrap();
+        disk.fail(Some(Failure::Sync));
+        assert!(block_on(journal.claim(to, claim("b", &set))).is_err());
+        assert!(block_on(journal.settle(to, "a", &set)).is_err());
+        assert_eq!(journal.owed(to).len(), 1);
+        disk.fail(None);
+        block_on(journal.claim(to, claim("c", &set))).unwrap();
+        let tokens =
+            |journal: &Journal| -> Vec<String> { journal.claims(to).into_iter().map(|c| c.token).collect() };
+        assert_eq!(tokens(&journal), ["a", "c"]);
+        let (after, _) = open(&disk.crash(5), None);
+        assert_eq!(tokens(&after), ["a", "c"]);
+        assert!(block_on(journal.claim(to, claim(&"x".repeat(257), &set))).is_err());
+        journal.close();
+        assert!(matches!(block_on(journal.release(to, "a")), Err(Error::Closed)));
+    }
+
+    #[test]
+    fn damage_costs_one_change_and_is_told() {
+        let disk = SimDisk::default();
+        let (journal, to) = open(&disk, None);
+        let set: Set = [append(&journal, to, 1, "acme")].into_iter().collect();
+        for token in ["a", "b", "c"] {
+            block_on(journal.claim(to, claim(token, &set))).unwrap();
+        }
+        journal.close();
+        let file = disk.open(FILE).unwrap();
+        let mut bytes = read_all(&*file).unwrap();
+        let second = bytes.windows(5).position(|w| w == b"\x01\0\0\0b").unwrap();
+        bytes[second + 4] ^= 1;
+        // The second copy of the header does.
+        bytes[20] ^= 1;
+        file.write_at(&[IoSlice::new(&bytes)], 0).unwrap();
+        let mut found = Found::default();
+        let (id, changes) = read(&disk, None, &mut found).unwrap();
+        assert_eq!(id, journal.shared().state.lock().claimed.id);
+        let tokens: Vec<&str> = changes.iter().map(|c| c.what.token.as_str()).collect();
+        assert_eq!(tokens, ["a", "c"]);
+        assert_eq!((found.damage.len(), found.torn), (1, 0), "{:?}", found.damage);
+        file.set_len(bytes.len() as u64 - 8).unwrap();
+        let mut found = Found::default();
+        assert_eq!(read(&disk, None, &mut found).unwrap().1.len(), 1);
+        assert_eq!((found.damage.len(), found.torn), (0, 1));
+    }
+
+    #[test]
+    fn rubbish_is_no_change() {
+        let change = Change {
+            kind: Kind::Claim,
+            destination: DestId(3),
+            what: claim("token", &[Seq(1), Seq(7)].into_iter().collect()),
+        };
+        let good = change.encode();
+        assert_eq!(Change::decode(&good), Some(change));
+        for cut in 0..good.len() - 1 {
+            // Whatever is read of it is not longer than it.
+            let read = Change::decode(&good[..cut]);
+            assert!(read.is_none_or(|c| c.encode().len() <= cut), "{cut}");
+        }
+        assert_eq!(Change::decode(&[9, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(Change::decode(&[1, 0, 0, 255, 255, 255, 255]), None);
     }
 }

@@ -289,6 +289,7 @@ impl Journal {
             // The next one who opens it finds them again.
             state.dones.clear();
         } else {
+            claim::secure(&*disk, &options, &mut state);
             for stray in &found.strays {
                 // It would be found again.
                 let _ = disk.remove(stray);

@@ -117,9 +117,10 @@ pub(super) fn recover(disk: &dyn Disk, key: Option<&Key>) -> Result<(State, Foun
     state.dones.clear();
     let (id, changes) = claim::read(disk, key, &mut found)?;
     state.claimed.id = id;
-    for change in changes {
-        state.apply(change);
+    for change in &changes {
+        state.apply(change.clone());
     }
+    state.claimed.read = changes;
     found.records = state.owed_records();
     Ok((state, found))
 }

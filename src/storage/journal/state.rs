@@ -201,6 +201,10 @@ impl State {
             .collect()
     }
 
+    pub(super) fn written_ms(&self, seq: Seq) -> Option<u64> {
+        Some(self.records.get(&seq)?.entry.written_ms)
+    }
+
     pub(super) fn last_owed(&self, destination: DestId) -> Option<Seq> {
         self.targets[destination.0 as usize].owed.last().copied()
     }

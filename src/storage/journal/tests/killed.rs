@@ -16,7 +16,7 @@ fn data(i: u32) -> Vec<u8> {
     format!("record {i} ").repeat(50).into_bytes()
 }
 
-/// Appends, sends, completes and keeps a blob, until segments were copied and removed.
+/// Appends, sends, completes, claims and keeps a blob, until segments were copied and removed.
 #[test]
 fn child() {
     let Ok(directory) = std::env::var(DIRECTORY) else {
@@ -35,6 +35,7 @@ fn child() {
         let seq = append(&journal, 2, &to[..1 + usize::from(is_kept)], &data(i)).unwrap();
         if is_kept {
             tell("kept", u64::from(i) << 40 | seq.0);
+            claims(&journal, dead, (i, seq), &tell);
         }
         block_on(journal.dispatched(a, seq));
         tell("sent", seq.0);
@@ -47,6 +48,65 @@ fn child() {
     journal.close();
 }
 
+/// Claims a piece of a record; takes the claim back, or completes it, or leaves it.
+fn claims(journal: &Journal, to: DestId, (i, seq): (u32, Seq), tell: &impl Fn(&str, u64)) {
+    let mut set = Set::new();
+    set.add_piece(seq, 1, 2);
+    let token = format!("life#{i}");
+    let claim = Claim {
+        token: token.clone(),
+        rules: "0123456789abcdef".into(),
+        note: "a note ".repeat(20),
+        set: set.clone(),
+    };
+    block_on(journal.claim(to, claim)).unwrap();
+    tell("claimed", seq.0);
+    tell("ending", seq.0);
+    match i % 36 {
+        0 => drop(block_on(journal.settle(to, &token, &set)).unwrap()),
+        12 => block_on(journal.release(to, &token)).unwrap(),
+        _ => return,
+    }
+    tell(if i % 36 == 0 { "settled" } else { "released" }, seq.0);
+}
+
+/// What was claimed is claimed, and what was settled is settled.
+fn check_claims(journal: &Journal, to: DestId, told: &BTreeMap<&str, Vec<u64>>, point: &str) {
+    let of = |what| told.get(what).map_or(&[][..], Vec::as_slice);
+    let has = |what, seq: &Seq| of(what).contains(&seq.0);
+    let claimed: Vec<Seq> = journal
+        .claims(to)
+        .iter()
+        .flat_map(|c| c.set.runs().map(|r| r.first()))
+        .collect();
+    for seq in of("claimed").iter().map(|seq| Seq(*seq)) {
+        let (is_claimed, is_over) = (
+            claimed.contains(&seq),
+            has("settled", &seq) || has("released", &seq),
+        );
+        // The last one was on its way.
+        let is_last = of("ending").last() == Some(&seq.0);
+        assert!(
+            is_claimed != is_over || (is_last && !is_claimed),
+            "{point}: claim of {seq:?}"
+        );
+        let left = journal.remaining(seq, to);
+        let cut = journal.cut(to, seq);
+        if has("settled", &seq) {
+            assert_eq!(left, [0..1], "{point}: {seq:?}");
+            let cut = cut.unwrap();
+            assert_eq!(
+                (cut.of, cut.owed, &*cut.rules),
+                (2, vec![0], "0123456789abcdef"),
+                "{point}"
+            );
+        } else if !is_last {
+            assert_eq!((left, cut), (vec![0..2], None), "{point}: {seq:?}");
+        }
+    }
+    assert!(claimed.len() <= of("claimed").len() + 1, "{point}");
+}
+
 /// What a child told before its end.
 fn told(out: &[u8]) -> BTreeMap<&str, Vec<u64>> {
     let text = std::str::from_utf8(out).unwrap();
@@ -54,7 +114,8 @@ fn told(out: &[u8]) -> BTreeMap<&str, Vec<u64>> {
     // The last line may be cut off.
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     for (what, n) in whole.lines().filter_map(|line| line.split_once(' ')) {
-        if let (true, Ok(n)) = (["kept", "sent", "blob"].contains(&what), n.parse()) {
+        let whats = ["kept", "sent", "blob", "claimed", "ending", "settled", "released"];
+        if let (true, Ok(n)) = (whats.contains(&what), n.parse()) {
             told.entry(what).or_default().push(n);
         }
     }
@@ -107,6 +168,7 @@ fn what_was_answered_is_there_whichever_point_it_died_at() {
             blob == known || blob == Some(known.map_or(0, |n| n + 16)),
             "{point}: {blob:?} {known:?}"
         );
+        check_claims(&journal, dead, &told, point);
         // And it goes on from there.
         append(&journal, 1, &[a], b"afterwards").unwrap();
     }
