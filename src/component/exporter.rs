@@ -108,6 +108,8 @@ pub struct Harness {
     /// A block within the exporter's own whose `sending_queue`, `retry_on_failure` and `timeout` count where the
     /// exporter itself has none; empty = there is none.
     pub also_in: &'static [&'static str],
+    /// `storage` on the exporter itself is short for `sending_queue.storage`.
+    pub storage: bool,
 }
 
 /// The default state of a block.
@@ -129,6 +131,17 @@ impl Harness {
         timeout_ms: Some(5000),
         batch_bytes_max: None,
         also_in: &[],
+        storage: false,
+    };
+    /// For exporters that [gather](crate::Collect): a queue, on disk with `storage`, and what cannot be asked of them is
+    /// told.
+    pub const COLLECT: Harness = Harness {
+        queue: Block::On,
+        retry: Block::On,
+        timeout_ms: None,
+        batch_bytes_max: None,
+        also_in: &[],
+        storage: true,
     };
     /// For exporters that cannot fail for long (debug, nop, file): queue offered, no retry, no timeout.
     pub const QUEUE_OFFERED: Harness = Harness {
@@ -137,5 +150,6 @@ impl Harness {
         timeout_ms: None,
         batch_bytes_max: None,
         also_in: &[],
+        storage: false,
     };
 }

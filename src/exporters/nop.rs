@@ -19,6 +19,7 @@ pub static FACTORY: ExporterFactory = ExporterFactory {
         timeout_ms: None,
         batch_bytes_max: None,
         also_in: &[],
+        storage: false,
     },
     build: |section, _| {
         section.parse::<Config>()?;

@@ -3,6 +3,7 @@
 //! [`Settings::take`] takes the blocks that an exporter offers out of its section, before the exporter sees it; a block
 //! that is not offered stays there and becomes an unknown key. Source: opentelemetry-collector exporterhelper 0.159.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use component::exporter::{Block, Harness};
@@ -11,6 +12,7 @@ use config::{ComponentId, Diags, Optional, Section, Shape};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::collect::Gathering;
 use super::retry::RetrySettings;
 use super::room::Sizer;
 
@@ -38,6 +40,19 @@ pub struct Settings {
     pub context_keys: Vec<String>,
     /// What the queue's storage promises.
     pub storage: Option<Storage>,
+    /// The exporter gathers: this drives it.
+    pub gathering: Option<Arc<Gathering>>,
+    /// What the user wrote himself.
+    pub written: Written,
+}
+
+/// Keys whose default is another one for an exporter that gathers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// `sending_queue.queue_size`.
+    pub queue_size: bool,
+    /// `retry_on_failure.max_elapsed_time`, above zero.
+    pub gives_up: bool,
 }
 
 /// Whether an exporter has a say in the answer to a caller. Ours; the collector has no such key.
@@ -147,6 +162,13 @@ struct EndBlock {
     dead_letter: Option<ComponentId>,
     /// Whether callers are answered for this exporter: `required` or `best_effort`.
     delivery: Delivery,
+}
+
+#[derive(Clone, Deserialize, Default, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct StorageBlock {
+    /// Short for `sending_queue.storage`: id of an extension that keeps the queue on disk.
+    storage: Option<ComponentId>,
 }
 
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
@@ -286,6 +308,10 @@ impl Settings {
             let block: TimeoutBlock = keep(section.take(), &mut faults);
             block.timeout.map_or(Duration::from_millis(ms), |d| d.0)
         });
+        let has_size = section
+            .clone()
+            .take_raw("sending_queue")
+            .is_some_and(|queue| queue.contains("queue_size"));
         let gives_up = section
             .clone()
             .take_raw("retry_on_failure")
@@ -306,6 +332,10 @@ impl Settings {
                 .sending_queue
                 .into_option(),
         };
+        let queue = match offer.storage {
+            true => take_storage(section, queue, &mut faults),
+            false => queue,
+        };
         let queue = queue.and_then(|q| check_queue(&q, section, &mut faults));
         let auth: AuthBlock = match offer.retry {
             Block::Absent => AuthBlock::default(),
@@ -315,6 +345,10 @@ impl Settings {
         if !faults.is_empty() {
             return Err(Diags(faults));
         }
+        let written = Written {
+            queue_size: has_size,
+            gives_up: gives_up && retry.as_ref().is_some_and(|retry| retry.elapsed_max.is_some()),
+        };
         let has_no_retry = offer.retry != Block::Absent && retry.is_none();
         let has_no_queue = offer.queue != Block::Absent && queue.is_none();
         // What is on disk is given up only if the user says when.
@@ -343,6 +377,8 @@ impl Settings {
             },
             context_keys: Vec::new(),
             storage: None,
+            gathering: None,
+            written,
         })
     }
 }
@@ -383,8 +419,73 @@ pub fn keys(offer: &Harness) -> Vec<Shape> {
         Block::Off => Some(Shape::of::<QueueOff>()),
     };
     let auth = (offer.retry != Block::Absent).then(Shape::of::<AuthBlock>);
+    let storage = offer.storage.then(Shape::of::<StorageBlock>);
     let end = Some(Shape::of::<EndBlock>());
-    [timeout, retry, queue, auth, end].into_iter().flatten().collect()
+    [timeout, retry, queue, storage, auth, end]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// `storage` on the exporter itself: the queue's, which it switches on.
+fn take_storage(
+    section: &mut Section,
+    queue: Option<Queue>,
+    faults: &mut Vec<config::Diag>,
+) -> Option<Queue> {
+    let block: StorageBlock = keep(section.take(), faults);
+    let Some(storage) = block.storage else {
+        return queue;
+    };
+    let mut queue = queue.unwrap_or_default();
+    if queue.storage.as_ref().is_some_and(|known| *known != storage) {
+        let message = "`storage` and `sending_queue::storage` name different extensions";
+        let fault = section.diag("storage", message);
+        faults.push(fault.with_help("`storage` is short for `sending_queue::storage`: write one of them"));
+    }
+    queue.storage = Some(storage);
+    Some(queue)
+}
+
+/// What an exporter that gathers cannot do, and what to write instead.
+pub(crate) fn faults_of_gathering(settings: &Settings, section: &Section) -> Vec<config::Diag> {
+    let queue = settings.queue.as_ref();
+    let checks = [
+        (
+            queue.is_some_and(|q| q.batch.is_some()),
+            "sending_queue.batch",
+            "this exporter gathers by itself: what it takes has no batches",
+            "take `batch` out; how much belongs together is set with the exporter's own keys",
+        ),
+        (
+            settings.written.gives_up,
+            "retry_on_failure.max_elapsed_time",
+            "this exporter does not give up",
+            "take `max_elapsed_time` out, or set it to 0",
+        ),
+        (
+            queue.is_some_and(|q| q.overflow == Overflow::DropOldest),
+            "sending_queue.overflow",
+            "what this exporter has accepted is never dropped",
+            "write `overflow: refuse`, which is the default: callers are told to come again",
+        ),
+        (
+            queue.is_some_and(|q| q.wait_for_result),
+            "sending_queue.wait_for_result",
+            "the result of this exporter comes long after a caller can wait for it",
+            "take `wait_for_result` out; with `storage` callers are answered when the data is safe on disk",
+        ),
+        (
+            settings.dead_letter.is_some(),
+            "dead_letter",
+            "this exporter does not give up, so there is nothing for a dead letter",
+            "take `dead_letter` out",
+        ),
+    ];
+    let wrong = checks.into_iter().filter(|(is_wrong, ..)| *is_wrong);
+    wrong
+        .map(|(_, key, message, help)| section.diag(key, message).with_help(help))
+        .collect()
 }
 
 /// `retry_on_failure` that is off unless written keeps its switch apart, as its `enabled` is true in the collector.

@@ -9,6 +9,7 @@ pub mod config;
 
 mod batch;
 pub(crate) mod branch;
+pub(crate) mod collect;
 mod cut;
 mod dead_letter;
 pub(crate) mod durable;
@@ -49,6 +50,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use wire::{Payload, Signal};
 
+pub use collect::Gathering;
 pub use config::{Delivery, OnAuthError, Overflow, QueueSettings, Settings};
 pub use record::read_record;
 pub use retry::RetrySettings;
@@ -56,9 +58,10 @@ pub use room::Sizer;
 
 use batch::{Policy, ProcessorMetrics};
 use branch::Branch;
+use collect::{Lane as Gathers, MemoryLane};
 use cut::Limits;
 use dead_letter::DeadLetter;
-use durable::Durable;
+use durable::{Durable, Gather};
 use keys::Keys;
 use queue::{Hub, HubSettings};
 use room::{Capacity, Room};
@@ -76,6 +79,8 @@ pub struct Harness {
     memory: Arc<Memory>,
     hub: Mutex<Option<Arc<Hub>>>,
     durable: Mutex<Option<Arc<Durable>>>,
+    /// Of an exporter that gathers, and whose queue is not on disk.
+    lane: Mutex<Option<Arc<MemoryLane>>>,
     plain: Mutex<Option<Arc<Policy>>>,
     branch: Option<Arc<Branch>>,
     switch: StopSwitch,
@@ -187,6 +192,7 @@ impl Harness {
             memory: memory.clone(),
             hub: Mutex::new(None),
             durable: Mutex::new(None),
+            lane: Mutex::new(None),
             plain: Mutex::new(None),
             switch,
         })
@@ -212,7 +218,13 @@ impl Harness {
 
     /// A way in for one edge. Built before the start.
     pub fn entry(self: &Arc<Harness>, batch: Option<&PipelineBatch>) -> Entry {
+        let gathers = self.settings.gathering.is_some();
+        // What gathers has its own idea of how much belongs together.
+        let batch = batch.filter(|_| !gathers);
         let lane = match (&self.settings.queue, batch) {
+            (queue, _) if gathers && queue.as_ref().is_none_or(|q| q.storage.is_none()) => {
+                Lane::Gathered(self.lane())
+            }
             (None, None) => Lane::Direct(self.sender.clone()),
             (Some(queue), _) if queue.storage.is_some() => {
                 let queue = self.durable(queue);
@@ -233,6 +245,30 @@ impl Harness {
         };
         let branch = self.branch.clone();
         Entry { lane, branch }
+    }
+
+    /// The lane of an exporter that gathers.
+    fn lane(&self) -> Arc<MemoryLane> {
+        let make = || {
+            let gathering = self.settings.gathering.clone();
+            MemoryLane::new(
+                gathering.expect("only an exporter that gathers has a lane"),
+                self.sender.signal,
+                self.sender.books.row.clone(),
+                self.settings.queue.as_ref().map(|queue| self.capacity(queue)),
+            )
+        };
+        self.lane.lock().get_or_insert_with(make).clone()
+    }
+
+    /// The way to a collector, where that is what the exporter is.
+    pub(crate) fn gathers(&self) -> Option<Arc<dyn Gathers>> {
+        if let Some(durable) = &*self.durable.lock() {
+            let gathers = self.settings.gathering.is_some();
+            return gathers.then(|| durable.clone() as Arc<dyn Gathers>);
+        }
+        let lane = self.lane.lock().clone()?;
+        Some(lane)
     }
 
     fn hub(&self) -> Arc<Hub> {
@@ -298,8 +334,8 @@ impl Harness {
                 bounds,
                 &self.memory,
                 meters,
-                keys,
-                keeps_secrets,
+                (keys, keeps_secrets),
+                self.settings.gathering.is_some().then(Gather::new),
             );
             // For records whose `batch` processor is gone from the configuration.
             durable.register("", &self.policy(&hub, None));
@@ -406,7 +442,9 @@ impl Harness {
     pub fn start(&self, host: Arc<dyn Host>) {
         // Started twice, the first host stays.
         let _ = self.sender.host.set(host);
-        if let Some(hub) = &*self.hub.lock() {
+        if let Some(hub) = &*self.hub.lock()
+            && self.settings.gathering.is_none()
+        {
             hub.start();
         }
         if let Some(durable) = &*self.durable.lock() {
@@ -427,6 +465,13 @@ impl Harness {
                 durable.close();
                 durable.hub.forget();
             }
+            return;
+        }
+        let lanes = self.lane.lock().clone().zip(next.lane.lock().clone());
+        if let Some((here, next)) = lanes {
+            return here.hand_over(&next);
+        }
+        if self.settings.gathering.is_some() || next.settings.gathering.is_some() {
             return;
         }
         if self.settings.queue.is_some() && next.settings.queue.is_some() {
@@ -455,6 +500,12 @@ impl Harness {
         if let Some(hub) = hub {
             hub.emptied().await;
         }
+        let lane = self.lane.lock().clone();
+        match (lane, &self.settings.gathering) {
+            (Some(lane), _) => lane.emptied().await,
+            (None, Some(gathering)) => gathering.seal().await,
+            (None, None) => {}
+        }
     }
 
     /// Tries to deliver what is queued, each batch once. What is left at the deadline is booked as failed; what is on
@@ -467,6 +518,12 @@ impl Harness {
         }
         if let Some(branch) = &self.branch {
             branch.drain(deadline).await;
+        }
+        let lane = self.lane.lock().clone();
+        match (lane, &self.settings.gathering) {
+            (Some(lane), _) => lane.drain(deadline).await,
+            (None, Some(gathering)) => gathering.end(deadline).await,
+            (None, None) => {}
         }
         let durable = self.durable.lock().clone();
         if let Some(durable) = durable {
@@ -496,6 +553,7 @@ enum Lane {
     Direct(Arc<Sender>),
     Hub(Arc<Hub>, Arc<Policy>),
     Durable(DurableLane),
+    Gathered(Arc<MemoryLane>),
 }
 
 /// The way into a queue on disk: what comes here follows this policy.
@@ -524,6 +582,7 @@ impl Entry {
         match &self.lane {
             Lane::Direct(_) | Lane::Durable(_) => Ok(None),
             Lane::Hub(hub, policy) => hub.reserve(policy, payload).await,
+            Lane::Gathered(lane) => lane.reserve(payload).await,
         }
     }
 
@@ -540,6 +599,7 @@ impl Entry {
         match &self.lane {
             Lane::Direct(sender) => sender.direct(payload).await,
             Lane::Hub(hub, policy) => hub.offer(policy, payload, room).await,
+            Lane::Gathered(lane) => lane.offer(payload, room).await,
             // Only what holds nothing comes here: there is nothing to be kept.
             Lane::Durable(lane) => lane.queue.hub.offer(&lane.policy, payload, room).await,
         }

@@ -385,7 +385,10 @@ impl<'a> Construction<'a> {
     /// The harness of an exporter for a signal, made at first use.
     fn harness(&mut self, id: &ComponentId, signal: Signal) -> Option<Arc<Harness>> {
         let (push, settings) = self.exporters.get(id)?;
-        let kept = self.before.filter(|before| before.exporter(id).is_some());
+        let is_kept = |sink: &Sink| Arc::ptr_eq(&sink.push, push);
+        let kept = self
+            .before
+            .filter(|before| before.exporter(id).is_some_and(is_kept));
         let kept = kept.and_then(|before| before.built.harnesses.get(&(id.clone(), signal)));
         let make = || {
             if let Some(kept) = kept {

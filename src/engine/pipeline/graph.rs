@@ -108,6 +108,12 @@ impl<'a> Before<'a> {
         self.built.exporters.iter().find(is_it)
     }
 
+    /// Signals for which an exporter has a harness.
+    pub(super) fn signals(self, id: &ComponentId) -> BTreeSet<Signal> {
+        let all = self.built.harnesses.keys().filter(|(known, _)| known == id);
+        all.map(|(_, signal)| *signal).collect()
+    }
+
     /// A gate, tree or reshape.
     pub(super) fn stage(self, spot: &Spot) -> Option<&'a Stage> {
         let stage = self.built.stages.get(spot);

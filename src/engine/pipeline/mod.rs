@@ -24,6 +24,8 @@ mod ways;
 #[cfg(test)]
 mod branch_tests;
 #[cfg(test)]
+mod gather_tests;
+#[cfg(test)]
 mod laws_tests;
 #[cfg(test)]
 mod lives_tests;
@@ -50,7 +52,7 @@ use wire::{Payload, Signal};
 use self::edge::{Edge, Target};
 use self::fanout::Fanout;
 pub use self::graph::Kept;
-use self::graph::{Before, Built, Holder};
+use self::graph::{Before, Built, Holder, Sink};
 use self::outlet::Quiet;
 pub use self::plan::{Plan, row as plan_row};
 pub use self::swap::Retired;
@@ -165,6 +167,14 @@ impl Graph {
                 return Err(failed_to_start(harness.id(), "exporter", fault));
             }
         }
+        for sink in &self.built.exporters {
+            if let Err(fault) = self.begin_gathering(sink, &host, None).await {
+                for started in &self.built.exporters {
+                    started.push.stop().await;
+                }
+                return Err(failed_to_start(&sink.id, "exporter", fault));
+            }
+        }
         self.built.connect_letters(|_| true);
         self.tell_orphans();
         for harness in self.harnesses() {
@@ -231,6 +241,23 @@ impl Graph {
                 );
             }
         }
+    }
+
+    /// Starts an exporter that gathers, whose queues are open; behind the one that it replaces, when that has stopped.
+    async fn begin_gathering(
+        &self,
+        sink: &Sink,
+        host: &Arc<dyn Host>,
+        before: Option<&Graph>,
+    ) -> Result<(), Fault> {
+        let Some(gathering) = &sink.settings.gathering else {
+            return Ok(());
+        };
+        let harnesses = self.built.harnesses.iter().filter(|((id, _), _)| *id == sink.id);
+        let lanes = harnesses.filter_map(|(_, harness)| harness.gathers()).collect();
+        let known = before.and_then(|before| before.built.exporters.iter().find(|known| known.id == sink.id));
+        let known = known.and_then(|known| known.settings.gathering.as_ref());
+        gathering.begin(lanes, host.clone(), known).await
     }
 
     fn harnesses(&self) -> impl Iterator<Item = &Arc<Harness>> {

@@ -11,11 +11,12 @@ use config::{ComponentId, Diags, PipelineId, Section, Stage};
 use telemetry::{Place, Telemetry};
 use wire::{Payload, Signal};
 
-use super::graph::Before;
+use super::graph::{Before, Sink};
 use super::hops::{find_cycle, hops, pipelines_behind, supports};
 use super::stages::Stage as Living;
 use super::{GraphContext, GraphSpec, PipelineSpec};
-use crate::harness::Settings;
+use crate::harness::config::faults_of_gathering;
+use crate::harness::{Gathering, Settings};
 
 /// Components before they are connected.
 #[derive(Default)]
@@ -84,13 +85,18 @@ impl Parts {
         let letters: BTreeMap<&ComponentId, &ComponentId> = letters.collect();
         let mut faults = Vec::new();
         for (id, (factory, section, settings)) in &all {
-            if let Some(kept) = before.and_then(|before| before.exporter(id)) {
+            let carried = carried(spec, &letters, id);
+            let kept = before.and_then(|before| Some((before, before.exporter(id)?)));
+            // A collector was told of its signals when it started.
+            let goes_on = |(before, kept): &(Before<'_>, &Sink)| {
+                kept.settings.gathering.is_none() || before.signals(id) == carried
+            };
+            if let Some((_, kept)) = kept.filter(goes_on) {
                 self.exporters
                     .insert((*id).clone(), (kept.push.clone(), kept.settings.clone()));
                 continue;
             }
             let used = users(&spec.pipelines, id, |p| &p.exporters);
-            let carried = carried(spec, &letters, id);
             let made = self.keep((factory.build)(section.clone(), &cx.of(id, !carried.is_empty())));
             for pipeline in &used {
                 if !factory.signals.iter().any(|(s, _)| *s == pipeline.signal) {
@@ -109,15 +115,29 @@ impl Parts {
                 Fault::from(Diags::from(fault))
             }));
             match (made, settings) {
-                (Some(Exporter::Collect(_)), _) => {
-                    self.refuse(
-                        section,
-                        format!("exporter \"{id}\" collects objects, which comes with the journal"),
-                        "take it out",
-                    );
-                }
-                (Some(Exporter::Push(push)), Some(settings)) if !carried.is_empty() => {
+                (Some(made), Some(settings)) if !carried.is_empty() => {
                     let mut settings = settings.clone();
+                    let push = match made {
+                        Exporter::Push(push) => push,
+                        Exporter::Collect(collect) => {
+                            let wrong = faults_of_gathering(&settings, section);
+                            faults.extend(
+                                wrong
+                                    .into_iter()
+                                    .map(|fault| Fault::from(Diags::from(fault.at(Stage::Build)))),
+                            );
+                            if let Some(queue) = &mut settings.queue
+                                && queue.storage.is_some()
+                                && !settings.written.queue_size
+                            {
+                                // What is owed for a quarter of an hour is bounded by the storage alone.
+                                queue.size = usize::MAX;
+                            }
+                            let gathering = Gathering::new(id.to_string(), collect);
+                            settings.gathering = Some(gathering.clone());
+                            gathering
+                        }
+                    };
                     if let (Some(queue), Some(extensions)) = (&settings.queue, &spec.extensions)
                         && let Some(storage) = &queue.storage
                     {

@@ -69,6 +69,15 @@ impl Graph {
                 return Err(failed_to_start(harness.id(), "exporter", fault));
             }
         }
+        for sink in &self.built.exporters {
+            if !fresh.exporters.iter().any(|push| Arc::ptr_eq(push, &sink.push)) {
+                continue;
+            }
+            if let Err(fault) = self.begin_gathering(sink, &host, Some(before)).await {
+                all(fresh.exporters.iter().map(|started| started.stop()).collect()).await;
+                return Err(failed_to_start(&sink.id, "exporter", fault));
+            }
+        }
         let is_kept =
             |harness: &Arc<Harness>| before.built.harnesses.values().any(|h| Arc::ptr_eq(h, harness));
         self.built.connect_letters(|harness| !is_kept(harness));

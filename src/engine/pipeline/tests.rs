@@ -303,6 +303,7 @@ pub(super) fn spec(text: &str) -> GraphSpec {
             match id.kind.as_str() {
                 "in" => drop(spec.receivers.insert(id, (&IN, section))),
                 "out" => drop(spec.exporters.insert(id, (&OUT, section))),
+                "heap" => drop(spec.exporters.insert(id, (&gather_tests::HEAP, section))),
                 "otlp" => drop(spec.exporters.insert(id, (&OTLP, section))),
                 "forward" => drop(spec.connectors.insert(id, (&FORWARD, section))),
                 "parts" => drop(spec.connectors.insert(id, (&laws_tests::PARTS, section))),

@@ -450,7 +450,11 @@ fn plus_bounded(map: &mut BTreeMap<String, u64>, name: &str, n: u64) {
         return;
     }
     let others = usize::from(map.contains_key(OTHER));
-    let name = if map.len() - others < RULES_MAX { name } else { OTHER };
+    let name = if map.len() - others < RULES_MAX {
+        name
+    } else {
+        OTHER
+    };
     *map.entry(name.to_owned()).or_default() += n;
 }
 

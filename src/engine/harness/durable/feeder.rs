@@ -20,20 +20,58 @@ use crate::harness::wait::Ticket;
 const PAGE: usize = 1024;
 
 impl Durable {
-    /// Notes what was there before.
-    async fn scan(&self) {
-        let Some(opened) = self.opened.get() else { return };
+    /// Waits for its turn to read. Says whether nobody has read since the journal was opened, and which records were there
+    /// before this one comes.
+    pub(super) async fn take_turn(&self, opened: &Opened) -> (bool, Option<Seq>) {
         let turn = opened.journal.turn(opened.dest).await;
         let is_first = turn.is_first;
         *self.turn.lock() = Some(turn);
+        let mut boundary = opened.boundary.lock();
+        if !is_first {
+            *boundary = opened.journal.last();
+        }
+        (is_first, *boundary)
+    }
+
+    /// Books what was there before; says how many items.
+    pub(super) async fn carry(&self, opened: &Opened, owed: &Owed) -> u64 {
+        let tally = self.tally_of(opened, owed).await;
+        let row = &self.hub.sender.books.row;
+        tally.add(row, Column::CarriedIn);
+        tally.add(row, Column::Held);
+        if owed.maybe_sent {
+            tally.add(row, Column::PossibleDuplicates);
+        }
+        tally.items()
+    }
+
+    pub(super) fn tell_carried(&self, items: u64, repeated: u64) {
+        if items > 0 {
+            tracing::info!(
+                component = %self.hub.sender.id,
+                signal = self.hub.sender.signal.as_str(),
+                items,
+                possibly_sent = repeated,
+                "carries on with what is on disk"
+            );
+        }
+    }
+
+    pub(super) fn tell_damaged(&self, seq: Seq) {
+        self.meters.unreadable.add(1);
+        tracing::error!(
+            component = %self.hub.sender.id,
+            signal = self.hub.sender.signal.as_str(),
+            record = seq.0,
+            "a record on disk cannot be read; it stays there"
+        );
+    }
+
+    /// Notes what was there before.
+    async fn scan(&self) {
+        let Some(opened) = self.opened.get() else { return };
+        let (is_first, boundary) = self.take_turn(opened).await;
         self.state.lock().held_back = !is_first;
-        let boundary = {
-            let mut boundary = opened.boundary.lock();
-            if !is_first {
-                *boundary = opened.journal.last();
-            }
-            *boundary
-        };
         let (mut items, mut repeated, mut after) = (0, 0, None);
         loop {
             let mut page = opened.journal.owed_after(opened.dest, after, PAGE);
@@ -42,15 +80,9 @@ impl Durable {
             after = Some(last.seq);
             for owed in page {
                 if is_first {
-                    let tally = self.tally_of(opened, &owed).await;
-                    let row = &self.hub.sender.books.row;
-                    tally.add(row, Column::CarriedIn);
-                    tally.add(row, Column::Held);
-                    items += tally.items();
-                    if owed.maybe_sent {
-                        tally.add(row, Column::PossibleDuplicates);
-                        repeated += tally.items();
-                    }
+                    let carried = self.carry(opened, &owed).await;
+                    items += carried;
+                    repeated += if owed.maybe_sent { carried } else { 0 };
                 }
                 self.state
                     .lock()
@@ -62,15 +94,7 @@ impl Durable {
         self.meters.repeated.add(repeated);
         self.state.lock().scanning = false;
         self.work.notify_one();
-        if items > 0 {
-            tracing::info!(
-                component = %self.hub.sender.id,
-                signal = self.hub.sender.signal.as_str(),
-                items,
-                possibly_sent = repeated,
-                "carries on with what is on disk"
-            );
-        }
+        self.tell_carried(items, repeated);
     }
 
     async fn tally_of(&self, opened: &Opened, owed: &Owed) -> Tally {
@@ -161,13 +185,7 @@ impl Durable {
                 }
                 Err(Unloaded::Gone) => false,
                 Err(Unloaded::Damaged) => {
-                    self.meters.unreadable.add(1);
-                    tracing::error!(
-                        component = %self.hub.sender.id,
-                        signal = self.hub.sender.signal.as_str(),
-                        record = seq.0,
-                        "a record on disk cannot be read; it stays there"
-                    );
+                    self.tell_damaged(seq);
                     false
                 }
                 Err(Unloaded::NotNow(error)) => {
@@ -205,7 +223,12 @@ pub(super) fn load(journal: &Journal, dest: DestId, seq: Seq, keys: &Keys) -> Re
 }
 
 /// A record of which something is owed, and the id of its `batch` processor.
-fn whole(journal: &Journal, dest: DestId, seq: Seq, keys: &Keys) -> Result<(Payload, String), Unloaded> {
+pub(super) fn whole(
+    journal: &Journal,
+    dest: DestId,
+    seq: Seq,
+    keys: &Keys,
+) -> Result<(Payload, String), Unloaded> {
     if journal.remaining(seq, dest).is_empty() {
         return Err(Unloaded::Gone);
     }

@@ -13,6 +13,7 @@
 
 mod backlog;
 mod feeder;
+mod gather;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use wire::Payload;
 
 use backlog::Backlog;
 use feeder::Unloaded;
+pub(crate) use gather::Gather;
 pub(crate) use stored::Stored;
 
 use super::batch::Policy;
@@ -73,6 +75,8 @@ pub(crate) struct Durable {
     appended: Notify,
     feeder: Mutex<Option<AbortHandle>>,
     turn: Mutex<Option<Turn>>,
+    /// Of an exporter that gathers: then nothing goes to the hub.
+    gather: Option<Gather>,
 }
 
 /// What it may hold.
@@ -106,8 +110,8 @@ impl Durable {
         bounds: Bounds,
         memory: &Arc<Memory>,
         meters: Meters,
-        keys: Keys,
-        keeps_secrets: bool,
+        (keys, keeps_secrets): (Keys, bool),
+        gather: Option<Gather>,
     ) -> Arc<Durable> {
         let durable = Durable {
             hub,
@@ -126,6 +130,7 @@ impl Durable {
             appended: Notify::new(),
             feeder: Mutex::default(),
             turn: Mutex::default(),
+            gather,
         };
         durable.keep(keys);
         Arc::new(durable)
@@ -233,7 +238,7 @@ impl Durable {
     /// Begins to read what is owed.
     pub(crate) fn start(self: &Arc<Durable>) {
         let mut feeder = self.feeder.lock();
-        if feeder.is_none() && self.opened.get().is_some() {
+        if feeder.is_none() && self.gather.is_none() && self.opened.get().is_some() {
             *feeder =
                 Some(tokio::spawn(feeder::feed(Arc::downgrade(self), self.work.clone())).abort_handle());
         }
@@ -270,9 +275,13 @@ impl Durable {
         self.meters
             .used
             .add(self.units(1, payload.items as u64, bytes as u64));
+        let known = |o: &Opened| Some(seq) <= *o.boundary.lock();
+        if let Some(gather) = &self.gather {
+            let is_known = self.opened.get().is_some_and(known);
+            return gather.arrive((seq, bytes), payload, is_known, &self.memory);
+        }
         let memory = {
             let mut st = self.state.lock();
-            let known = |o: &Opened| Some(seq) <= *o.boundary.lock();
             if st.closed || (!st.scanning && self.opened.get().is_some_and(known)) {
                 return;
             }
@@ -407,6 +416,9 @@ impl Durable {
     /// Loads nothing more.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
+        if let Some(gather) = &self.gather {
+            gather.close();
+        }
         if let Some(feeder) = self.feeder.lock().take() {
             feeder.abort();
         }

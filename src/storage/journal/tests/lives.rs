@@ -432,14 +432,17 @@ impl Life {
                 self.check_owed(id, owed, is_exact);
                 there.insert(owed.seq);
             }
-            for (seq, promise) in &self.promises {
-                let is_certain = |i: usize| id != self.ids[0] || !self.maybe_done.contains(&(*seq, i as u32));
-                let items = promise.owed.get(&id).map_or(&[][..], Vec::as_slice);
-                let is_owed = items.iter().enumerate().any(|(i, owed)| *owed && is_certain(i));
-                assert!(
-                    !is_owed || promise.is_damaged || there.contains(seq),
-                    "{seq:?} is lost for {id:?}"
-                );
+            let first = self.ids[0];
+            for (seq, promise) in &mut self.promises {
+                let is_damaged = promise.is_damaged;
+                let Some(items) = promise.owed.get_mut(&id).filter(|_| !there.contains(seq)) else {
+                    continue;
+                };
+                for (i, owed) in items.iter_mut().enumerate() {
+                    let maybe = id == first && self.maybe_done.contains(&(*seq, i as u32));
+                    assert!(!*owed || maybe || is_damaged, "{seq:?} is lost for {id:?}");
+                    *owed &= !maybe;
+                }
             }
             self.count(What::Carried);
         }
