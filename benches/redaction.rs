@@ -1,4 +1,4 @@
-//! Redaction and attributes, per record; ten `replace_all` in turn on each value beside them for comparison.
+//! Redaction, attributes and sampling, per record; ten `replace_all` in turn on each value beside them for comparison.
 //!
 //! `cargo bench -p weir-processors --bench redaction [-- ROW...]`; see `support.rs` for the payload. Ten expressions as
 //! people write them, 12 % of the records hold something. A stage's row goes from bytes to bytes: index, stage, splice.
@@ -113,6 +113,23 @@ fn main() {
         ),
     ] {
         let stage = tree(&processors::attributes::FACTORY, yaml);
+        measure(&mut rows, name, &payloads, |bytes| {
+            run(&*stage, bytes, &context, &mut scratch);
+        });
+    }
+    for (name, yaml) in [
+        ("sampling: 10 % by trace id", "sampling_percentage: 10"),
+        ("sampling: 90 % by trace id", "sampling_percentage: 90"),
+        (
+            "sampling: 10 % equalizing",
+            "{sampling_percentage: 10, mode: equalizing}",
+        ),
+        (
+            "sampling: 10 % by attribute",
+            "{sampling_percentage: 10, attribute_source: record, from_attribute: request_id}",
+        ),
+    ] {
+        let stage = tree(&processors::probabilistic_sampler::FACTORY, yaml);
         measure(&mut rows, name, &payloads, |bytes| {
             run(&*stage, bytes, &context, &mut scratch);
         });

@@ -11,13 +11,20 @@ use wire::{Context, Signal};
 /// Index, stage, splice.
 pub(crate) fn run(stage: &dyn Tree, bytes: &[u8], context: &Context, scratch: &mut Scratch) {
     let depth = stage.touches().depth;
-    let mut view = View::new(scratch, Signal::Logs, bytes, depth).expect("payloads are well formed");
+    let mut sift = stage.sift(Signal::Logs);
+    let view = View::sifted(scratch, Signal::Logs, bytes, depth, |record| {
+        sift.as_mut().is_none_or(|sift| sift.passes(record))
+    });
+    let mut view = view.expect("payloads are well formed");
     let mut drops = Drops::default();
     let mut cx = SegmentCx {
         context,
         tenant: None,
         drops: &mut drops,
     };
+    if let Some(sift) = sift {
+        sift.finish(&mut cx);
+    }
     stage.apply(&mut view, &mut cx).expect("nothing is refused here");
     black_box(view.finish());
 }

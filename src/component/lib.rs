@@ -44,7 +44,7 @@ pub use host::{
 pub use memory::{Class, Memory, Reservation};
 pub use processor::{
     Change, Depth, Drops, FlushPolicy, Gate, Hold, MakeNode, Node, Processor, ProcessorFactory, Reshape,
-    ReshapeCx, SegmentCx, Touches, Tree,
+    ReshapeCx, SegmentCx, Sift, Touches, Tree,
 };
 pub use receiver::{Outputs, Receiver, ReceiverFactory};
 pub use template::{Template, TenantHeaders};

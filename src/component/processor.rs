@@ -65,8 +65,25 @@ pub trait Tree: Send + Sync {
     /// What it reads and whether it writes.
     fn touches(&self) -> Touches;
 
+    /// Begins to turn away records of one chunk before they are indexed, where that is cheaper than to
+    /// [`apply`](Tree::apply) first: only asked of the first stage of a segment, whose records are as they came. What is
+    /// turned away is what `apply` would have removed; `apply` then sees the others.
+    fn sift(&self, signal: Signal) -> Option<Box<dyn Sift + '_>> {
+        let _ = signal;
+        None
+    }
+
     /// Applies the program to one chunk. Drops are booked: [`SegmentCx::dropped`].
     fn apply(&self, view: &mut View<'_>, cx: &mut SegmentCx<'_>) -> Result<(), Refusal>;
+}
+
+/// Decides on the log records or spans of one chunk by their bytes.
+pub trait Sift {
+    /// Whether the record stays, given its message as it came.
+    fn passes(&mut self, record: &[u8]) -> bool;
+
+    /// All records were asked about: what was turned away is counted and booked, as `apply` does.
+    fn finish(self: Box<Self>, cx: &mut SegmentCx<'_>);
 }
 
 /// Restructures whole payloads: synchronous, no I/O, nothing kept from one payload to the next but what it counts.

@@ -103,7 +103,12 @@ pub(crate) fn run_booked(
     };
     let depth = trees.iter().map(|t| t.touches().depth).max().unwrap();
     let mut scratch = Scratch::default();
-    let mut view = View::new(&mut scratch, signal, &bytes, depth).unwrap();
+    let mut sift = trees[0].sift(signal);
+    let view = match &mut sift {
+        Some(sift) => View::sifted(&mut scratch, signal, &bytes, depth, |r| sift.passes(r)),
+        None => View::new(&mut scratch, signal, &bytes, depth),
+    };
+    let mut view = view.unwrap();
     let mut drops = Drops::default();
     for tree in trees {
         let mut cx = SegmentCx {
@@ -111,6 +116,9 @@ pub(crate) fn run_booked(
             tenant: None,
             drops: &mut drops,
         };
+        if let Some(sift) = sift.take() {
+            sift.finish(&mut cx);
+        }
         tree.apply(&mut view, &mut cx)?;
     }
     assert!(!view.is_overflowed());

@@ -2,8 +2,9 @@
 //!
 //! In: a payload. Out: the very same one if nobody wrote (same bytes, compressed twin kept), else one with new bytes for
 //! the chunks that were touched. A chunk that a reader in Go would read differently is rewritten first if a stage reads
-//! content, and unknown fields go if a stage says so. What stages drop and change is noted, and booked by the caller once the
-//! payload has been taken. A panic is this payload's alone: refused with `INTERNAL`, and counted.
+//! content, and unknown fields go if a stage says so. The first stage may turn records away before they are indexed.
+//! What stages drop and change is noted, and booked by the caller once the payload has been taken. A panic is this
+//! payload's alone: refused with `INTERNAL`, and counted.
 
 use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
@@ -127,13 +128,21 @@ impl Segment {
         let mut drops = Drops::default();
         let tenant = chunk.origin.tenant.clone();
         let bytes = chunk.make_whole();
-        let mut view = View::new(scratch, signal, &bytes, self.touches.depth).map_err(malformed)?;
+        let mut sift = self.stages.first().and_then(|first| first.sift(signal));
+        let view = match &mut sift {
+            Some(sift) => View::sifted(scratch, signal, &bytes, self.touches.depth, |r| sift.passes(r)),
+            None => View::new(scratch, signal, &bytes, self.touches.depth),
+        };
+        let mut view = view.map_err(malformed)?;
         for (stage, tree) in self.stages.iter().enumerate() {
             let mut cx = SegmentCx {
                 context,
                 tenant: tenant.as_ref(),
                 drops: &mut drops,
             };
+            if let Some(sift) = sift.take() {
+                sift.finish(&mut cx);
+            }
             tree.apply(&mut view, &mut cx)?;
             for (rule, items) in drops.take() {
                 ended += items;

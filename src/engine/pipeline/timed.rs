@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use component::{
-    BoxFuture, Fault, Gate, Host, Processor, Refusal, Reshape, ReshapeCx, SegmentCx, Touches, Tree,
+    BoxFuture, Fault, Gate, Host, Processor, Refusal, Reshape, ReshapeCx, SegmentCx, Sift, Touches, Tree,
 };
 use telemetry::{Histogram, Level, Telemetry};
 use tokio::time::Instant;
@@ -78,6 +78,11 @@ impl Tree for Timed<dyn Tree> {
 
     fn touches(&self) -> Touches {
         self.0.touches()
+    }
+
+    /// A look at raw records is not timed: a clock for each record costs more than it, and on another's behalf.
+    fn sift(&self, signal: Signal) -> Option<Box<dyn Sift + '_>> {
+        self.0.sift(signal)
     }
 
     fn apply(&self, view: &mut View<'_>, cx: &mut SegmentCx<'_>) -> Result<(), Refusal> {

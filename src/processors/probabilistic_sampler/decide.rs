@@ -1,6 +1,7 @@
 //! One item: its randomness, the threshold it meets, and what is written to it if it stays.
 
-use wire::view::{Any, NewValue, NodeId, View};
+use wire::Signal;
+use wire::view::{Any, Glance, Kind, NewValue, NodeId, Value, View};
 
 use crate::actions;
 use crate::sampling::tracestate::{TraceState, Update};
@@ -44,6 +45,23 @@ pub(super) enum Decision {
 pub(super) enum Item {
     Span,
     Record,
+}
+
+impl Item {
+    /// What is sampled of a signal.
+    pub(super) fn of(signal: Signal) -> (Item, Kind) {
+        match signal {
+            Signal::Logs => (Item::Record, Kind::LogRecord),
+            _ => (Item::Span, Kind::Span),
+        }
+    }
+
+    fn fields(self) -> &'static [u32] {
+        match self {
+            Item::Span => &TEXTS,
+            Item::Record => &[RECORD_TRACE_ID],
+        }
+    }
 }
 
 /// What a decision was made by: the label `policy`.
@@ -131,6 +149,16 @@ impl Scratch {
     pub(super) fn clear(&mut self) {
         (self.counts, self.troubles, self.dropped) = Default::default();
     }
+
+    fn count(&mut self, judged: &Judged) {
+        self.counts[judged.cause as usize][usize::from(judged.kept)] += 1;
+        if let Some(trouble) = judged.found.trouble {
+            self.troubles[trouble as usize] += 1;
+        }
+        if !judged.kept {
+            self.dropped[judged.rule] += 1;
+        }
+    }
 }
 
 /// What an item carries, and what it is asked for.
@@ -153,56 +181,142 @@ struct Found {
     trouble: Option<Trouble>,
 }
 
+/// What was decided about an item.
+struct Judged {
+    found: Found,
+    threshold: Threshold,
+    cause: Cause,
+    kept: bool,
+    /// Place in [`RULES`], if it is not kept.
+    rule: usize,
+}
+
+/// Where an item is read: in a view, or in its bytes.
+trait Look {
+    /// A text field; empty if absent.
+    fn text(&self, field: u32) -> &[u8];
+    /// The first attribute with this key; of bytes only one that was asked for.
+    fn get(&self, key: &[u8]) -> Option<Value<'_>>;
+}
+
+impl Look for (&View<'_>, NodeId) {
+    fn text(&self, field: u32) -> &[u8] {
+        self.0.text(self.1, field)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Value<'_>> {
+        self.0.get(self.1, key)
+    }
+}
+
+/// Text fields and attributes of one item that are read.
+const TEXTS: [u32; 2] = [SPAN_TRACE_ID, SPAN_TRACE_STATE];
+const KEYS_MAX: usize = 4;
+
+struct Glanced<'a> {
+    fields: &'a [u32],
+    keys: &'a [Vec<u8>],
+    texts: [&'a [u8]; TEXTS.len()],
+    values: [Option<Value<'a>>; KEYS_MAX],
+}
+
+impl Look for Glanced<'_> {
+    fn text(&self, field: u32) -> &[u8] {
+        let at = self.fields.iter().position(|f| *f == field);
+        at.map_or(&[], |at| self.texts[at])
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Value<'_>> {
+        let at = self.keys.iter().position(|k| k == key)?;
+        self.values[at]
+    }
+}
+
 impl Rules {
+    /// What of an item's bytes is needed to decide about it.
+    pub(super) fn glance(&self, signal: Signal) -> Glance {
+        let (item, kind) = Item::of(signal);
+        let keys = match item {
+            Item::Span => vec![PRIORITY],
+            Item::Record => vec![THRESHOLD, RANDOMNESS, &self.attribute, &self.priority],
+        };
+        let keys = keys.into_iter().filter(|key| !key.is_empty()).map(<[u8]>::to_vec);
+        Glance::new(signal, kind, item.fields(), keys.collect())
+    }
+
+    /// Whether the item stays, given its bytes. One that does is not counted: it is [decided](Rules::decide) on again.
+    pub(super) fn passes(&self, item: Item, glance: &Glance, bytes: &[u8], s: &mut Scratch) -> bool {
+        let mut seen = Glanced {
+            fields: item.fields(),
+            keys: glance.keys(),
+            texts: [&[]; TEXTS.len()],
+            values: [None; KEYS_MAX],
+        };
+        if glance.look(bytes, &mut seen.texts, &mut seen.values).is_err() {
+            // The index says what is wrong with it.
+            return true;
+        }
+        let judged = self.judge(item, &seen, &mut s.text);
+        if !judged.kept {
+            s.count(&judged);
+        }
+        judged.kept
+    }
+
     /// Keeps the item and writes its threshold, or removes it.
     pub(super) fn decide(&self, item: Item, view: &mut View<'_>, n: NodeId, s: &mut Scratch) {
-        let mut found = self.find(item, view, n, s);
-        if item == Item::Record
-            && let Some(randomness) = found.write
-        {
-            view.put(n, RANDOMNESS, NewValue::Str(&sampling::digits(randomness)));
+        let judged = self.judge(item, &(&*view, n), &mut s.text);
+        s.count(&judged);
+        if !judged.kept {
+            return view.remove_node(n);
         }
+        let Judged { found, threshold, .. } = judged;
+        if item == Item::Record {
+            if let Some(randomness) = found.write {
+                view.put(n, RANDOMNESS, NewValue::Str(&sampling::digits(randomness)));
+            }
+            if found.trouble == Some(Trouble::Inconsistent)
+                && let Some(at) = view.find(n, THRESHOLD)
+            {
+                view.remove(n, at);
+            }
+        }
+        if found.carried.usable {
+            write(item, view, n, &found, threshold, &mut s.text);
+        }
+    }
+
+    fn judge(&self, item: Item, look: &impl Look, text: &mut Vec<u8>) -> Judged {
+        let mut found = self.find(item, look, text);
         if found.trouble.is_none() {
             found.trouble = check(&found);
             if found.trouble == Some(Trouble::Inconsistent) {
                 found.carried.threshold = None;
-                if item == Item::Record
-                    && let Some(at) = view.find(n, THRESHOLD)
-                {
-                    view.remove(n, at);
-                }
             }
         }
-        let decided = match found.trouble {
-            None => self.threshold(found.carried.threshold),
-            Some(trouble) => {
-                s.troubles[trouble as usize] += 1;
-                match self.fail_closed {
-                    true => Threshold::NEVER,
-                    false => Threshold::ALWAYS,
-                }
-            }
+        let decided = match (found.trouble, self.fail_closed) {
+            (None, _) => self.threshold(found.carried.threshold),
+            (Some(_), true) => Threshold::NEVER,
+            (Some(_), false) => Threshold::ALWAYS,
         };
         let wished = match item {
-            Item::Span => span_priority(view, n),
-            Item::Record => self.record_priority(view, n),
+            Item::Span => span_priority(look),
+            Item::Record => self.record_priority(look),
         };
         let (threshold, cause) = match wished {
             Some(threshold) => (threshold, Cause::Priority),
             None => (decided, found.cause),
         };
-        let kept = threshold.keeps(found.randomness.unwrap_or(RANDOMNESS_MAX));
-        s.counts[cause as usize][usize::from(kept)] += 1;
-        if !kept {
-            let rule = match (wished, found.trouble) {
+        Judged {
+            threshold,
+            cause,
+            kept: threshold.keeps(found.randomness.unwrap_or(RANDOMNESS_MAX)),
+            rule: match (wished, found.trouble) {
                 (Some(_), _) => 1,
                 (None, Some(trouble)) => trouble as usize + 2,
                 (None, None) => 0,
-            };
-            s.dropped[rule] += 1;
-            view.remove_node(n);
-        } else if found.carried.usable {
-            write(item, view, n, &found, threshold, &mut s.text);
+            },
+            found,
         }
     }
 
@@ -218,7 +332,7 @@ impl Rules {
         }
     }
 
-    fn find(&self, item: Item, view: &View<'_>, n: NodeId, s: &mut Scratch) -> Found {
+    fn find(&self, item: Item, look: &impl Look, text: &mut Vec<u8>) -> Found {
         if self.decision == Decision::Never {
             return Found {
                 randomness: Some(RANDOMNESS_MAX),
@@ -229,18 +343,18 @@ impl Rules {
             };
         }
         let carried = match item {
-            Item::Span => state(view, n).map(|state| Carried {
+            Item::Span => TraceState::parse(look.text(SPAN_TRACE_STATE)).map(|state| Carried {
                 usable: true,
                 randomness: state.randomness(),
                 threshold: state.threshold(),
             }),
-            Item::Record => carried(view, n),
+            Item::Record => carried(look),
         };
         let unreadable = carried.is_err();
         let carried = carried.unwrap_or_default();
         let id = match item {
-            Item::Span => view.text(n, SPAN_TRACE_ID),
-            Item::Record => view.text(n, RECORD_TRACE_ID),
+            Item::Span => look.text(SPAN_TRACE_ID),
+            Item::Record => look.text(RECORD_TRACE_ID),
         };
         let mut found = Found {
             randomness: None,
@@ -263,14 +377,14 @@ impl Rules {
             (found.randomness, found.cause) = (Some(sampling::of_hash(id, self.seed)), Cause::Hash);
         } else if item == Item::Record
             && !self.attribute.is_empty()
-            && let Some(value) = view.get(n, &self.attribute)
+            && let Some(value) = look.get(&self.attribute)
         {
             let bytes = match value.any() {
                 Any::Bytes(bytes) => bytes,
                 _ => {
-                    s.text.clear();
-                    value.as_string(&mut s.text);
-                    &s.text
+                    text.clear();
+                    value.as_string(text);
+                    text
                 }
             };
             if !bytes.is_empty() {
@@ -298,11 +412,11 @@ impl Rules {
     }
 
     /// The threshold that a log record asks for.
-    fn record_priority(&self, view: &View<'_>, n: NodeId) -> Option<Threshold> {
+    fn record_priority(&self, look: &impl Look) -> Option<Threshold> {
         if self.priority.is_empty() {
             return None;
         }
-        let percent = match view.get(n, &self.priority)?.any() {
+        let percent = match look.get(&self.priority)?.any() {
             Any::Int(percent) => percent as f64,
             Any::Double(percent) => percent,
             _ => return None,
@@ -320,14 +434,10 @@ fn check(found: &Found) -> Option<Trouble> {
     (!arrived.keeps(randomness)).then_some(Trouble::Inconsistent)
 }
 
-fn state<'v>(view: &'v View<'_>, n: NodeId) -> Result<TraceState<'v>, sampling::tracestate::Unreadable> {
-    TraceState::parse(view.text(n, SPAN_TRACE_STATE))
-}
-
 /// What the attributes of a log record say.
-fn carried(view: &View<'_>, n: NodeId) -> Result<Carried, sampling::tracestate::Unreadable> {
+fn carried(look: &impl Look) -> Result<Carried, sampling::tracestate::Unreadable> {
     let text = |key| {
-        view.get(n, key)
+        look.get(key)
             .and_then(|v| v.as_str())
             .filter(|t| !t.is_empty())
     };
@@ -342,8 +452,8 @@ fn carried(view: &View<'_>, n: NodeId) -> Result<Carried, sampling::tracestate::
 }
 
 /// The threshold that a span asks for: all, or none.
-fn span_priority(view: &View<'_>, n: NodeId) -> Option<Threshold> {
-    let priority = match view.get(n, PRIORITY)?.any() {
+fn span_priority(look: &impl Look) -> Option<Threshold> {
+    let priority = match look.get(PRIORITY)?.any() {
         Any::Int(priority) => priority as f64,
         Any::Double(priority) => priority,
         Any::Str(text) => actions::double(std::str::from_utf8(text).ok()?)?,
@@ -373,7 +483,7 @@ fn write(
             }
         }
         Item::Span => {
-            let Ok(state) = state(view, n) else {
+            let Ok(state) = TraceState::parse(view.text(n, SPAN_TRACE_STATE)) else {
                 return;
             };
             text.clear();

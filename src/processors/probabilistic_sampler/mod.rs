@@ -10,7 +10,7 @@ mod decide;
 use component::prelude::*;
 use parking_lot::Mutex;
 use telemetry::Counter;
-use wire::view::{Kind, View};
+use wire::view::{Glance, View};
 
 use crate::sampling::{PROBABILITY_MIN, Threshold};
 use decide::{Cause, Decision, Item, Rules, Scratch};
@@ -137,6 +137,8 @@ impl Config {
 
 struct Sampler {
     rules: Rules,
+    /// For what is decided on by its bytes.
+    glance: Glance,
     /// By cause, kept and not: `Cause::ALL` twice.
     counters: [[Counter; 2]; Cause::ALL.len()],
     undecidable: [Counter; decide::Trouble::ALL.len()],
@@ -170,36 +172,22 @@ impl Sampler {
             metrics.counter("weir_probabilistic_sampler_undecidable_items", labels)
         });
         Sampler {
+            glance: rules.glance(signal),
             rules,
             counters,
             undecidable,
             pool: Mutex::default(),
         }
     }
-}
 
-impl Tree for Sampler {
-    fn touches(&self) -> Touches {
-        Touches {
-            depth: Depth::Record,
-            reads_content: true,
-            drops_unknown: false,
-            writes: true,
-        }
-    }
-
-    fn apply(&self, view: &mut View<'_>, cx: &mut SegmentCx<'_>) -> Result<(), Refusal> {
+    fn scratch(&self) -> Scratch {
         let mut scratch = self.pool.lock().pop().unwrap_or_default();
         scratch.clear();
-        let (kind, item) = match view.signal() {
-            Signal::Logs => (Kind::LogRecord, Item::Record),
-            _ => (Kind::Span, Item::Span),
-        };
-        for n in view.nodes() {
-            if view.kind(n) == kind && !view.is_removed(n) {
-                self.rules.decide(item, view, n, &mut scratch);
-            }
-        }
+        scratch
+    }
+
+    /// Adds what one look at a chunk counted.
+    fn book(&self, scratch: Scratch, cx: &mut SegmentCx<'_>) {
         for (counters, counts) in self.counters.iter().zip(&scratch.counts) {
             for (counter, count) in counters.iter().zip(counts).filter(|(_, count)| **count > 0) {
                 counter.add(*count);
@@ -216,7 +204,53 @@ impl Tree for Sampler {
             }
         }
         self.pool.lock().push(scratch);
+    }
+}
+
+impl Tree for Sampler {
+    fn touches(&self) -> Touches {
+        Touches {
+            depth: Depth::Record,
+            reads_content: true,
+            drops_unknown: false,
+            writes: true,
+        }
+    }
+
+    fn sift(&self, signal: Signal) -> Option<Box<dyn Sift + '_>> {
+        let (sampler, item) = (self, Item::of(signal).0);
+        let scratch = self.scratch();
+        Some(Box::new(Turnstile { sampler, item, scratch }))
+    }
+
+    fn apply(&self, view: &mut View<'_>, cx: &mut SegmentCx<'_>) -> Result<(), Refusal> {
+        let mut scratch = self.scratch();
+        let (item, kind) = Item::of(view.signal());
+        for n in view.nodes() {
+            if view.kind(n) == kind && !view.is_removed(n) {
+                self.rules.decide(item, view, n, &mut scratch);
+            }
+        }
+        self.book(scratch, cx);
         Ok(())
+    }
+}
+
+/// Turns away what is not kept: of the few that are, all is read again.
+struct Turnstile<'a> {
+    sampler: &'a Sampler,
+    item: Item,
+    scratch: Scratch,
+}
+
+impl Sift for Turnstile<'_> {
+    fn passes(&mut self, record: &[u8]) -> bool {
+        let Sampler { rules, glance, .. } = self.sampler;
+        rules.passes(self.item, glance, record, &mut self.scratch)
+    }
+
+    fn finish(self: Box<Self>, cx: &mut SegmentCx<'_>) {
+        self.sampler.book(self.scratch, cx);
     }
 }
 

@@ -4,6 +4,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
+use proptest::prelude::*;
+use wire::test_kit::Rng;
 
 use super::*;
 use crate::test_kit::{logs, map, run_booked, show};
@@ -394,4 +396,91 @@ fn decisions_are_counted_by_what_made_them() {
         (1, 1)
     );
     assert_eq!(count("missing_randomness", "false"), 1);
+}
+
+/// The same, but looks at records in the view alone.
+struct Whole<'a>(&'a Sampler);
+
+impl Tree for Whole<'_> {
+    fn touches(&self) -> Touches {
+        self.0.touches()
+    }
+
+    fn apply(&self, view: &mut View<'_>, cx: &mut SegmentCx<'_>) -> Result<(), Refusal> {
+        self.0.apply(view, cx)
+    }
+}
+
+/// All that a sampler counted, and what it left.
+fn outcome(yaml: &str, signal: Signal, bytes: &[u8], sifts: bool) -> (Vec<u8>, Vec<(String, u64)>, Vec<u64>) {
+    let stage = sampler(yaml, signal);
+    let tree: &dyn Tree = if sifts { &stage } else { &Whole(&stage) };
+    let (out, mut drops) = run_booked(&[tree], signal, bytes, &Context::default()).unwrap();
+    let mut drops = drops.take();
+    drops.sort();
+    let counted = stage.counters.iter().flatten().chain(&stage.undecidable);
+    (out, drops, counted.map(Counter::get).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// What is decided by an item's bytes is what is decided in the view: bytes, books and metrics.
+    #[test]
+    fn records_are_turned_away_as_they_are_removed(seed: u64) {
+        let rng = &mut Rng(seed);
+        let signal = *rng.pick(&[Signal::Logs, Signal::Traces]);
+        let yaml = format!(
+            "{{sampling_percentage: {}, mode: '{}', fail_closed: {}, attribute_source: {}, \
+             from_attribute: '{}', sampling_priority: '{}'}}",
+            rng.pick(&["0", "0.01", "10", "50", "100"]),
+            rng.pick(&["", "hash_seed", "equalizing", "proportional"]),
+            rng.chance(50),
+            rng.pick(&["traceID", "record"]),
+            rng.pick(&["", "id"]),
+            rng.pick(&["", "p"]),
+        );
+        let attributes = |rng: &mut Rng| {
+            let mut text = String::from("{a: 1");
+            for (key, values) in [
+                ("id", ["abc", "7", "''"]),
+                ("p", ["0.5", "'90'", "100"]),
+                ("sampling.priority", ["0", "1", "'x'"]),
+                ("sampling.threshold", ["'8'", "'zz'", "5"]),
+                ("sampling.randomness", ["'4b10026e9bad3b'", "'1'", "''"]),
+            ] {
+                if rng.chance(20) {
+                    text += &format!(", {key}: {}", rng.pick(&values));
+                }
+            }
+            map(&(text + "}"))
+        };
+        let id = |rng: &mut Rng| match rng.below(6) {
+            0 => Vec::new(),
+            1 => vec![0; 16],
+            _ => [rng.bits(), rng.bits()].iter().flat_map(|b| b.to_le_bytes()).collect(),
+        };
+        let states = ["", "", "", "a=1", "ot=th:8", "ot=rv:4b10026e9bad3b;th:4", "ot=rv:1", "?", "ot=th:0,b=2"];
+        let count = rng.below(40);
+        let bytes = match signal {
+            Signal::Logs => {
+                let mut request = logs(LogRecord::default());
+                request.resource_logs[0].scope_logs[0].log_records = (0..count)
+                    .map(|_| LogRecord { trace_id: id(rng), attributes: attributes(rng), ..Default::default() })
+                    .collect();
+                request.encode_to_vec()
+            }
+            _ => spans((0..count)
+                .map(|_| Span {
+                    trace_id: id(rng),
+                    trace_state: (*rng.pick(&states)).into(),
+                    attributes: attributes(rng),
+                    ..Default::default()
+                })
+                .collect())
+            .encode_to_vec(),
+        };
+        let expected = outcome(&yaml, signal, &bytes, false);
+        prop_assert_eq!(outcome(&yaml, signal, &bytes, true), expected, "{}", yaml);
+    }
 }

@@ -7,7 +7,7 @@ use prost::Message as _;
 use super::naive::{self, Node};
 use crate::Signal;
 use crate::test_kit::{self, KEYS, Request, Rng, disguise};
-use crate::view::{Depth, Finished, Kind, NewValue, Part, Scratch, Value, View};
+use crate::view::{Depth, Finished, Glance, Kind, NewValue, Part, Scratch, Value, View};
 
 const SIGNALS: [Signal; 3] = [Signal::Logs, Signal::Traces, Signal::Metrics];
 
@@ -287,6 +287,66 @@ proptest! {
             }
         }
         view.locate_range(0..bytes.len() + 9, |_, _| {});
+    }
+
+    /// What is turned away before it is indexed is what would have been removed afterwards.
+    #[test]
+    fn sifting_is_removing(seed: u64) {
+        let rng = &mut Rng(seed);
+        let signal = *rng.pick(&SIGNALS);
+        let bytes = Request::random(signal, rng).encode();
+        let share = [0, 30, 90, 100][rng.below(4)];
+        let mut asked = Vec::new();
+        let (mut first, mut second) = (Scratch::default(), Scratch::default());
+        let mut sifted = View::sifted(&mut first, signal, &bytes, Depth::All, |record| {
+            asked.push((record.to_vec(), rng.chance(share)));
+            asked[asked.len() - 1].1
+        }).unwrap();
+        let mut whole = View::new(&mut second, signal, &bytes, Depth::All).unwrap();
+        let records: Vec<_> = whole.nodes()
+            .filter(|&n| matches!(whole.kind(n), Kind::LogRecord | Kind::Span))
+            .collect();
+        prop_assert!(records.iter().map(|&n| whole.raw(n)).eq(asked.iter().map(|(raw, _)| raw.as_slice())));
+        for (&n, (_, passes)) in records.iter().zip(&asked) {
+            if !passes {
+                whole.remove_node(n);
+            }
+        }
+        let live = |view: &View<'_>| -> Vec<_> {
+            let live = view.nodes().filter(|&n| !view.is_removed(n));
+            live.map(|n| (view.kind(n), view.raw(n).to_vec(), view.attrs(n), view.items(n))).collect()
+        };
+        prop_assert_eq!(live(&sifted), live(&whole));
+        for view in [&mut sifted, &mut whole] {
+            let left = view.nodes().find(|&n| view.kind(n).is_item() && !view.is_removed(n));
+            if let Some(n) = left {
+                view.put(n, b"k", NewValue::Int(7));
+            }
+        }
+        prop_assert_eq!(sifted.finish(), whole.finish());
+    }
+
+    /// A glance at a record's bytes finds what its index does.
+    #[test]
+    fn a_glance_sees_what_a_view_does(seed: u64) {
+        let rng = &mut Rng(seed);
+        let (signal, kind, texts) = *rng.pick(&[
+            (Signal::Logs, Kind::LogRecord, [9, 3]),
+            (Signal::Traces, Kind::Span, [1, 3]),
+        ]);
+        let mut bytes = Request::random(signal, rng).encode();
+        if rng.chance(50) {
+            bytes = crate::normalize(signal, &disguise(signal, &bytes, true, rng), false).unwrap();
+        }
+        let glance = Glance::new(signal, kind, &texts, KEYS.iter().map(|key| key.as_bytes().to_vec()).collect());
+        let mut scratch = Scratch::default();
+        let view = View::new(&mut scratch, signal, &bytes, Depth::Record).unwrap();
+        for n in view.nodes().filter(|&n| view.kind(n) == kind) {
+            let (mut found, mut values) = ([&b"old"[..]; 2], [Some(Value::new(b"old")); KEYS.len()]);
+            glance.look(view.raw(n), &mut found, &mut values).unwrap();
+            prop_assert_eq!(found, texts.map(|number| view.text(n, number)));
+            prop_assert_eq!(values, KEYS.map(|key| view.get(n, key.as_bytes())));
+        }
     }
 
     #[test]

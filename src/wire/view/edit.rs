@@ -163,12 +163,17 @@ impl View<'_> {
         if self.is_removed(n) {
             return;
         }
-        self.touch(n);
-        self.removed = true;
         let (from, to) = (n as usize, self.subtree_end(n) as usize);
         for node in &mut self.s.nodes[from..to] {
             node.removed = true;
         }
+        self.bereave(n);
+    }
+
+    /// Tells those above a removed node.
+    pub(super) fn bereave(&mut self, n: NodeId) {
+        self.touch(n);
+        self.removed = true;
         if let Some(parent) = self.parent(n) {
             self.edit_mut(parent).bereft = true;
         }

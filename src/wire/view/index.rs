@@ -8,12 +8,14 @@ use crate::field::{self, Field, LEN, Malformed, Reason};
 use crate::otlp::{self, Message, Role};
 use crate::varint;
 
-/// Fills nodes, attributes and frames of a cleared scratch.
+/// Fills nodes, attributes and frames of a cleared scratch. Log records and spans that do not pass become nodes that are
+/// removed, one for those that lie beside each other.
 pub(super) fn build(
     scratch: &mut Scratch,
     signal: Signal,
     bytes: &[u8],
     depth: Depth,
+    passes: impl FnMut(&[u8]) -> bool,
 ) -> Result<(), Malformed> {
     if bytes.len() > BYTES_MAX {
         return Err(Malformed::new(BYTES_MAX, Reason::Size));
@@ -26,6 +28,7 @@ pub(super) fn build(
     let mut builder = Builder {
         bytes,
         depth,
+        passes,
         s: scratch,
     };
     let mut pos = 0;
@@ -52,13 +55,14 @@ impl Scratch {
     }
 }
 
-struct Builder<'a> {
+struct Builder<'a, F> {
     bytes: &'a [u8],
     depth: Depth,
+    passes: F,
     s: &'a mut Scratch,
 }
 
-impl Builder<'_> {
+impl<F: FnMut(&[u8]) -> bool> Builder<'_, F> {
     fn push(&mut self, kind: Kind, field: &Field, parent: u32) -> Result<u32, Malformed> {
         expect_len(field)?;
         let id = self.s.nodes.len() as u32;
@@ -122,6 +126,8 @@ impl Builder<'_> {
                 (Role::Node(kind), otlp::Kind::Message(message)) if children => {
                     if kind == Kind::Scope {
                         self.container(message, kind, &field, id)?;
+                    } else if kind.is_item() && !(self.passes)(&buf[field.value..field.end]) {
+                        self.turned_away(kind, &field, id)?;
                     } else {
                         self.record(message, kind, &field, id)?;
                     }
@@ -130,6 +136,20 @@ impl Builder<'_> {
             }
         }
         self.s.nodes[id as usize].subtree_end = self.s.nodes.len() as u32;
+        Ok(())
+    }
+
+    fn turned_away(&mut self, kind: Kind, field: &Field, parent: u32) -> Result<(), Malformed> {
+        expect_len(field)?;
+        match self.s.nodes.last_mut() {
+            Some(last) if last.removed && last.parent == parent && last.end as usize == field.start => {
+                last.end = field.end as u32;
+            }
+            _ => {
+                let id = self.push(kind, field, parent)?;
+                self.s.nodes[id as usize].removed = true;
+            }
+        }
         Ok(())
     }
 

@@ -21,7 +21,7 @@ pub enum Part {
 
 impl View<'_> {
     /// The innermost node that an original offset lies in, and the part of it. `None` outside of all nodes, in a node's
-    /// own header, and beyond the index's depth of a group.
+    /// own header, in what was removed, and beyond the index's depth of a group.
     ///
     /// Indices are those of the map as it came, whatever was written to it since: check [`View::map_edited`].
     /// Cost: two binary searches; for other fields a walk over the node.
@@ -74,7 +74,7 @@ impl View<'_> {
             n = self.parent(n)?;
         }
         let node = self.node(n);
-        if at < node.start {
+        if at < node.start || node.removed {
             return None;
         }
         let attrs = &self.s.attrs[node.attrs as usize..(node.attrs + node.attrs_len) as usize];

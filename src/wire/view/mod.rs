@@ -9,6 +9,7 @@
 //! field that is repeated it sees the last. It never panics on others.
 
 mod edit;
+mod glance;
 pub mod identity;
 mod index;
 mod locate;
@@ -22,6 +23,7 @@ use crate::otlp::{self, Role};
 use crate::{Signal, split, varint};
 
 pub use crate::otlp::NodeKind as Kind;
+pub use glance::Glance;
 pub(crate) use index::short_entry;
 pub use locate::Part;
 pub use value::{Any, DEPTH_MAX, Entries, NewValue, Value, Values, any_encode};
@@ -206,16 +208,37 @@ impl<'a> View<'a> {
         bytes: &'a [u8],
         depth: Depth,
     ) -> Result<View<'a>, Malformed> {
+        View::sifted(scratch, signal, bytes, depth, |_| true)
+    }
+
+    /// As [`new`](View::new), without the log records and spans that do not pass: they are removed as
+    /// [`remove_node`](View::remove_node) does, and never indexed. `passes` is given each record's message as it came, in
+    /// the order of the bytes; removed ones that lie beside each other are one node.
+    ///
+    /// Metrics and data points are not asked about, and nothing is with a depth that does not reach records.
+    pub fn sifted(
+        scratch: &'a mut Scratch,
+        signal: Signal,
+        bytes: &'a [u8],
+        depth: Depth,
+        passes: impl FnMut(&[u8]) -> bool,
+    ) -> Result<View<'a>, Malformed> {
         scratch.clear();
-        index::build(scratch, signal, bytes, depth)?;
-        Ok(View {
+        index::build(scratch, signal, bytes, depth, passes)?;
+        let mut view = View {
             signal,
             depth,
             bytes,
             s: scratch,
             removed: false,
             overflowed: false,
-        })
+        };
+        for n in view.nodes() {
+            if view.is_removed(n) {
+                view.bereave(n);
+            }
+        }
+        Ok(view)
     }
 
     /// What kind of telemetry it holds.
