@@ -43,6 +43,7 @@ pub(crate) fn tree(factory: &ProcessorFactory, yaml: &str) -> Arc<dyn Tree> {
             command: "weir",
             version: "bench",
         },
+        gates: Arc::default(),
     };
     match (factory.build)(section, &cx, Signal::Logs) {
         Ok(Processor::Tree(tree)) => tree,

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use config::ComponentId;
+use config::{ComponentId, Gates};
 use net::auth::{ClientAuth, Middleware, ServerAuth};
 use net::blocks::MiddlewareBlock;
 use net::server::{Listener, Transport};
@@ -141,6 +141,8 @@ pub struct BuildContext {
     pub memory: Arc<Memory>,
     /// What the process calls itself.
     pub info: BuildInfo,
+    /// What `--feature-gates` switched.
+    pub gates: Arc<Gates>,
 }
 
 /// What the process calls itself.

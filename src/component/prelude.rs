@@ -2,7 +2,7 @@
 
 pub use std::sync::Arc;
 
-pub use config::{ByteSize, ComponentId, Duration, Endpoint, Optional, Secret, Section, Shape};
+pub use config::{ByteSize, ComponentId, Duration, Endpoint, Gates, Optional, Secret, Section, Shape};
 pub use schemars::JsonSchema;
 pub use serde::{Deserialize, Serialize};
 pub use wire::{Chunk, Context, Payload, Signal};

@@ -171,6 +171,7 @@ pub fn context(id: &str) -> BuildContext {
             command: "weir",
             version: "0.0.0",
         },
+        gates: Arc::default(),
     }
 }
 

@@ -54,11 +54,26 @@ const fn gate(id: &'static str, stage: GateStage, description: &'static str) -> 
 }
 
 /// By id.
-const KNOWN: [Gate; 10] = [
+const KNOWN: [Gate; 20] = [
     gate(
         Gates::MERGE_APPEND,
         GateStage::Alpha,
         "Joins the lists of extensions, receivers and exporters that several sources give, instead of replacing them",
+    ),
+    gate(
+        Gates::ROUTING_IGNORES,
+        GateStage::Alpha,
+        "Lets error_mode of the routing connector be ignore where it is not written",
+    ),
+    gate(
+        "ottl.contexts.enableOTelColContext",
+        GateStage::Beta,
+        "Accepted, without effect: the context otelcol is always there",
+    ),
+    gate(
+        "ottl.functions.enableLambda",
+        GateStage::Alpha,
+        "Accepted, without effect: no function takes a lambda",
     ),
     gate(
         "pdata.useProtoPooling",
@@ -69,6 +84,41 @@ const KNOWN: [Gate; 10] = [
         "pkg.exporterhelper.queueBatchEnabled",
         GateStage::Alpha,
         "Accepted, without effect",
+    ),
+    gate(
+        Gates::FILTER_IGNORES,
+        GateStage::Beta,
+        "Lets error_mode of the filter processor be ignore where it is not written, else propagate",
+    ),
+    gate(
+        "processor.tailsamplingprocessor.disableinvertdecisions",
+        GateStage::Beta,
+        "Accepted, without effect: an inverted policy has no veto",
+    ),
+    gate(
+        Gates::COUNT_BYTES_SAMPLED,
+        GateStage::Alpha,
+        "Shows count_bytes_sampled of the tail_sampling processor",
+    ),
+    gate(
+        Gates::COUNT_SPANS_SAMPLED,
+        GateStage::Alpha,
+        "Shows count_spans_sampled of the tail_sampling processor",
+    ),
+    gate(
+        Gates::RECORD_POLICY,
+        GateStage::Alpha,
+        "Writes which policy sampled a trace to the attributes of its scopes",
+    ),
+    gate(
+        "processor.tailsamplingprocessor.tailstorageextension",
+        GateStage::Alpha,
+        "Accepted, without effect: storage of the tail_sampling processor takes the place of tail_storage",
+    ),
+    gate(
+        Gates::TRANSFORM_IGNORES,
+        GateStage::Beta,
+        "Lets error_mode of the transform processor be ignore where it is not written, else propagate",
     ),
     gate(
         "receiverhelper.newReceiverMetrics",
@@ -110,10 +160,22 @@ const KNOWN: [Gate; 10] = [
 impl Gates {
     /// Lists of several sources are joined.
     pub const MERGE_APPEND: &str = "confmap.enableMergeAppendOption";
+    /// `count_bytes_sampled` of `tail_sampling` is shown.
+    pub const COUNT_BYTES_SAMPLED: &str = "processor.tailsamplingprocessor.metricstatcountbytessampled";
+    /// `count_spans_sampled` of `tail_sampling` is shown.
+    pub const COUNT_SPANS_SAMPLED: &str = "processor.tailsamplingprocessor.metricstatcountspanssampled";
+    /// `error_mode` of `filter` is `ignore` by default, else `propagate`.
+    pub const FILTER_IGNORES: &str = "processor.filter.defaultErrorModeIgnore";
     /// A configuration may be without pipelines.
     pub const NO_PIPELINES: &str = "service.AllowNoPipelines";
     /// Pipelines of profiles may run.
     pub const PROFILES: &str = "service.profilesSupport";
+    /// `tail_sampling` writes which policy sampled a trace.
+    pub const RECORD_POLICY: &str = "processor.tailsamplingprocessor.recordpolicy";
+    /// `error_mode` of `routing` is `ignore` by default, else `propagate`.
+    pub const ROUTING_IGNORES: &str = "connector.routing.defaultErrorModeIgnore";
+    /// `error_mode` of `transform` is `ignore` by default, else `propagate`.
+    pub const TRANSFORM_IGNORES: &str = "processor.transform.defaultErrorModeIgnore";
     /// `${file:..}` gives no final newline.
     pub const TRIM_FILES: &str = "weir.trimFileNewline";
 
@@ -182,7 +244,7 @@ mod tests {
     #[test]
     fn the_table_is_in_order() {
         let ids: Vec<&str> = Gates::known().iter().map(|gate| gate.id).collect();
-        assert!(ids.is_sorted() && ids.len() == 10, "{ids:?}");
+        assert!(ids.is_sorted() && ids.len() == 20, "{ids:?}");
     }
 
     #[test]

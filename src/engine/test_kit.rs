@@ -310,6 +310,7 @@ pub(crate) fn context() -> GraphContext {
             command: "weir",
             version: "0.0.0",
         },
+        gates: Arc::default(),
     }
 }
 

@@ -160,8 +160,9 @@ mod tests {
                 counter("otelcol_processor_groupbytrace_traces_released"),
                 counter("otelcol_processor_groupbytrace_spans_released"),
                 counter("otelcol_processor_groupbytrace_traces_evicted"),
+                counter("otelcol_processor_groupbytrace_incomplete_releases"),
             ),
-            (4, 7, 1)
+            (4, 7, 1, 0)
         );
         assert_eq!(node.held_max(), Time::from_millis(2200));
     }

@@ -27,6 +27,16 @@ impl Default for Mode {
     }
 }
 
+impl Mode {
+    /// What stands where none is written: by default `ignore`, `propagate` where a feature gate says so.
+    pub(crate) fn unwritten(ignores: bool) -> Mode {
+        match ignores {
+            true => Mode(ErrorMode::Ignore),
+            false => Mode(ErrorMode::Propagate),
+        }
+    }
+}
+
 const MODES: [(ErrorMode, &str); 3] = [
     (ErrorMode::Ignore, "ignore"),
     (ErrorMode::Silent, "silent"),

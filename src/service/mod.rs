@@ -53,6 +53,8 @@ pub const INFO: BuildInfo = BuildInfo {
 pub struct Loaded {
     /// What the user should know, though it works.
     pub warnings: Vec<Diag>,
+    /// What `--feature-gates` switched.
+    gates: Arc<Gates>,
     /// `service::telemetry`.
     pub settings: Settings,
     /// Of the structure, and types that are not known: nothing runs then, but everything else is still checked.
@@ -126,6 +128,7 @@ pub fn load(sources: &[(String, String)], gates: &Gates) -> Result<Loaded, Diags
     });
     Ok(Loaded {
         warnings,
+        gates: Arc::new(gates.clone()),
         settings,
         admin,
         life,
@@ -257,6 +260,7 @@ impl Service {
             telemetry: telemetry.clone(),
             memory: memory.clone(),
             info: INFO,
+            gates: loaded.gates.clone(),
         };
         let parts = effective::Parts::of(&loaded);
         let mut spec = loaded.spec;
@@ -439,6 +443,7 @@ fn make_extensions(
             telemetry: cx.telemetry.clone(),
             memory: cx.memory.clone(),
             info: cx.info,
+            gates: cx.gates.clone(),
         };
         match (factory.build)(section, &cx) {
             Ok(extension) if used.contains(&id) => extensions.push((id, extension)),

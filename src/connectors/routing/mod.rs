@@ -31,7 +31,10 @@ pub static FACTORY: ConnectorFactory = ConnectorFactory {
     ],
     hold: Hold::PassThrough,
     build: |section, cx, joint| {
-        let config: Config = section.clone().parse_valid()?;
+        let mut config: Config = section.clone().parse_valid()?;
+        if !section.contains("error_mode") && cx.gates.is_on(Gates::ROUTING_IGNORES) {
+            config.error_mode = "ignore".into();
+        }
         let pipelines: Vec<String> = joint.ways.pipelines().iter().map(ToString::to_string).collect();
         Ok(Connector::Plain(Arc::new(Routing {
             id: cx.id.clone(),

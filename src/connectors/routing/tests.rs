@@ -210,6 +210,7 @@ async fn route(
 ) -> (Result<Outcome, Refusal>, [String; 4], (u64, u64, u64)) {
     let name = |id: &str| format!("{}/{id}", signal.as_str());
     let mut yaml = String::from("table:\n");
+    let mut cx = context("routing");
     for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if let Some(default) = line.strip_prefix("default ") {
             yaml += &format!("default_pipelines: [{}]\n", name(default));
@@ -217,6 +218,10 @@ async fn route(
         }
         if let Some(mode) = line.strip_prefix("mode ") {
             yaml += &format!("error_mode: {mode}\n");
+            continue;
+        }
+        if let Some(gate) = line.strip_prefix("gate ") {
+            cx.gates = Arc::new(Gates::with(&[gate]));
             continue;
         }
         let mut parts = line.split('|').map(str::trim);
@@ -236,7 +241,6 @@ async fn route(
         }
         yaml += "}\n";
     }
-    let cx = context("routing");
     let ids = ["1", "2", "3", "def"].map(name);
     let branches = Branches::new(&ids.each_ref().map(String::as_str));
     let joint = branches.joint(&cx.telemetry, signal, signal);
@@ -441,10 +445,14 @@ fn errors_refuse_or_do_not_match() {
         (String::new(), (0, 0, 0)),
         "nothing went anywhere"
     );
-    for mode in ["ignore", "silent"] {
+    for mode in [
+        "mode ignore",
+        "mode silent",
+        "gate connector.routing.defaultErrorModeIgnore",
+    ] {
         check(
             Signal::Logs,
-            &format!("{table}\nmode {mode}"),
+            &format!("{table}\n{mode}"),
             [
                 "R1{S1{p} S2{p}} R2{S1{p} S2{p}}",
                 "",

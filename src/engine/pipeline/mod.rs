@@ -42,7 +42,7 @@ use component::{
     BoxFuture, BuildInfo, ConnectorFactory, Consumer, ExporterFactory, Extension, Fault, Host, Memory,
     Outcome, ProcessorFactory, ReceiverFactory, Refusal,
 };
-use config::{ComponentId, PipelineId, Section};
+use config::{ComponentId, Gates, PipelineId, Section};
 use parking_lot::Mutex;
 use storage::Journal;
 use storage::journal::DestId;
@@ -99,6 +99,8 @@ pub struct GraphContext {
     pub memory: Arc<Memory>,
     /// What the process calls itself.
     pub info: BuildInfo,
+    /// What `--feature-gates` switched.
+    pub gates: Arc<Gates>,
 }
 
 /// All pipelines of one configuration.

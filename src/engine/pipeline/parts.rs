@@ -427,6 +427,7 @@ impl GraphContext {
             },
             memory: self.memory.clone(),
             info: self.info,
+            gates: self.gates.clone(),
         }
     }
 }

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use telemetry::Counter;
 use wire::view::{Kind, NodeId, View};
 
-use crate::groups::propagated;
+use crate::groups::{Mode, propagated};
 use crate::matching;
 
 pub use config::{
@@ -34,7 +34,10 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
     ],
     hold: Hold::PassThrough,
     build: |section, cx, signal| {
-        let config: Config = section.clone().parse_valid()?;
+        let mut config: Config = section.clone().parse_valid()?;
+        if !section.contains("error_mode") {
+            config.error_mode = Mode::unwritten(cx.gates.is_on(Gates::FILTER_IGNORES));
+        }
         let rules = Rules::new(&config, &section, signal)?;
         let labels = vec![("filter", cx.id.to_string())];
         Ok(Processor::Tree(Arc::new(Filter {

@@ -20,7 +20,10 @@ struct After {
 }
 
 fn filter(yaml: &str, signal: Signal) -> Result<(Arc<dyn Tree>, BuildContext), String> {
-    let cx = context("filter/t");
+    filter_in(context("filter/t"), yaml, signal)
+}
+
+fn filter_in(cx: BuildContext, yaml: &str, signal: Signal) -> Result<(Arc<dyn Tree>, BuildContext), String> {
     match (FACTORY.build)(section(yaml), &cx, signal) {
         Ok(Processor::Tree(tree)) => Ok((tree, cx)),
         Ok(_) => panic!("a filter is a tree"),
@@ -29,7 +32,11 @@ fn filter(yaml: &str, signal: Signal) -> Result<(Arc<dyn Tree>, BuildContext), S
 }
 
 fn run(yaml: &str, signal: Signal, json: &str) -> Result<After, Refusal> {
-    let (tree, cx) = filter(yaml, signal).unwrap_or_else(|e| panic!("{yaml}: {e}"));
+    run_in(context("filter/t"), yaml, signal, json)
+}
+
+fn run_in(cx: BuildContext, yaml: &str, signal: Signal, json: &str) -> Result<After, Refusal> {
+    let (tree, cx) = filter_in(cx, yaml, signal).unwrap_or_else(|e| panic!("{yaml}: {e}"));
     let mut bytes = Vec::new();
     codec::otlp_json::read(signal, json.as_bytes(), &mut bytes).unwrap();
     let mut scratch = Scratch::default();
@@ -529,6 +536,24 @@ fn an_error_keeps_the_item_or_refuses_the_request() {
             "{refusal:?}"
         );
     }
+}
+
+#[test]
+fn a_gate_says_what_an_error_mode_is_that_nobody_wrote() {
+    let is_refused = |argument: &str, mode: &str| {
+        let (gates, _) = Gates::parse([argument]).unwrap();
+        let cx = BuildContext {
+            gates: Arc::new(gates),
+            ..context("filter/t")
+        };
+        let yaml = format!("{{{mode} log_conditions: ['Int(log.body) + Len(log.severity_number) > 0']}}");
+        run_in(cx, &yaml, Signal::Logs, LOGS).is_err()
+    };
+    let off = "-processor.filter.defaultErrorModeIgnore";
+    assert!(!is_refused("", ""));
+    assert!(is_refused(off, ""));
+    assert!(!is_refused(off, "error_mode: ignore,"));
+    assert!(!is_refused("-processor.transform.defaultErrorModeIgnore", ""));
 }
 
 #[test]

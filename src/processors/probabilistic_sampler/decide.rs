@@ -436,11 +436,7 @@ fn check(found: &Found) -> Option<Trouble> {
 
 /// What the attributes of a log record say.
 fn carried(look: &impl Look) -> Result<Carried, sampling::tracestate::Unreadable> {
-    let text = |key| {
-        look.get(key)
-            .and_then(|v| v.as_str())
-            .filter(|t| !t.is_empty())
-    };
+    let text = |key| look.get(key).and_then(|v| v.as_str()).filter(|t| !t.is_empty());
     let threshold = text(THRESHOLD).map(|t| Threshold::parse(t).ok_or(sampling::tracestate::Unreadable));
     let randomness =
         text(RANDOMNESS).map(|t| sampling::parse_randomness(t).ok_or(sampling::tracestate::Unreadable));

@@ -220,7 +220,11 @@ impl Tree for Sampler {
     fn sift(&self, signal: Signal) -> Option<Box<dyn Sift + '_>> {
         let (sampler, item) = (self, Item::of(signal).0);
         let scratch = self.scratch();
-        Some(Box::new(Turnstile { sampler, item, scratch }))
+        Some(Box::new(Turnstile {
+            sampler,
+            item,
+            scratch,
+        }))
     }
 
     fn apply(&self, view: &mut View<'_>, cx: &mut SegmentCx<'_>) -> Result<(), Refusal> {

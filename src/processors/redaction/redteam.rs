@@ -641,6 +641,7 @@ fn build_context() -> BuildContext {
             command: "weir",
             version: "test",
         },
+        gates: Arc::default(),
     }
 }
 

@@ -376,6 +376,8 @@ impl Config {
             keep,
             budget,
             first_match: self.sample_on_first_match,
+            subs: compiler.subs,
+            records: false,
         };
         match self.sampling_strategy.as_str() {
             "" | "trace-complete" => {}
@@ -435,10 +437,12 @@ impl Config {
     }
 }
 
-/// Numbers patterns among all policies.
+/// Numbers patterns and sub-policies of composite ones among all policies.
 #[derive(Default)]
 struct Compiler {
     patterns: usize,
+    /// Names.
+    subs: Vec<String>,
 }
 
 impl Compiler {
@@ -609,10 +613,16 @@ impl Compiler {
                     })
                 };
                 let names = c.composite_sub_policy.iter().map(|p| p.name.as_str());
+                let first = self.subs.len();
+                self.subs.extend(names.clone().map(str::to_owned));
+                if self.subs.len() > usize::from(u16::MAX) {
+                    return Err(one("composite", "too many sub-policies".to_owned()));
+                }
                 let subs = names.zip(subs).map(|(name, sub)| (sub, share(name)));
                 Policy::Composite(CompositePolicy {
                     max,
                     subs: subs.collect(),
+                    first: first as u16,
                     spent: Mutex::new(Spent::default()),
                 })
             }

@@ -24,10 +24,11 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
     hold: Hold::HeldVolatile,
     build: |section, cx, _signal| {
         let config: Config = section.clone().parse()?;
-        let judge = config.judge().map_err(|list| {
+        let mut judge = config.judge().map_err(|list| {
             let each = list.into_iter().map(|(key, message)| section.diag(&key, message));
             ::config::Diags(each.collect())
         })?;
+        judge.records = cx.gates.is_on(Gates::RECORD_POLICY);
         let names: Vec<String> = judge.policies.iter().map(|p| p.name.clone()).collect();
         let meters = Meters::new(cx, &names);
         Ok(gathering(config.settings(), judge, meters, config.storage, cx))

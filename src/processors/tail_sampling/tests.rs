@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use wire::Shape as Found;
 
 use super::*;
-use crate::test_kit::map;
+use crate::test_kit::{map, show};
 use crate::traces::judge::{Decision, Desk, Judge, Reason};
 use crate::traces::pieces::{Held, cut};
 use crate::traces::policy::{self, Policy, Verdict};
@@ -500,6 +500,21 @@ impl Rig {
             .collect()
     }
 
+    /// Attributes of each scope that was handed on.
+    fn marks(&self) -> Vec<String> {
+        let taken = self.sink.taken();
+        let requests = taken
+            .iter()
+            .flat_map(|p| &p.chunks)
+            .map(|chunk| ExportTraceServiceRequest::decode(&chunk.bytes()[..]).unwrap());
+        let groups = requests
+            .flat_map(|r| r.resource_spans)
+            .flat_map(|g| g.scope_spans);
+        groups
+            .map(|s| show(&s.scope.map_or(Vec::new(), |scope| scope.attributes)))
+            .collect()
+    }
+
     /// The node's own column entries; `in` and `out` are the engine's.
     fn books(&self) -> String {
         totals(&self.cx.telemetry, "tail_sampling", Signal::Traces).to_string()
@@ -599,6 +614,7 @@ async fn decisions_outlive_their_traces_in_the_cache() {
     sleep(Time::from_millis(1)).await;
     assert_eq!(rig.out(), [vec![1], vec![1]]);
     assert_eq!(rig.books(), "dropped{sampled_out:errors} 2");
+    assert_eq!(rig.marks(), ["{}", "{}"]);
     let name = "otelcol_processor_tail_sampling_early_releases_from_cache_decision";
     assert_eq!(
         (
@@ -607,6 +623,79 @@ async fn decisions_outlive_their_traces_in_the_cache() {
         ),
         (1, 1)
     );
+}
+
+fn gated(gates: &[&str]) -> BuildContext {
+    BuildContext {
+        gates: Arc::new(Gates::with(gates)),
+        ..context("tail_sampling")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_sampled_a_trace_is_written_to_its_scopes() {
+    let policies = "policies: [{name: all, type: composite, composite: {max_total_spans_per_second: 1000, \
+                    composite_sub_policy: [{name: slow, type: latency, latency: {threshold_ms: 5000}}, \
+                    {name: rest, type: always_sample}], rate_allocation: [{policy: rest, percent: 50}]}}, \
+                    {name: errors, type: status_code, status_code: {status_codes: [ERROR]}}]";
+    let due = r#"{tailsampling.policy:"all", tailsampling.composite_policy:"rest"}"#;
+    for (caches, expected) in [
+        ("", r#"{tailsampling.policy:"all"}"#),
+        (
+            "decision_cache: {sampled_cache_size: 5},",
+            r#"{tailsampling.policy:"all", tailsampling.cached_decision:true}"#,
+        ),
+    ] {
+        let yaml = format!("{{decision_wait: 1s, {caches} {policies}}}");
+        let rig = Rig::with(&yaml, gated(&[Gates::RECORD_POLICY])).await;
+        rig.send(vec![span(1)]).await;
+        seconds(3).await;
+        assert_eq!(rig.marks(), [due], "{caches}");
+        rig.send(vec![span(1)]).await;
+        sleep(Time::from_millis(1)).await;
+        assert_eq!(rig.marks(), [due, expected], "{caches}");
+    }
+    let yaml = format!("{{decision_wait: 1s, {ERRORS}}}");
+    let rig = Rig::with(&yaml, gated(&[Gates::RECORD_POLICY])).await;
+    rig.send(vec![coded(2)]).await;
+    seconds(3).await;
+    assert_eq!(rig.marks(), [r#"{tailsampling.policy:"errors"}"#]);
+    // Not what nobody asked for.
+    let rig = Rig::new(&yaml).await;
+    rig.send(vec![coded(2)]).await;
+    seconds(3).await;
+    assert_eq!(rig.marks(), ["{}"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn spans_and_bytes_are_counted_where_gates_say_so() {
+    for (gate, name, expected) in [
+        (
+            Gates::COUNT_SPANS_SAMPLED,
+            "otelcol_processor_tail_sampling_count_spans_sampled",
+            [2, 1],
+        ),
+        (
+            Gates::COUNT_BYTES_SAMPLED,
+            "otelcol_processor_tail_sampling_count_bytes_sampled",
+            [0, 1].map(|n| {
+                let spans = [vec![coded(2), coded(2)], vec![span(2)]];
+                request("{}", spans[n].clone()).encode_to_vec().len() as u64
+            }),
+        ),
+    ] {
+        for (gates, expected) in [(&[gate][..], expected), (&[], [0, 0])] {
+            let rig = Rig::with(&format!("{{decision_wait: 1s, {ERRORS}}}"), gated(gates)).await;
+            rig.send(vec![coded(2), coded(2), span(2)]).await;
+            seconds(3).await;
+            let count = |sampled, decision| {
+                let labels = [("sampled", sampled), ("decision", decision), ("policy", "errors")];
+                rig.count(name, &labels)
+            };
+            let counted = [count("true", "sampled"), count("false", "not_sampled")];
+            assert_eq!(counted, expected, "{name} {gates:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::Instant;
 use wire::Signal;
-use wire::view::{Depth, Finished, Kind, Scratch as Memory, View};
+use wire::view::{Depth, Finished, Kind, NewValue, Scratch as Memory, View};
 
 use super::meters::Meters;
 use super::policy::{self, Policy, Scratch, Trace, Verdict};
@@ -29,6 +29,10 @@ pub(crate) struct Judge {
     pub(crate) keep: Option<Keep>,
     pub(crate) budget: Option<Budget>,
     pub(crate) first_match: bool,
+    /// Names of all policies within composite ones, by their number.
+    pub(crate) subs: Vec<String>,
+    /// What sampled a trace is written to its scopes.
+    pub(crate) records: bool,
 }
 
 /// A policy with its name.
@@ -81,6 +85,27 @@ pub(crate) struct Decision {
     pub(crate) reason: Reason,
     /// What is written to spans that stay; `ALWAYS` writes nothing.
     pub(crate) threshold: Threshold,
+    /// Number of the policy within a composite one that sampled the trace.
+    pub(crate) sub: Option<u16>,
+}
+
+/// When spans of a sampled trace go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// As it is decided.
+    Due,
+    /// After that.
+    Late,
+    /// After that, when only its id is known.
+    Cached,
+}
+
+/// What is written to the scopes of spans that go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks<'j> {
+    policy: Option<&'j str>,
+    sub: Option<&'j str>,
+    is_cached: bool,
 }
 
 impl Decision {
@@ -89,6 +114,7 @@ impl Decision {
             verdict,
             reason,
             threshold: Threshold::ALWAYS,
+            sub: None,
         }
     }
 
@@ -164,6 +190,7 @@ impl Judge {
         };
         let mut sampled = None;
         let mut last = 0;
+        desk.policies.sub = None;
         for (i, named) in self.policies.iter().enumerate() {
             let begun = Instant::now();
             let said = named.policy.ask(&trace, &mut desk.policies);
@@ -172,7 +199,7 @@ impl Judge {
                 meters.evaluation_errors.add(1);
                 continue;
             };
-            meters.said(i, verdict, spans);
+            meters.said(i, verdict, spans, trace.bytes);
             match verdict {
                 Verdict::Dropped => return Decision::of(verdict, Reason::Policy(i as u16)),
                 Verdict::Sampled => sampled = sampled.or(Some(i)),
@@ -186,8 +213,29 @@ impl Judge {
             .evaluation_errors
             .add(std::mem::take(&mut desk.policies.errors));
         match sampled {
-            Some(i) => Decision::of(Verdict::Sampled, Reason::Policy(i as u16)),
+            Some(i) => Decision {
+                sub: desk.policies.sub,
+                ..Decision::of(Verdict::Sampled, Reason::Policy(i as u16))
+            },
             None => Decision::of(Verdict::NotSampled, Reason::Policy(last as u16)),
+        }
+    }
+
+    /// What is written to the scopes of a sampled trace.
+    pub(crate) fn marks(&self, decision: &Decision, release: Release) -> Marks<'_> {
+        let named = |i: u16| self.policies.get(usize::from(i)).map(|p| p.name.as_str());
+        match decision.reason {
+            _ if !self.records => Marks::default(),
+            Reason::Policy(i) => Marks {
+                policy: named(i),
+                sub: (decision.sub.filter(|_| release == Release::Due))
+                    .and_then(|sub| self.subs.get(usize::from(sub)).map(String::as_str)),
+                is_cached: release == Release::Cached,
+            },
+            _ => Marks {
+                is_cached: release == Release::Cached,
+                ..Marks::default()
+            },
         }
     }
 
@@ -309,17 +357,42 @@ impl Desk {
         assemble(pieces, &mut self.bytes);
     }
 
-    /// The trace that was laid out, as a request; with this threshold written to its spans.
-    pub(crate) fn take(&mut self, threshold: Threshold) -> Bytes {
-        if threshold != Threshold::ALWAYS
+    /// The trace that was laid out, as a request; with this threshold written to its spans, and these marks to its scopes.
+    pub(crate) fn take(&mut self, threshold: Threshold, marks: Marks<'_>) -> Bytes {
+        let is_written = threshold != Threshold::ALWAYS || marks != Marks::default();
+        if is_written
             && let Ok(mut view) = View::new(&mut self.view, Signal::Traces, &self.bytes, Depth::Record)
         {
-            raise(&mut view, threshold);
+            if threshold != Threshold::ALWAYS {
+                raise(&mut view, threshold);
+            }
+            marks.write(&mut view);
             if let Finished::Edited { bytes, .. } = view.finish() {
                 return bytes.into();
             }
         }
         Bytes::copy_from_slice(&self.bytes)
+    }
+}
+
+impl Marks<'_> {
+    fn write(self, view: &mut View<'_>) {
+        for n in view.nodes() {
+            if view.kind(n) != Kind::Scope {
+                continue;
+            }
+            for (key, name) in [
+                (&b"tailsampling.policy"[..], self.policy),
+                (b"tailsampling.composite_policy", self.sub),
+            ] {
+                if let Some(name) = name {
+                    view.put(n, key, NewValue::Str(name.as_bytes()));
+                }
+            }
+            if self.is_cached {
+                view.put(n, b"tailsampling.cached_decision", NewValue::Bool(true));
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use component::BuildContext;
+use config::Gates;
 use telemetry::{Counter, Gauge, Histogram};
 
 use super::policy::Verdict;
@@ -10,8 +11,8 @@ use super::policy::Verdict;
 /// All of one processor. What its type does not show is counted unseen.
 #[derive(Default)]
 pub(crate) struct Meters {
-    /// By policy, then by verdict: traces and spans.
-    said: Vec<[(Counter, Counter); 3]>,
+    /// By policy, then by verdict.
+    said: Vec<[Said; 3]>,
     /// By policy: times asked, and microseconds spent.
     asked: Vec<(Counter, Counter)>,
     /// By verdict.
@@ -30,6 +31,15 @@ pub(crate) struct Meters {
     pub(crate) too_large: Counter,
     pub(crate) repeated: Counter,
     pub(crate) unreadable: Counter,
+}
+
+/// What a policy said yes or no to.
+#[derive(Default)]
+struct Said {
+    traces: Counter,
+    spans: Counter,
+    /// Encoded.
+    bytes: Counter,
 }
 
 const VERDICTS: [(&str, &str); 3] = [
@@ -60,10 +70,26 @@ impl Meters {
                 .iter()
                 .map(|name| {
                     let of = |metric| by_verdict(metric, Some(of_policy(name)));
-                    let traces = of("otelcol_processor_tail_sampling_count_traces_sampled");
-                    let spans = of("otelcol_processor_tail_sampling_count_spans_sampled");
-                    let mut both = traces.into_iter().zip(spans);
-                    std::array::from_fn(|_| both.next().unwrap_or_default())
+                    let gated = |gate, metric| match cx.gates.is_on(gate) {
+                        true => of(metric),
+                        false => Default::default(),
+                    };
+                    let [mut traces, mut spans, mut bytes] = [
+                        of("otelcol_processor_tail_sampling_count_traces_sampled"),
+                        gated(
+                            Gates::COUNT_SPANS_SAMPLED,
+                            "otelcol_processor_tail_sampling_count_spans_sampled",
+                        ),
+                        gated(
+                            Gates::COUNT_BYTES_SAMPLED,
+                            "otelcol_processor_tail_sampling_count_bytes_sampled",
+                        ),
+                    ];
+                    std::array::from_fn(|i| Said {
+                        traces: std::mem::take(&mut traces[i]),
+                        spans: std::mem::take(&mut spans[i]),
+                        bytes: std::mem::take(&mut bytes[i]),
+                    })
                 })
                 .collect(),
             asked: policies
@@ -118,6 +144,8 @@ impl Meters {
         let counter = |name| metrics.counter(name, Vec::new());
         let gauge = |name| metrics.gauge(name, Vec::new());
         gauge("otelcol_processor_groupbytrace_conf_num_traces").set(traces_max as i64);
+        gauge("otelcol_processor_groupbytrace_num_events_in_queue").set(0);
+        counter("otelcol_processor_groupbytrace_incomplete_releases").add(0);
         let own = vec![("processor", cx.id.to_string())];
         Meters {
             decided: [
@@ -141,11 +169,16 @@ impl Meters {
         }
     }
 
-    pub(crate) fn said(&self, policy: usize, verdict: Verdict, spans: u64) {
-        if let Some(counters) = self.said.get(policy) {
-            let (of_traces, of_spans) = &counters[verdict as usize];
-            of_traces.add(1);
+    pub(crate) fn said(&self, policy: usize, verdict: Verdict, spans: u64, bytes: u64) {
+        if let Some(said) = self.said.get(policy) {
+            let Said {
+                traces,
+                spans: of_spans,
+                bytes: of_bytes,
+            } = &said[verdict as usize];
+            traces.add(1);
             of_spans.add(spans);
+            of_bytes.add(bytes);
         }
     }
 

@@ -39,6 +39,8 @@ pub(crate) fn grouping(settings: Settings, storage: Option<ComponentId>, cx: &Bu
         keep: None,
         budget: None,
         first_match: false,
+        subs: Vec::new(),
+        records: false,
     };
     let meters = Meters::of_grouping(cx, settings.traces_max);
     gathering(settings, judge, meters, storage, cx)

@@ -19,10 +19,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at}
 use tracing::{error, warn};
 use wire::{Chunk, Payload, Signal};
 
-use super::judge::{Candidate, Decision, Desk, Judge, Reason};
+use super::judge::{Candidate, Decision, Desk, Judge, Reason, Release};
 use super::meters::Meters;
 use super::policy::Verdict;
-use crate::sampling::Threshold;
 use crate::traces::durable;
 use crate::traces::outbox::{Out, Outbox};
 use crate::traces::pieces::{Cut, Held, PIECE_BYTES, Piece, SPAN_BYTES, cut};
@@ -345,7 +344,7 @@ impl Inner {
         let cached = state.sampled.get(&key).or_else(|| state.others.get(&key));
         if let Some(decision) = cached {
             self.meters.remembered(decision.is_sampled());
-            return self.end(shard, &mut state.desk, vec![piece], decision);
+            return self.end(shard, &mut state.desk, vec![piece], decision, Release::Cached);
         }
         if !state.traces.knows(&key)
             && let Some((_, entry)) = state.traces.make_room(self.settings.blocks)
@@ -357,7 +356,7 @@ impl Inner {
             Added::Late(decision, since, piece) => {
                 let age = now.saturating_duration_since(since);
                 self.meters.late_age.observe(age.as_secs() as f64);
-                return self.end(shard, &mut state.desk, vec![piece], decision);
+                return self.end(shard, &mut state.desk, vec![piece], decision, Release::Late);
             }
             Added::Waits(entry, is_new) => {
                 self.meters.new_traces.add(u64::from(is_new));
@@ -428,19 +427,14 @@ impl Inner {
     }
 
     /// Spans of a trace that is decided: handed on or dropped.
-    fn end(&self, shard: &Shard, desk: &mut Desk, pieces: Vec<Piece>, decision: Decision) {
+    fn end(&self, shard: &Shard, desk: &mut Desk, pieces: Vec<Piece>, decision: Decision, release: Release) {
         if decision.is_sampled() {
             desk.lay_out(&pieces);
-            self.send(shard, desk, pieces, decision.threshold);
+            let bytes = desk.take(decision.threshold, self.judge.marks(&decision, release));
+            shard.outbox.put(Out { bytes, pieces });
         } else {
             self.drop(&pieces, self.rule(decision.reason));
         }
-    }
-
-    /// The trace on the desk goes on.
-    fn send(&self, shard: &Shard, desk: &mut Desk, pieces: Vec<Piece>, threshold: Threshold) {
-        let bytes = desk.take(threshold);
-        shard.outbox.put(Out { bytes, pieces });
     }
 
     /// Remembers what was decided, and does it.
@@ -458,7 +452,7 @@ impl Inner {
         if cache.is_on() || self.settings.forgets {
             state.traces.forget(key);
         }
-        self.end(shard, &mut state.desk, pieces, decision);
+        self.end(shard, &mut state.desk, pieces, decision, Release::Due);
     }
 
     /// The task of a shard.

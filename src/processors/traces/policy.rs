@@ -48,6 +48,8 @@ pub(crate) struct Scratch {
     ottl: ottl::Scratch,
     /// Statements that failed.
     pub(crate) errors: u64,
+    /// Number of the policy within a composite one that sampled the trace last.
+    pub(crate) sub: Option<u16>,
 }
 
 /// A policy could not be asked.
@@ -121,6 +123,8 @@ pub(crate) enum Texts {
 pub(crate) struct Composite {
     pub(crate) max: i64,
     pub(crate) subs: Vec<(Policy, i64)>,
+    /// Number of the first of them among all sub-policies of the processor.
+    pub(crate) first: u16,
     pub(crate) spent: Mutex<Spent>,
 }
 
@@ -253,12 +257,14 @@ impl Composite {
             spent.spans.clear();
         }
         spent.spans.resize(self.subs.len(), 0);
-        for ((sub, share), spent) in self.subs.iter().zip(&mut spent.spans) {
+        let numbered = (self.first..).zip(&self.subs);
+        for ((number, (sub, share)), spent) in numbered.zip(&mut spent.spans) {
             if sub.ask(trace, s)? == Verdict::Sampled {
                 let wanted = *spent + trace.spans as i64;
                 let fits = wanted <= *share && wanted <= self.max;
                 if fits {
                     *spent = wanted;
+                    s.sub = Some(number);
                 }
                 return Ok(Verdict::sampled(fits));
             }

@@ -27,7 +27,10 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
     ],
     hold: Hold::PassThrough,
     build: |section, cx, signal| {
-        let config: Config = section.clone().parse()?;
+        let mut config: Config = section.clone().parse()?;
+        if !section.contains("error_mode") {
+            config.error_mode = Mode::unwritten(cx.gates.is_on(Gates::TRANSFORM_IGNORES));
+        }
         let steps = steps(&config, &section, signal)?;
         let transform = Transform {
             id: cx.id.clone(),

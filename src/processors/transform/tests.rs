@@ -5,7 +5,11 @@ use wire::view::{Finished, Scratch};
 use super::*;
 
 fn build(yaml: &str, signal: Signal) -> Result<Arc<dyn Tree>, String> {
-    match (FACTORY.build)(section(yaml), &context("transform/t"), signal) {
+    build_in(&context("transform/t"), yaml, signal)
+}
+
+fn build_in(cx: &BuildContext, yaml: &str, signal: Signal) -> Result<Arc<dyn Tree>, String> {
+    match (FACTORY.build)(section(yaml), cx, signal) {
         Ok(Processor::Tree(tree)) => Ok(tree),
         Ok(_) => panic!("it is a tree"),
         Err(fault) => Err(fault.to_string()),
@@ -25,7 +29,11 @@ fn decode(signal: Signal, bytes: &[u8]) -> String {
 }
 
 fn run(yaml: &str, signal: Signal, bytes: &[u8]) -> Result<Finished, Refusal> {
-    let tree = build(yaml, signal).unwrap_or_else(|e| panic!("{yaml}: {e}"));
+    run_in(&context("transform/t"), yaml, signal, bytes)
+}
+
+fn run_in(cx: &BuildContext, yaml: &str, signal: Signal, bytes: &[u8]) -> Result<Finished, Refusal> {
+    let tree = build_in(cx, yaml, signal).unwrap_or_else(|e| panic!("{yaml}: {e}"));
     let mut scratch = Scratch::default();
     let mut view = View::new(&mut scratch, signal, bytes, tree.touches().depth).unwrap();
     let mut drops = Drops::default();
@@ -213,6 +221,25 @@ fn an_error_skips_the_statement_or_refuses_the_request() {
             "{refusal:?}"
         );
     }
+}
+
+#[test]
+fn a_gate_says_what_an_error_mode_is_that_nobody_wrote() {
+    let bytes = encode(Signal::Logs, &logs("cart", &[("a", "")]));
+    let is_refused = |argument: &str, mode: &str| {
+        let (gates, _) = Gates::parse([argument]).unwrap();
+        let cx = BuildContext {
+            gates: Arc::new(gates),
+            ..context("transform/t")
+        };
+        let yaml = format!("{{{mode} log_statements: ['set(log.severity_text, 5)']}}");
+        run_in(&cx, &yaml, Signal::Logs, &bytes).is_err()
+    };
+    let off = "-processor.transform.defaultErrorModeIgnore";
+    assert!(!is_refused("", ""));
+    assert!(is_refused(off, ""));
+    assert!(!is_refused(off, "error_mode: silent,"));
+    assert!(!is_refused("-processor.filter.defaultErrorModeIgnore", ""));
 }
 
 #[test]

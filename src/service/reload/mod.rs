@@ -124,6 +124,7 @@ impl Service {
             telemetry: self.telemetry.clone(),
             memory: self.memory.clone(),
             info: super::INFO,
+            gates: loaded.gates.clone(),
         };
         let parts = Parts::of(&loaded);
         let running = |id: &ComponentId| {

@@ -63,6 +63,7 @@ fn context(memory: usize) -> BuildContext {
             command: "weir",
             version: "0.0.0",
         },
+        gates: Arc::default(),
     }
 }
 
