@@ -54,7 +54,7 @@ const fn gate(id: &'static str, stage: GateStage, description: &'static str) -> 
 }
 
 /// By id.
-const KNOWN: [Gate; 20] = [
+const KNOWN: [Gate; 21] = [
     gate(
         Gates::MERGE_APPEND,
         GateStage::Alpha,
@@ -151,6 +151,11 @@ const KNOWN: [Gate; 20] = [
         "Accepted, without effect",
     ),
     gate(
+        Gates::FLATTEN_LOGS,
+        GateStage::Alpha,
+        "Lets flatten_data of the transform processor be true",
+    ),
+    gate(
         Gates::TRIM_FILES,
         GateStage::Alpha,
         "Takes the final newline off what ${file:...} gives, for secrets that an editor wrote",
@@ -166,6 +171,8 @@ impl Gates {
     pub const COUNT_SPANS_SAMPLED: &str = "processor.tailsamplingprocessor.metricstatcountspanssampled";
     /// `error_mode` of `filter` is `ignore` by default, else `propagate`.
     pub const FILTER_IGNORES: &str = "processor.filter.defaultErrorModeIgnore";
+    /// `flatten_data` of `transform` may be true.
+    pub const FLATTEN_LOGS: &str = "transform.flatten.logs";
     /// A configuration may be without pipelines.
     pub const NO_PIPELINES: &str = "service.AllowNoPipelines";
     /// Pipelines of profiles may run.
@@ -244,7 +251,7 @@ mod tests {
     #[test]
     fn the_table_is_in_order() {
         let ids: Vec<&str> = Gates::known().iter().map(|gate| gate.id).collect();
-        assert!(ids.is_sorted() && ids.len() == 20, "{ids:?}");
+        assert!(ids.is_sorted() && ids.len() == 21, "{ids:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! whole chunk; the statements of a group run in their order on each item. What no statement wrote to leaves as the
 //! bytes that came.
 
+mod flatten;
 mod reshape;
 
 use component::prelude::*;
@@ -31,6 +32,11 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
         if !section.contains("error_mode") {
             config.error_mode = Mode::unwritten(cx.gates.is_on(Gates::TRANSFORM_IGNORES));
         }
+        if config.flatten_data && !cx.gates.is_on(Gates::FLATTEN_LOGS) {
+            let needs = "'flatten_data' requires the 'transform.flatten.logs' feature gate to be enabled";
+            return Err(section.fault("flatten_data", needs).into());
+        }
+        let flattens = config.flatten_data && signal == Signal::Logs;
         let steps = steps(&config, &section, signal)?;
         let transform = Transform {
             id: cx.id.clone(),
@@ -38,9 +44,11 @@ pub static FACTORY: ProcessorFactory = ProcessorFactory {
             steps,
             pool: Mutex::default(),
         };
-        Ok(match transform.steps.iter().any(|s| s.program.reshapes()) {
+        let reshapes = flattens || transform.steps.iter().any(|s| s.program.reshapes());
+        Ok(match reshapes {
             true => Processor::Reshape(Arc::new(reshape::Reshaping {
                 transform,
+                flattens,
                 views: Mutex::default(),
             })),
             false => Processor::Tree(Arc::new(transform)),
@@ -55,7 +63,8 @@ pub struct Config {
     /// What becomes of an error in a statement: `ignore` (told, the next statement runs), `silent`, or `propagate` (the
     /// whole request is refused). Default `ignore`.
     pub error_mode: Mode,
-    /// Not supported: only `false` loads.
+    /// Logs: statements see each record under a resource and scope of its own; equal ones are laid together afterwards.
+    /// Needs the feature gate `transform.flatten.logs`. Default false.
     pub flatten_data: bool,
     /// Statements for spans and what holds them or is in them.
     pub trace_statements: Groups<Statements>,
@@ -106,10 +115,6 @@ struct Step {
 /// found wherever the processor stands.
 fn steps(config: &Config, section: &Section, signal: Signal) -> Result<Vec<Step>, Fault> {
     let mut faults = Vec::new();
-    if config.flatten_data {
-        let what = "flatten_data is not supported; let a collector before this gateway do it";
-        faults.push(section.diag("flatten_data", what));
-    }
     let mut own = Vec::new();
     for (of, key, list) in [
         (Signal::Traces, "trace_statements", &config.trace_statements),

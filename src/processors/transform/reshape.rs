@@ -1,4 +1,5 @@
-//! Statements that make metrics, or change their kind: a view cannot show what they did, so whole requests go in and out.
+//! Statements that make metrics, or change their kind, and those that run on flattened log records: a view cannot show
+//! what becomes of those, so whole requests go in and out.
 
 use bytes::Bytes;
 use component::prelude::*;
@@ -7,12 +8,14 @@ use component::{Reshape, ReshapeCx};
 use parking_lot::Mutex;
 use wire::view::{Finished, Scratch, View};
 
+use super::flatten::{HEADER_BYTES_MAX, flatten, regroup};
 use super::{FAILED, Step, Transform};
 use crate::groups::propagated;
 
-/// Steps of which one at least reshapes.
+/// Steps of which one at least reshapes, or before which log records are flattened.
 pub(super) struct Reshaping {
     pub(super) transform: Transform,
+    pub(super) flattens: bool,
     /// One for each call that runs at the same time.
     pub(super) views: Mutex<Vec<Scratch>>,
 }
@@ -59,12 +62,27 @@ impl Reshaping {
         let malformed = |error: wire::Malformed| Refusal::Invalid(error.to_string());
         chunk.make_canonical(signal).map_err(malformed)?;
         let before = chunk.shape.items;
+        if self.flattens {
+            let flat = flatten(&chunk.make_whole()).map_err(malformed)?;
+            let flat = flat.ok_or_else(|| {
+                let mib = HEADER_BYTES_MAX >> 20;
+                Refusal::Invalid(format!(
+                    "{}: resources and scopes of one flattened request pass {mib} MiB",
+                    self.transform.id
+                ))
+            })?;
+            chunk.set_bytes(flat.into());
+        }
         for (step, scratch) in self.transform.steps.iter().zip(room) {
             let bytes = chunk.make_whole();
             if let Some((bytes, items)) = self.step(step, signal, &bytes, (env, scratch, views), ignored)? {
                 chunk.set_bytes(bytes);
                 chunk.shape.items = items;
             }
+        }
+        if self.flattens {
+            let whole = regroup(&chunk.make_whole(), views).map_err(malformed)?;
+            chunk.set_bytes(whole.into());
         }
         let (tenant, after) = (chunk.origin.tenant.as_ref(), chunk.shape.items);
         cx.created(tenant, u64::from(after.saturating_sub(before)));

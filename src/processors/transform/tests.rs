@@ -225,7 +225,10 @@ fn an_error_skips_the_statement_or_refuses_the_request() {
 
 #[test]
 fn a_gate_says_what_an_error_mode_is_that_nobody_wrote() {
-    let bytes = encode(Signal::Logs, &logs("cart", &[("a", "")]));
+    let bytes = encode(
+        Signal::Logs,
+        &logs(&text("service.name", "cart"), &[("a", &text("k", "v"))]),
+    );
     let is_refused = |argument: &str, mode: &str| {
         let (gates, _) = Gates::parse([argument]).unwrap();
         let cx = BuildContext {
@@ -280,7 +283,13 @@ fn what_is_wrong_is_found_for_every_signal_and_has_its_place() {
         r#"{log_statements: [{context: log, statements: []}, 'set(log.bdy, 1)']}"#,
         &["log_statements::1"],
     );
-    check("{flatten_data: true}", &["flatten_data", "not supported"]);
+    check(
+        "{flatten_data: true}",
+        &[
+            "flatten_data",
+            "requires the 'transform.flatten.logs' feature gate",
+        ],
+    );
     check("{error_mode: loud}", &["error_mode", "unknown error mode loud"]);
     check(
         r#"{log_statements: [{context: log, statement: ['set(body, 1)']}]}"#,
@@ -367,4 +376,97 @@ fn metrics_are_made_and_merged_and_both_are_told() {
     );
     assert_eq!((items, told.as_str()), (Ok(4), "Created 2"), "{json}");
     assert_eq!(json.matches(r#""name":"s_sum""#).count(), 1, "{json}");
+}
+
+/// Runs statements on log records that are flattened first.
+fn flattened(yaml: &str, json: &str) -> String {
+    let cx = BuildContext {
+        gates: Arc::new(Gates::with(&[Gates::FLATTEN_LOGS])),
+        ..context("transform/t")
+    };
+    let yaml = format!("{{flatten_data: true, {yaml}}}");
+    let Ok(Processor::Reshape(reshape)) = (FACTORY.build)(section(&yaml), &cx, Signal::Logs) else {
+        panic!("{yaml}: it reshapes");
+    };
+    let bytes = encode(Signal::Logs, json);
+    let shape = wire::validate(Signal::Logs, &bytes, &wire::Limits::default()).unwrap();
+    let items = shape.items as usize;
+    let payload = Payload::new(Signal::Logs, Chunk::new(bytes.into(), shape), Arc::default());
+    let mut cx = ReshapeCx::new(false);
+    let out = reshape.reshape(payload, &mut cx).unwrap();
+    assert!(cx.told().is_empty(), "no record ends or begins");
+    assert_eq!(out.items, items);
+    let bytes = out.to_bytes();
+    let shape = wire::validate(Signal::Logs, &bytes, &wire::Limits::default()).unwrap();
+    assert_eq!(shape.items as usize, items);
+    decode(Signal::Logs, &bytes)
+}
+
+#[test]
+fn a_flattened_record_has_a_resource_and_a_scope_of_its_own() {
+    #[track_caller]
+    fn check(yaml: &str, json: &str, expected: &str) {
+        let expected = decode(Signal::Logs, &encode(Signal::Logs, expected));
+        assert_eq!(flattened(yaml, json), expected, "{yaml}");
+    }
+    let body = |text: &str| format!(r#"{{"body":{{"stringValue":"{text}"}}}}"#);
+    let key = |key: &str, value: &str| format!(r#"{{"key":"{key}","value":{{"stringValue":"{value}"}}}}"#);
+    let group = |attributes: &[String], scopes: &[String]| {
+        format!(
+            r#"{{"resource":{{"attributes":[{}]}},"scopeLogs":[{}]}}"#,
+            attributes.join(","),
+            scopes.join(",")
+        )
+    };
+    let scope = |name: &str, records: &[&str]| {
+        let records: Vec<String> = records.iter().map(|text| body(text)).collect();
+        format!(
+            r#"{{"scope":{{"name":"{name}"}},"logRecords":[{}],"schemaUrl":"s"}}"#,
+            records.join(",")
+        )
+    };
+    let request = |groups: &[String]| format!(r#"{{"resourceLogs":[{}]}}"#, groups.join(","));
+    let host = [key("host", "a")];
+    let came = request(&[group(&host, &[scope("x", &["1", "2"]), scope("y", &["3", "1"])])]);
+    // Nobody writes: together again, as it came.
+    check("log_statements: []", &came, &came);
+    // What each record says of itself decides where it goes; records keep their order within.
+    let by_body = "log_statements: ['set(resource.attributes[\"n\"], log.body)']";
+    let of = |n: &str| [key("host", "a"), key("n", n)];
+    check(
+        by_body,
+        &came,
+        &request(&[
+            group(&of("1"), &[scope("x", &["1"]), scope("y", &["1"])]),
+            group(&of("2"), &[scope("x", &["2"])]),
+            group(&of("3"), &[scope("y", &["3"])]),
+        ]),
+    );
+    check(
+        "log_statements: ['set(scope.name, \"z\") where log.body == \"1\"']",
+        &came,
+        &request(&[group(
+            &host,
+            &[scope("z", &["1", "1"]), scope("x", &["2"]), scope("y", &["3"])],
+        )]),
+    );
+    // Equal whatever the order; the first one's header stays. A resource's schema URL does not.
+    let (a, b) = (key("a", "1"), key("b", "2"));
+    let twice = request(&[
+        group(&[a.clone(), b.clone()], &[scope("x", &["1"])]),
+        group(&[b.clone(), a.clone()], &[scope("x", &["2"]), scope("y", &[])])
+            .replace(r#"{"resource""#, r#"{"schemaUrl":"gone","resource""#),
+    ]);
+    check(
+        "log_statements: []",
+        &twice,
+        &request(&[group(&[a, b], &[scope("x", &["1", "2"])])]),
+    );
+    // Other signals are not flattened.
+    let cx = BuildContext {
+        gates: Arc::new(Gates::with(&[Gates::FLATTEN_LOGS])),
+        ..context("transform/t")
+    };
+    let yaml = "{flatten_data: true, trace_statements: ['set(span.name, \"x\")']}";
+    assert!(build_in(&cx, yaml, Signal::Traces).is_ok());
 }
