@@ -52,7 +52,7 @@ where
     {
         add(format!("the bucket is in region {region}"));
     }
-    if matches!(error, SdkError::ResponseError(_)) {
+    if matches!(status, 200..=299) {
         add("the answer cannot be read".into());
     }
     StoreError::new(class, operation, message)

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::Method;
 
 use super::*;
-use crate::blocks::Sse;
-use crate::test_kit::{ADMIN, Bucket, FakeS3, Fault, Seen as Request, WRITER};
+use crate::blocks::{Auth, S3Tls, Sse};
+use crate::test_kit::{ADMIN, Bucket, EXTERNAL_ID, FakeS3, Fault, ROLE, Seen as Request, WEB_TOKEN, WRITER};
 
 const UNTIL: u64 = 4_102_444_800;
 const LOCK: Lock = Lock {
@@ -674,6 +674,151 @@ async fn a_proxy_is_gone_through() {
     let store = S3Store::open(&config).await.unwrap();
     stored(&store, "x", b"x").await;
     assert_eq!(last(&fake).header("host"), "s3.example.invalid");
+}
+
+#[tokio::test]
+async fn a_store_of_ones_own_authority_is_believed() {
+    let (fake, pem) = FakeS3::start_tls().await;
+    fake.add("locked", Bucket::locked());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.pem");
+    std::fs::write(&path, &pem).unwrap();
+    let by_file = S3Tls {
+        ca_file: path.to_str().unwrap().to_owned(),
+        ..S3Tls::default()
+    };
+    let in_line = S3Tls {
+        ca_pem: pem.into(),
+        ..S3Tls::default()
+    };
+    for (key, tls) in [("by-file", by_file), ("in-line", in_line)] {
+        let store = S3Store::open(&S3 {
+            tls,
+            ..fake.config("locked")
+        })
+        .await
+        .unwrap();
+        stored(&store, key, b"x").await;
+    }
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let tls = S3Tls {
+        ca_pem: other.cert.pem().into(),
+        ..S3Tls::default()
+    };
+    let store = S3Store::open(&S3 {
+        tls,
+        ..fake.config("locked")
+    })
+    .await
+    .unwrap();
+    let error = put(&store, "stranger", b"x").await.unwrap_err();
+    assert_eq!(error.class, Class::Retry { after: None });
+    assert!(error.to_string().contains("certificate"), "{error}");
+}
+
+/// Where the service that gives roles is, is said by the environment, which belongs to a whole process: so this test runs
+/// itself once more with it.
+#[test]
+fn roles_are_taken_on() {
+    const CHILD: &str = "WEIR_TEST_ROLES";
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let fake = runtime.block_on(fake());
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, WEB_TOKEN).unwrap();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "s3::tests::as_a_role_in_a_process_of_its_own",
+            "--nocapture",
+        ])
+        .env(CHILD, fake.endpoint())
+        .env("WEIR_TEST_TOKEN", &token)
+        .env("AWS_ENDPOINT_URL_STS", fake.endpoint())
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_CONFIG_FILE", dir.path().join("none"))
+        .env("AWS_SHARED_CREDENTIALS_FILE", dir.path().join("none"))
+        .output()
+        .unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let stored = fake
+        .requests()
+        .into_iter()
+        .filter(|request| request.method == Method::PUT);
+    let paths: Vec<String> = stored.map(|request| request.path).collect();
+    assert_eq!(paths, ["/locked/by-role", "/locked/by-token"]);
+    let tokens = fake
+        .requests()
+        .into_iter()
+        .filter(|request| request.method == Method::PUT);
+    assert!(
+        tokens.clone().count() == 2
+            && tokens
+                .into_iter()
+                .all(|r| r.header("x-amz-security-token") == "of-role")
+    );
+}
+
+/// The other half of `roles_are_taken_on`, which looks at what this did.
+#[tokio::test]
+async fn as_a_role_in_a_process_of_its_own() {
+    let Ok(endpoint) = std::env::var("WEIR_TEST_ROLES") else {
+        return;
+    };
+    let base = S3 {
+        bucket: "locked".into(),
+        endpoint,
+        force_path_style: true,
+        role_arn: ROLE.into(),
+        ..S3::default()
+    };
+    let keys = Auth {
+        access_key_id: "BASE".into(),
+        secret_access_key: "secret".to_owned().into(),
+        ..Auth::default()
+    };
+    let by_role = S3 {
+        auth: keys.clone(),
+        external_id: EXTERNAL_ID.into(),
+        ..base.clone()
+    };
+    stored(&S3Store::open(&by_role).await.unwrap(), "by-role", b"x").await;
+    let token = Auth {
+        web_identity_token_file: std::env::var("WEIR_TEST_TOKEN").unwrap(),
+        ..Auth::default()
+    };
+    stored(
+        &S3Store::open(&S3 {
+            auth: token,
+            ..base.clone()
+        })
+        .await
+        .unwrap(),
+        "by-token",
+        b"x",
+    )
+    .await;
+    // A role that is refused, and no credentials at all.
+    for refused in [
+        S3 {
+            auth: keys,
+            ..base.clone()
+        },
+        S3 {
+            role_arn: String::new(),
+            ..base
+        },
+    ] {
+        let error = put(&S3Store::open(&refused).await.unwrap(), "refused", b"x")
+            .await
+            .unwrap_err();
+        assert_eq!(error.class, Class::Unauthorized, "{error}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
+use super::{EXTERNAL_ID, ROLE, WEB_TOKEN, WRITER};
+
 /// An answer without a body.
 pub(super) fn empty(status: u16) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
@@ -32,6 +34,36 @@ pub(super) fn error(status: u16, code: &str, message: &str) -> Response<Bytes> {
             ),
         ),
     }
+}
+
+/// What the service that gives roles answers to a form.
+pub(super) fn role(form: &str) -> Response<Bytes> {
+    let field = |name: &str| {
+        let mut pairs = form.split('&').filter_map(|pair| pair.split_once('='));
+        pairs
+            .find(|(n, _)| *n == name)
+            .map(|(_, value)| decoded(value))
+            .unwrap_or_default()
+    };
+    let action = field("Action");
+    let is_believed = match &*action {
+        "AssumeRole" => field("ExternalId") == EXTERNAL_ID,
+        "AssumeRoleWithWebIdentity" => field("WebIdentityToken") == WEB_TOKEN,
+        _ => false,
+    };
+    if !is_believed || field("RoleArn") != ROLE || field("RoleSessionName") != "weir" {
+        let error = "<Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not you</Message></Error>";
+        return xml(403, &format!("<ErrorResponse>{error}</ErrorResponse>"));
+    }
+    xml(
+        200,
+        &format!(
+            "<{action}Response><{action}Result><AssumedRoleUser><AssumedRoleId>id:weir</AssumedRoleId><Arn>{ROLE}</Arn>\
+             </AssumedRoleUser><Credentials><AccessKeyId>{WRITER}</AccessKeyId><SecretAccessKey>secret</SecretAccessKey>\
+             <SessionToken>of-role</SessionToken><Expiration>2100-01-01T00:00:00Z</Expiration></Credentials>\
+             </{action}Result></{action}Response>"
+        ),
+    )
 }
 
 pub(super) fn set(response: &mut Response<Bytes>, name: &'static str, value: &str) {

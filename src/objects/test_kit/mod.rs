@@ -1,5 +1,5 @@
 //! A store `s3` inside the test's process: versions, locks, conditional writes and digests as Amazon has them, quirks of
-//! stores that are less than that, and a script of faults.
+//! stores that are less than that, a script of faults, and a role to take on.
 //!
 //! Objects live in memory, requests are counted and kept. Signatures are not checked, only names: [`WRITER`] may write
 //! and hold, and deletes nothing; [`ADMIN`] may delete and bypass GOVERNANCE; nobody else is known. What a test does to
@@ -20,12 +20,19 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 pub use self::buckets::{Bucket, Quirks};
 use crate::blocks::{Auth, S3};
 
+/// A role whose credentials are those of [`WRITER`]: for who says [`EXTERNAL_ID`], or shows [`WEB_TOKEN`].
+pub const ROLE: &str = "arn:aws:iam::111122223333:role/writer";
+/// What the role wants to hear.
+pub const EXTERNAL_ID: &str = "outside";
+/// A token that the role believes.
+pub const WEB_TOKEN: &str = "web-token";
 /// Access key of who writes.
 pub const WRITER: &str = "WRITER";
 /// Access key of who may delete.
@@ -36,6 +43,7 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 /// The server; gone when dropped.
 #[derive(Debug)]
 pub struct FakeS3 {
+    scheme: &'static str,
     address: SocketAddr,
     state: Arc<Mutex<State>>,
     accepting: JoinHandle<()>,
@@ -89,6 +97,39 @@ pub enum Fault {
 impl FakeS3 {
     /// Listens on loopback; there is no bucket yet.
     pub async fn start() -> FakeS3 {
+        Self::serving("http", serve_stream::<TcpStream>).await
+    }
+
+    /// The same with TLS, as `localhost`; and its certificate as PEM.
+    #[cfg(test)]
+    pub(crate) async fn start_tls() -> (FakeS3, String) {
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).expect("a key");
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| {
+                let builder = builder.with_no_client_auth();
+                builder.with_single_cert(vec![own.cert.der().clone()], key)
+            });
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config.expect("a configuration")));
+        let fake = Self::serving("https", move |stream, state| {
+            let acceptor = acceptor.clone();
+            async move {
+                // Who does not believe the certificate goes away.
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    serve_stream(stream, state).await;
+                }
+            }
+        });
+        (fake.await, own.cert.pem())
+    }
+
+    async fn serving<F, G>(scheme: &'static str, serve: F) -> FakeS3
+    where
+        F: Fn(TcpStream, Arc<Mutex<State>>) -> G + Send + 'static,
+        G: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("loopback has a port");
@@ -98,17 +139,11 @@ impl FakeS3 {
         let accepting = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let state = shared.clone();
-                let service = service_fn(move |request| serve(state.clone(), request));
-                // An error is a connection that a test wanted closed.
-                connections.spawn(async move {
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
+                connections.spawn(serve(stream, shared.clone()));
             }
         });
         FakeS3 {
+            scheme,
             address,
             state,
             accepting,
@@ -117,7 +152,10 @@ impl FakeS3 {
 
     /// Its URL.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        match self.scheme {
+            "https" => format!("https://localhost:{}", self.address.port()),
+            scheme => format!("{scheme}://{}", self.address),
+        }
     }
 
     /// Adds a bucket.
@@ -177,6 +215,16 @@ impl Drop for FakeS3 {
     }
 }
 
+async fn serve_stream<S>(stream: S, state: Arc<Mutex<State>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| serve(state.clone(), request));
+    let http = hyper::server::conn::http1::Builder::new();
+    // An error is a connection that a test wanted closed.
+    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+}
+
 /// An error closes the connection.
 async fn serve(
     state: Arc<Mutex<State>>,
@@ -201,6 +249,9 @@ async fn serve(
         found.map(|n| state.script.remove(n).2)
     };
     let act = || {
+        if head.method == Method::POST && path == "/" {
+            return answer::role(&String::from_utf8_lossy(&body));
+        }
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let call = buckets::Call::of(&head.method, &path, &query, &head.headers, body.clone());
         state.buckets.answer(&call)
