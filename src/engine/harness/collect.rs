@@ -149,7 +149,10 @@ impl Gathering {
     }
 
     async fn finish(&self, deadline: Instant) {
-        let _turn = self.turn.lock().await;
+        // One that is being started may wait for its turn at a journal for longer than there is time.
+        let Ok(_turn) = tokio::time::timeout_at(deadline + PAUSE, self.turn.lock()).await else {
+            return;
+        };
         let life = *self.life.borrow();
         match life {
             Life::Stopped => return,

@@ -356,7 +356,7 @@ impl Harness {
             .telemetry
             .metrics
             .gauge("otelcol_exporter_queue_capacity", self.labels());
-        gauge.set(queue.size as i64);
+        gauge.set(i64::try_from(queue.size).unwrap_or(i64::MAX));
     }
 
     fn capacity(&self, queue: &QueueSettings) -> Capacity {

@@ -608,6 +608,37 @@ fn a_queue_on_disk_is_bounded_by_the_disk_unless_the_user_says_otherwise() {
     );
 }
 
+#[test]
+fn the_plan_says_what_it_does() {
+    let check = |text: &str, expected: &[&str]| {
+        let graph = Graph::build(spec(text), &context()).unwrap_or_else(|faults| panic!("{faults:?}"));
+        let plan = graph.plan().to_string();
+        let plan = plan.split_whitespace().collect::<Vec<_>>().join(" ");
+        for words in expected {
+            assert!(plan.contains(words), "{words}: {plan}");
+        }
+        assert!(
+            !plan.contains("retr") && !plan.contains("sent at a time"),
+            "{plan}"
+        );
+    };
+    check(
+        "in = {}\nbatch = {}\nheap = {storage: disk}\nlogs: in | batch | heap",
+        &[
+            "queue on disk (disk): as much as that takes, handed over one at a time; full means busy",
+            "batch has nothing to do here: it gathers by itself",
+            "never gives up",
+        ],
+    );
+    check(
+        "in = {}\nheap = {}\nlogs: in | | heap",
+        &[
+            "queue in memory: 1000 requests, handed over one at a time",
+            "never gives up",
+        ],
+    );
+}
+
 // --- random lives ---
 
 #[derive(Clone, Debug)]

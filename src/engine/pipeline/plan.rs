@@ -196,10 +196,20 @@ impl Pipeline {
 impl End {
     pub(crate) fn exporter(id: &ComponentId, settings: &Settings, batch: Option<&PipelineBatch>) -> End {
         let mut lines = Vec::new();
+        let gathers = settings.gathering.is_some();
+        // What gathers has its own idea of how much belongs together.
+        let passed_over = batch.filter(|_| gathers);
+        let batch = batch.filter(|_| !gathers);
         let own = settings.queue.as_ref().and_then(|q| q.batch.as_ref());
         let policy = own.or(batch.map(|b| &b.policy));
         if let Some(queue) = &settings.queue {
-            lines.push(queue_words(queue));
+            lines.push(queue_words(queue, gathers));
+        }
+        if let Some(batch) = passed_over {
+            lines.push(format!(
+                "{} has nothing to do here: it gathers by itself",
+                batch.processor
+            ));
         }
         if let Some(policy) = policy {
             let by = batch.filter(|_| own.is_none()).map(|b| b.processor.as_str());
@@ -212,7 +222,10 @@ impl End {
         } else if let Some(max) = settings.bytes_max {
             lines.push(format!("cut at {}", bytes(max)));
         }
-        lines.push(retry_words(settings));
+        lines.push(match gathers {
+            true => "never gives up".into(),
+            false => retry_words(settings),
+        });
         if let Some(dead) = &settings.dead_letter {
             lines.push(format!(
                 "what is given up or rejected for good goes to exporter {dead}"
@@ -349,7 +362,7 @@ impl fmt::Display for Pipeline {
     }
 }
 
-fn queue_words(queue: &QueueSettings) -> String {
+fn queue_words(queue: &QueueSettings, gathers: bool) -> String {
     let full = match queue.overflow {
         Overflow::DropOldest => "full means that the oldest is dropped",
         Overflow::Refuse if queue.block => "callers wait while it is full",
@@ -359,11 +372,17 @@ fn queue_words(queue: &QueueSettings) -> String {
         Some(storage) => format!("on disk ({storage})"),
         None => "in memory".into(),
     };
-    format!(
-        "queue {place}: {}, {} sent at a time; {full}",
-        count(queue.size, queue.sizer),
-        queue.consumers
-    )
+    let size = match queue.size {
+        usize::MAX => "as much as that takes".into(),
+        size => count(size, queue.sizer),
+    };
+    match gathers {
+        true => format!("queue {place}: {size}, handed over one at a time; {full}"),
+        false => format!(
+            "queue {place}: {size}, {} sent at a time; {full}",
+            queue.consumers
+        ),
+    }
 }
 
 /// Which client metadata goes to the disk, and which does not though something behind the queue names it.
