@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Level;
 use crate::digest::Digest;
-use crate::time::Time;
+use crate::time::{Second, Time};
 
 /// Of each claim at most so many findings are kept; all are counted.
 pub const FINDINGS_MAX: usize = 1_000;
@@ -308,6 +308,10 @@ pub struct Report {
     pub sessions: Vec<SessionResult>,
     /// Sums.
     pub totals: Totals,
+    /// The earliest end of a lock that the store told.
+    pub earliest_unlock: Option<Second>,
+    /// Objects under a legal hold, as the store told.
+    pub holds: u64,
     /// What was wrong; at most [`FINDINGS_MAX`] of a claim and severity.
     pub findings: Vec<Finding>,
     /// What could not be read.

@@ -32,7 +32,8 @@ pub struct SessionReader {
     count: u64,
     prev: Option<Prev>,
     last: Option<Time>,
-    last_segment: Option<(Time, Time)>,
+    /// When the last segment began.
+    last_segment: Option<Time>,
     /// Who may sign the next head.
     active: Vec<Vkey>,
     /// Who will, once a head covers this index.
@@ -434,6 +435,7 @@ impl SessionReader {
                 sha256: obj.sha256,
                 lock: obj.lock,
                 records: obj.n,
+                admitted: obj.ad[1],
                 logged: t,
                 place,
             });
@@ -467,12 +469,11 @@ impl SessionReader {
         }
     }
 
+    /// A segment begins: how long after the one before.
     fn coverage(&mut self, from: Option<Time>, t: Time) {
-        let (Some((last_start, _)), Some(from)) = (self.last_segment, from) else {
-            self.last_segment = Some((t, t));
-            return;
-        };
-        if t.since(last_start) > 2 * self.options.heartbeat_ms {
+        let before = self.last_segment.replace(t);
+        let silent = before.is_some_and(|before| t.since(before) > 2 * self.options.heartbeat_ms);
+        if let Some(from) = from.filter(|_| silent) {
             self.out.holes.push(Hole {
                 writer: self.writer.clone(),
                 from,
@@ -480,7 +481,6 @@ impl SessionReader {
                 why: "silent",
             });
         }
-        self.last_segment = Some((t, t));
     }
 
     // --- heads ---
@@ -510,20 +510,23 @@ impl SessionReader {
         let head = &self.heads[at];
         let (key, size) = (head.key.clone(), head.head.size);
         let pending = self.pending.as_ref().map(|(_, key)| key);
-        let known: Vec<&Vkey> = self.active.iter().chain(pending).chain(&self.retired).collect();
-        let wrong = known.iter().any(|key| head.note.signed_by(key) == Signed::Wrong);
-        let by_known = known.iter().any(|key| head.note.signed_by(key) == Signed::Yes);
-        let signers: Vec<Vkey> = self
+        let known = self.active.iter().chain(pending).chain(&self.retired);
+        let signed: Vec<(&Vkey, Signed)> = known.map(|key| (key, head.note.signed_by(key))).collect();
+        let wrong = signed.iter().any(|(_, signed)| *signed == Signed::Wrong);
+        let by: Vec<&Vkey> = signed
+            .into_iter()
+            .filter(|(_, s)| *s == Signed::Yes)
+            .map(|(key, _)| key)
+            .collect();
+        let by_known = !by.is_empty();
+        let by_pending = pending.is_some_and(|key| by.contains(&key));
+        let trusted = self
             .active
             .iter()
-            .filter(|key| head.note.signed_by(key) == Signed::Yes)
-            .cloned()
-            .collect();
-        let trusted: Vec<&Vkey> = signers.iter().filter(|key| self.counts(key, head)).collect();
-        let by_pending = pending.is_some_and(|key| head.note.signed_by(key) == Signed::Yes);
+            .filter(|key| by.contains(key) && self.counts(key, head));
+        let ids: Vec<KeyId> = trusted.map(Vkey::id).collect();
         let root = (!self.broken && size == self.tree.size()).then(|| self.tree.root());
         let (claimed, good) = (head.head.root, root == Some(head.head.root));
-        let ids: Vec<KeyId> = trusted.iter().map(|key| key.id()).collect();
         self.found.checked(Claim::I3, 1);
         if wrong {
             let detail = "a signature in the name of a known key does not hold".to_owned();
@@ -620,6 +623,7 @@ impl SessionReader {
             );
             self.found.fail(Claim::C1, "entries_missing", &key, detail);
             self.out.top = self.out.top.max(size);
+            self.out.unsealed_since = None;
         } else if !wrong {
             self.out.foreign_heads.push((size, key));
         }

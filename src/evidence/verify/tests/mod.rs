@@ -118,6 +118,7 @@ fn the_vectors_verify() {
     );
     assert_eq!((totals.entries, totals.checkpoints), (8, 2));
     assert_eq!((totals.admitted, totals.removed, totals.lost), (5, 1, 0));
+    assert_eq!(report.earliest_unlock, "2026-11-21T00:00:00Z".parse().ok());
     for (claim, result) in &report.claims {
         assert_eq!(result.result, Outcome::Pass, "{claim:?}");
     }
@@ -394,7 +395,10 @@ fn clocks_are_compared() {
     check_clock("2025-11-20T14:10:31.481Z", &["P2 Warn clock"]);
     check_clock("2025-11-20T14:20:31.480Z", &["P2 Warn clock"]);
     check_clock("2025-11-20T14:20:31.481Z", &["P2 Fail clock"]);
-    check_clock("2025-11-20T13:50:31.479Z", &["P2 Fail clock"]);
+    // Stored before its last record was admitted, at 14:05:00.200.
+    check_clock("2025-11-20T14:00:00.200Z", &[]);
+    check_clock("2025-11-20T14:00:00.199Z", &["P2 Warn clock"]);
+    check_clock("2025-11-20T13:50:00.199Z", &["P2 Fail clock"]);
 }
 
 #[test]
