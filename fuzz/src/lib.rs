@@ -16,7 +16,7 @@ pub struct Target {
 }
 
 /// All targets that must hold.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target {
         name: "validate",
         run: targets::validate,
@@ -48,6 +48,10 @@ pub const TARGETS: [Target; 8] = [
     Target {
         name: "ottl_run",
         run: targets::ottl_run,
+    },
+    Target {
+        name: "evidence",
+        run: targets::evidence,
     },
 ];
 

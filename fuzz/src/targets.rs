@@ -132,6 +132,75 @@ pub fn split(input: &[u8]) {
     assert_eq!(items, shape.items as usize);
 }
 
+/// What anyone can put into a store: lines, notes, policies, names, and whole logs that a verifier reads. What can be read
+/// is written again as what it was. One byte for the choice comes first.
+pub fn evidence(input: &[u8]) {
+    use evidence::entry::Entry;
+    use evidence::names::{EvidenceKey, Origin};
+    use evidence::note::{Endorsement, Note, Policy, Proof, Signer, Vkey};
+    use evidence::verify::{Options, SessionReader, Trust};
+
+    let [choice, bytes @ ..] = input else {
+        return;
+    };
+    let text = String::from_utf8_lossy(bytes);
+    match choice % 6 {
+        0 => {
+            let Ok(entry) = Entry::parse(bytes) else {
+                return;
+            };
+            // Keys that were left out are written as null, so a line at the limit may pass it.
+            if bytes.len() < 50_000 {
+                let again = entry.write().expect("what was read can be written");
+                assert_eq!(Entry::parse(again.as_bytes()), Ok(entry));
+            }
+        }
+        1 => {
+            if let Ok(note) = Note::parse(bytes) {
+                assert_eq!(note.to_string().as_bytes(), bytes);
+                let _ = Endorsement::parse(note.text());
+            }
+        }
+        2 => {
+            if let Ok(policy) = Policy::parse(&text) {
+                let lines = policy.logs.len() + policy.roots.len() + policy.pins.len() + policy.revoked.len();
+                assert!(lines <= text.lines().count());
+            }
+            let _ = Signer::from_text(&text);
+        }
+        3 => {
+            if let Ok(proof) = Proof::parse(bytes) {
+                assert_eq!(Proof::parse(proof.text().as_bytes()).as_ref(), Ok(&proof));
+                assert!(proof.verify(b"no entry", &[]).is_err());
+            }
+        }
+        4 => {
+            if let Some(key) = EvidenceKey::parse(&text) {
+                assert_eq!(key.key(), text);
+                assert!(text.split('/').all(|part| !matches!(part, "" | "." | "..")));
+            }
+            if let Ok(vkey) = text.parse::<Vkey>() {
+                assert_eq!(vkey.to_string().parse(), Ok(vkey));
+            }
+        }
+        _ => {
+            let origin = "a/w/019aa1c2-5be0-7abc-8def-0123456789ab";
+            let origin: Origin = origin.parse().expect("an origin");
+            let trust = Trust::new(Policy::parse("").expect("a policy"));
+            let options = Options::new(evidence::time::Time::from_millis(0));
+            let reader = SessionReader::new(&trust, &options, origin.writer(), origin.session());
+            let mut reader = reader.expect("names of an origin");
+            let mut start = 0;
+            for segment in bytes.split(|c| *c == 0) {
+                reader.checkpoint(start, segment);
+                reader.segment(start, segment, None);
+                start += segment.iter().filter(|c| **c == b'\n').count() as u64;
+            }
+            reader.finish();
+        }
+    }
+}
+
 /// Any text is a statement, or has a fault whose place lies within it. One byte for the signal comes first.
 pub fn ottl_parse(input: &[u8]) {
     let [signal, text @ ..] = input else {
