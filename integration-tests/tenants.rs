@@ -2,14 +2,9 @@
 //! exporter, and what one of them suffers or does costs the others nothing.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use prost::Message;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use telemetry::{Column, Node, Place};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::Signal;
@@ -17,7 +12,7 @@ use wire::Signal;
 use crate::support::client::{self, Grpc, LOGS};
 use crate::support::gateway::Gateway;
 use crate::support::peer::{Answer, Peer};
-use crate::support::{sample, until};
+use crate::support::{sample, tls, until};
 
 /// A gateway: `processors` and `connectors` blocks, exporters, and pipelines.
 fn config(extensions: &str, processors: &str, connectors: &str, exporters: &str, pipelines: &str) -> String {
@@ -320,6 +315,38 @@ async fn a_rate_is_kept_at_the_door() {
 }
 
 #[tokio::test]
+async fn a_client_is_refused_at_the_door_wherever_the_processor_stands() {
+    let (peer, other) = (Peer::start().await, Peer::start().await);
+    let tenant = "from: [{header: x-scope-orgid, trusted: {anyone: true}}], \
+                  limits: {default: {records_per_second: 0.01, burst: 1000s}}";
+    let text = beside(
+        &format!(
+            "  tenant: {{{tenant}}}\n  resource: {{attributes: [{{key: a, value: b, action: upsert}}]}}\n  \
+             filter: {{log_conditions: ['log.body == \"gone\"']}}"
+        ),
+        &peer,
+        &other,
+    );
+    let gateway = Gateway::start(&text.replace("[tenant]", "[resource, filter, tenant]")).await;
+    let send = async |tenant: &str, records: u64| {
+        let headers = [
+            ("content-type", "application/x-protobuf"),
+            ("x-scope-orgid", tenant),
+        ];
+        let body = logs(&[("", records)]);
+        let answer = client::post(gateway.http, "/v1/logs", &headers, &body).await;
+        (answer.status, answer.header("retry-after").is_some())
+    };
+    assert_eq!(send("../a", 1).await, (403, false));
+    assert_eq!(send("a", 10).await, (200, false));
+    assert_eq!(send("a", 1).await, (429, true));
+    assert_eq!(send("b", 3).await, (200, false));
+    assert_eq!(other.logs().len(), 2, "no pipeline has seen what was refused");
+    assert_eq!(taken(&peer), counts(&[("a", 10), ("b", 3)]));
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_a_full_exporter_refuses_costs_no_tenant_its_rate() {
     let (peer, other) = (Peer::start().await, Peer::start().await);
     let processor = "  tenant: {from: [{resource_attribute: tenant.id}], limits: {default: {records_per_second: 0.01, burst: 1000s}}}";
@@ -463,29 +490,6 @@ async fn each_tenant_has_its_file_and_its_dead_letters() {
     }
 }
 
-/// An authority's certificate, and those that it has given to the server and to clients of these SPIFFE ids.
-fn certificates(dir: &Path, clients: &[&str]) -> Vec<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    std::fs::write(dir.join("ca.pem"), authority.pem()).unwrap();
-    let give = |params: CertificateParams| {
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &authority).unwrap(), key)
-    };
-    let (server, key) = give(CertificateParams::new(vec!["localhost".to_owned()]).unwrap());
-    std::fs::write(dir.join("server.pem"), server.pem()).unwrap();
-    std::fs::write(dir.join("server.key"), key.serialize_pem()).unwrap();
-    let of_client = |id: &&str| {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.subject_alt_names = vec![SanType::URI((*id).try_into().unwrap())];
-        let (certificate, key) = give(params);
-        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
-        (vec![certificate.der().clone()], key)
-    };
-    clients.iter().map(of_client).collect()
-}
-
 #[tokio::test]
 async fn a_spiffe_id_names_the_tenant_whatever_the_client_says() {
     let dir = tempfile::tempdir().unwrap();
@@ -493,7 +497,7 @@ async fn a_spiffe_id_names_the_tenant_whatever_the_client_says() {
         "spiffe://td.example/ns/acme/sa/agent",
         "spiffe://td.example/other",
     ];
-    let clients = certificates(dir.path(), &ids);
+    let clients = tls::certificates(dir.path(), &ids);
     let peer = Peer::start().await;
     let processor =
         "  tenant: {from: [{client_certificate: spiffe, pattern: '^spiffe://td\\.example/ns/([^/]+)/'}]}";
@@ -516,26 +520,9 @@ async fn a_spiffe_id_names_the_tenant_whatever_the_client_says() {
         &format!("\"127.0.0.1:{{http}}\", {tls}"),
     );
     let gateway = Gateway::start(&text).await;
-    let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(file("ca.pem")).unwrap())
-        .unwrap();
     let mut statuses = Vec::new();
-    for (chain, key) in clients {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let config = config
-            .with_root_certificates(roots.clone())
-            .with_client_auth_cert(chain, key)
-            .unwrap();
-        let socket = tokio::net::TcpStream::connect(gateway.http).await.unwrap();
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let mut stream = connector
-            .connect(ServerName::try_from("localhost").unwrap(), socket)
-            .await
-            .unwrap();
+    for client in clients {
+        let mut stream = tls::connect(dir.path(), gateway.http, "http/1.1", client).await;
         let body = logs(&[("", 2)]);
         let head = format!(
             "POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\nx-scope-orgid: victim\r\n\
@@ -595,11 +582,22 @@ async fn what_tenants_send_is_counted_by_name() {
 
 /// What `weir validate` warns of.
 fn check_lints(receiver: &str, tenant: &str, processors: &str, header: &str, expected: &[&str]) {
+    check_lints_of("logs", receiver, tenant, processors, header, expected);
+}
+
+fn check_lints_of(
+    signal: &str,
+    receiver: &str,
+    tenant: &str,
+    processors: &str,
+    header: &str,
+    expected: &[&str],
+) {
     let text = format!(
         "receivers:\n  otlp: {{protocols: {{grpc: {{{receiver}}}}}}}\nprocessors:\n  {tenant}\n  memory_limiter: \
          {{check_interval: 1s, limit_mib: 100}}\n  resource: {{attributes: [{{key: a, value: b, action: upsert}}]}}\n\
          exporters:\n  otlp_http: {{endpoint: 'http://localhost:1', headers: {{x: '{header}'}}, sending_queue: \
-         {{enabled: false}}}}\nservice: {{pipelines: {{logs: {{receivers: [otlp], processors: [{processors}], \
+         {{enabled: false}}}}\nservice: {{pipelines: {{{signal}: {{receivers: [otlp], processors: [{processors}], \
          exporters: [otlp_http]}}}}}}\n"
     );
     let (_, warnings) =
@@ -668,6 +666,21 @@ fn a_place_that_is_too_late_is_said() {
     check_lints("", &tenant("unknown: {default: d}"), "resource, tenant", "x", &[]);
     let limits = "unknown: {default: d}, limits: {tenants: {a: {records_per_second: 1}}}";
     check_lints("", &tenant(limits), "resource, tenant", "x", &[late]);
+    // Who the client is does not change on the way, but nobody waits behind what holds.
+    let listener = "tenant: {from: [{listener: {otlp: a}}, {authenticated: identity}]}";
+    check_lints("", listener, "resource, tenant", "x", &[]);
+    let grouped = format!("{listener}\n  groupbytrace: ");
+    check_lints_of(
+        "traces",
+        "",
+        &grouped,
+        "groupbytrace, tenant",
+        "x",
+        &[
+            "service::pipelines::traces: acknowledged before delivery: groupbytrace",
+            "processors::tenant: behind groupbytrace",
+        ],
+    );
 }
 
 #[test]

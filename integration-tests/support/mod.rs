@@ -10,6 +10,7 @@ pub mod kills;
 pub mod overload;
 pub mod peer;
 pub mod sample;
+pub mod tls;
 
 use std::time::Duration;
 

@@ -102,10 +102,17 @@ pub trait Reshape: Send + Sync {
     /// Lets the payload pass, or says why not: asked with the gates, before any branch has seen the request.
     ///
     /// Only where nothing in the pipeline that writes stands before it, so that it sees what [`reshape`](Reshape::reshape)
-    /// will see (which is told: [`ReshapeCx::was_admitted`]).
+    /// will see (which is told: [`ReshapeCx::was_admitted`]), or where it [looks at the client
+    /// alone](Reshape::admits_by_context).
     fn admit(&self, payload: &Payload) -> Result<(), Refusal> {
         let _ = payload;
         Ok(())
+    }
+
+    /// Whether [`admit`](Reshape::admit) goes by the context and the sizes: nothing that stands before it changes who
+    /// the client is.
+    fn admits_by_context(&self) -> bool {
+        false
     }
 
     /// Makes another payload of this one. `items` of the answer and of its chunks are right; a payload without chunks

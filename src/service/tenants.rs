@@ -6,8 +6,8 @@ use config::{ComponentId, Diag, Effective, Section};
 
 use super::effective::Parts;
 
-/// All of them.
-pub(super) fn lints(parts: &Parts) -> Vec<Diag> {
+/// All of them. `nodes`: pipelines and processors that own data over time.
+pub(super) fn lints(parts: &Parts, nodes: &[(String, String)]) -> Vec<Diag> {
     let processors = parts.of_kind("processors");
     let used = |id: &ComponentId| parts.pipelines().iter().any(|p| p.processors.contains(id));
     let tenants: Vec<_> = processors
@@ -19,7 +19,7 @@ pub(super) fn lints(parts: &Parts) -> Vec<Diag> {
         let effective = section.effective();
         found.extend(unknown_listeners(parts, section, &effective));
         found.extend(unseen_headers(parts, id, section, &effective));
-        found.extend(late(parts, id, section, &effective));
+        found.extend(late(parts, nodes, id, section, &effective));
     }
     if tenants.is_empty() {
         let named = parts
@@ -102,7 +102,13 @@ fn hands_headers_on(value: &Effective) -> bool {
 }
 
 /// It is to refuse, and stands where it can only reject.
-fn late(parts: &Parts, id: &ComponentId, section: &Section, effective: &Effective) -> Option<Diag> {
+fn late(
+    parts: &Parts,
+    nodes: &[(String, String)],
+    id: &ComponentId,
+    section: &Section,
+    effective: &Effective,
+) -> Option<Diag> {
     let refuses = get(effective, "unknown") == Some(&Effective::Text("refuse".into()));
     let limit = |rate: &Effective| {
         let given = |key| get(rate, key).is_some_and(|value| *value != Effective::Null);
@@ -119,10 +125,15 @@ fn late(parts: &Parts, id: &ComponentId, section: &Section, effective: &Effectiv
     if !refuses && !default && !by_name {
         return None;
     }
-    let stays = |id: &&ComponentId| !matches!(id.kind.as_str(), "memory_limiter" | "batch");
+    // Who the client is does not change on the way; what is held over time has been taken.
+    let by_client = !asks_resources(effective);
     let before = parts.pipelines().iter().find_map(|pipeline| {
         let at = pipeline.processors.iter().position(|known| known == id)?;
-        pipeline.processors[..at].iter().find(stays)
+        let is_late = |before: &&ComponentId| match by_client {
+            true => nodes.contains(&(pipeline.id.to_string(), before.to_string())),
+            false => !matches!(before.kind.as_str(), "memory_limiter" | "batch"),
+        };
+        pipeline.processors[..at].iter().find(is_late)
     })?;
     let message = format!(
         "behind {before} it comes too late to refuse a request for other pipelines: what is unknown is refused here alone, \
@@ -133,6 +144,18 @@ fn late(parts: &Parts, id: &ComponentId, section: &Section, effective: &Effectiv
             .diag("", message)
             .with_help("place it first, if nothing before it finds out whose the data is"),
     )
+}
+
+/// Whether a source is an attribute of resources.
+fn asks_resources(effective: &Effective) -> bool {
+    let Some(Effective::List(sources)) = get(effective, "from") else {
+        return false;
+    };
+    sources.iter().any(|source| {
+        let named = get(source, "resource_attribute");
+        named.is_some_and(|name| !matches!(name, Effective::Null) && *name != Effective::Text(String::new()))
+            || get(source, "kubernetes_namespace") == Some(&Effective::Bool(true))
+    })
 }
 
 fn names_tenants(section: &Section) -> bool {

@@ -30,18 +30,21 @@ impl Line {
     pub(crate) fn admit(&self, payload: &Payload) -> Result<(), Refusal> {
         let ask = || {
             self.gates.iter().try_for_each(|(gate, _)| gate.admit(payload))?;
-            self.steps[..self.asked()]
-                .iter()
-                .try_for_each(|step| step.admit(payload))
+            let mut asked = self.asked().filter(|(_, is_asked)| *is_asked);
+            asked.try_for_each(|(step, _)| step.admit(payload))
         };
         std::panic::catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| Err(panicked()))
     }
 
-    /// How many steps are asked: up to the first that writes, which is asked itself, as what is behind it will see
-    /// something else.
-    fn asked(&self) -> usize {
-        let writer = self.steps.iter().position(Step::writes);
-        writer.map_or(self.steps.len(), |at| at + 1)
+    /// Steps, and whether they are asked: up to the first that writes, and behind it those to which that is all one. The
+    /// others will see something else than what came.
+    fn asked(&self) -> impl Iterator<Item = (&Step, bool)> {
+        let mut is_as_it_came = true;
+        self.steps.iter().map(move |step| {
+            let is_asked = is_as_it_came || step.admits_by_context();
+            is_as_it_came &= !step.writes();
+            (step, is_asked)
+        })
     }
 
     /// Takes a payload that was admitted.
@@ -49,9 +52,8 @@ impl Line {
         Box::pin(async move {
             let tally = Tally::of(&payload);
             let mut passed = Vec::with_capacity(self.steps.len());
-            let asked = self.asked();
-            for (at, step) in self.steps.iter().enumerate() {
-                payload = step.run(payload, at < asked, &mut passed)?;
+            for (step, is_asked) in self.asked() {
+                payload = step.run(payload, is_asked, &mut passed)?;
                 if payload.chunks.is_empty() {
                     break;
                 }

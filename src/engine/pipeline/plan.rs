@@ -86,6 +86,18 @@ impl Plan {
         out
     }
 
+    /// Processors that own data over time, each with its pipeline: what is behind them comes to nobody's door.
+    pub fn nodes(&self) -> Vec<(String, String)> {
+        let of = |pipeline: &Pipeline| {
+            let ids = pipeline.steps.iter().filter_map(|step| match step {
+                Step::Node { id, .. } => Some(id.clone()),
+                _ => None,
+            });
+            ids.map(|id| (pipeline.id.clone(), id)).collect::<Vec<_>>()
+        };
+        self.pipelines.iter().flat_map(of).collect()
+    }
+
     /// Processors and connectors that hold data in memory after they answered, with the longest time: `logs`,
     /// `tail_sampling`.
     pub fn holding(&self) -> Vec<(String, String, Duration)> {

@@ -52,6 +52,14 @@ impl Step {
         }
     }
 
+    /// Whether it is asked though a step before it writes.
+    pub(crate) fn admits_by_context(&self) -> bool {
+        match self {
+            Step::Segment(..) => false,
+            Step::Reshape { reshape, .. } => reshape.admits_by_context(),
+        }
+    }
+
     /// Whether what is behind it may see something else than what came.
     pub(crate) fn writes(&self) -> bool {
         match self {

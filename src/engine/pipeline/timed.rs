@@ -62,6 +62,10 @@ impl Reshape for Timed<dyn Reshape> {
         self.0.admit(payload)
     }
 
+    fn admits_by_context(&self) -> bool {
+        self.0.admits_by_context()
+    }
+
     fn reshape(&self, payload: Payload, cx: &mut ReshapeCx) -> Result<Payload, Refusal> {
         self.time(|reshape| reshape.reshape(payload, cx))
     }

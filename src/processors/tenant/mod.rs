@@ -252,6 +252,10 @@ impl Reshape for Tenants {
         Err(status(Code::RESOURCE_EXHAUSTED, OVER_RATE_TEXT, Some(longest)))
     }
 
+    fn admits_by_context(&self) -> bool {
+        self.sources.are_by_context()
+    }
+
     fn reshape(&self, mut payload: Payload, cx: &mut ReshapeCx) -> Result<Payload, Refusal> {
         let now = Instant::now();
         let portions = self.portions(&payload, now)?;

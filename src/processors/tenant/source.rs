@@ -97,6 +97,12 @@ impl Sources {
         self.directory.get(name, Instant::now())
     }
 
+    /// Whether no resource is ever asked.
+    pub(super) fn are_by_context(&self) -> bool {
+        let mut all = self.all.iter();
+        all.all(|source| !matches!(source.place, Place::Attribute(_)))
+    }
+
     /// What is known without looking at resources.
     pub(super) fn by_context(&self, context: &Context, now: Instant) -> ByContext {
         let mut given = Vec::with_capacity(self.all.len());

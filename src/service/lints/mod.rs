@@ -20,7 +20,7 @@ pub(super) fn all(parts: &Parts, plan: &Plan) -> Vec<Diag> {
     }
     samplers::lint(parts, &mut found);
     found.extend(answered_too_early(plan));
-    found.extend(super::tenants::lints(parts));
+    found.extend(super::tenants::lints(parts, &plan.nodes()));
     found
 }
 
