@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,6 +12,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use prost::Message;
 
 use crate::signals::Running;
@@ -61,6 +63,17 @@ async fn api(allows: Arc<AtomicBool>) -> SocketAddr {
     address
 }
 
+/// A file that says where the API server is, and who we are.
+fn kubeconfig(folder: &Path, api: SocketAddr) -> String {
+    let path = folder.join("config");
+    let text = format!(
+        "{{current-context: c, clusters: [{{name: k, cluster: {{server: 'http://{api}'}}}}], \
+         users: [{{name: u, user: {{token: hush}}}}], contexts: [{{name: c, context: {{cluster: k, user: u}}}}]}}"
+    );
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 /// One record of a resource with the pod's address.
 fn record() -> Vec<u8> {
     let mut request = sample::logs(1);
@@ -90,12 +103,7 @@ async fn records_pass_while_the_api_server_forbids_and_are_named_once_it_allows(
     let api = api(allows.clone()).await;
     let peer = Peer::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let kubeconfig = folder.path().join("config");
-    let text = format!(
-        "{{current-context: c, clusters: [{{name: k, cluster: {{server: 'http://{api}'}}}}], \
-         users: [{{name: u, user: {{token: hush}}}}], contexts: [{{name: c, context: {{cluster: k, user: u}}}}]}}"
-    );
-    std::fs::write(&kubeconfig, text).unwrap();
+    let kubeconfig = kubeconfig(folder.path(), api);
     let endpoint: SocketAddr = ([127, 0, 0, 1], free_port()).into();
     let config = format!(
         "yaml:{{receivers: {{otlp: {{protocols: {{http: {{endpoint: '{endpoint}'}}}}}}}}, \
@@ -107,7 +115,7 @@ async fn records_pass_while_the_api_server_forbids_and_are_named_once_it_allows(
         peer.addr
     );
     let environment = [
-        ("KUBECONFIG", kubeconfig.to_str().unwrap()),
+        ("KUBECONFIG", kubeconfig.as_str()),
         (
             "OTEL_RESOURCE_ATTRIBUTES",
             "deployment.environment=prod,k8s.cluster.name=eu%201",
@@ -136,6 +144,107 @@ async fn records_pass_while_the_api_server_forbids_and_are_named_once_it_allows(
         "k8s.node.name=n1",
     ];
     assert_eq!(attributes(&peer), [&[ip], &named[..], &detected[..]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pods_namespace_is_the_tenant_that_the_exporter_names() {
+    let api = api(Arc::new(AtomicBool::new(true))).await;
+    let peer = Peer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = kubeconfig(folder.path(), api);
+    let endpoint: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let config = format!(
+        "yaml:{{receivers: {{otlp: {{protocols: {{http: {{endpoint: '{endpoint}'}}}}}}}}, \
+         processors: {{k8s_attributes: {{auth_type: kubeConfig, wait_for_metadata: true}}, \
+         tenant: {{from: [{{kubernetes_namespace: true}}], unknown: {{default: nobody}}}}}}, \
+         exporters: {{otlp_http: {{endpoint: 'http://{}/%{{tenant}}', compression: none, \
+         headers: {{x-scope-orgid: '%{{tenant}}'}}, sending_queue: {{enabled: false}}}}}}, \
+         service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{logs: {{receivers: [otlp], \
+         processors: [k8s_attributes, tenant], exporters: [otlp_http]}}}}}}}}",
+        peer.addr
+    );
+    let mut gateway = Running::with(&config, &[("KUBECONFIG", kubeconfig.as_str())]);
+    gateway.wait_for("Everything is ready");
+    // One of the pod, and one of an address that nobody has.
+    let mut request = ExportLogsServiceRequest::decode(&record()[..]).unwrap();
+    let mut stranger = request.resource_logs[0].clone();
+    stranger.resource.get_or_insert_default().attributes =
+        vec![sample::attr("k8s.pod.ip", sample::text("10.1.0.8"))];
+    request.resource_logs.push(stranger);
+    let answer = client::post_otlp(endpoint, "/v1/logs", &request.encode_to_vec()).await;
+    assert_eq!(answer.status, 200);
+    let mut taken: Vec<(String, String)> = peer
+        .taken()
+        .iter()
+        .map(|one| {
+            let header = one.headers["x-scope-orgid"].to_str().unwrap();
+            (one.path.clone(), header.to_owned())
+        })
+        .collect();
+    taken.sort();
+    let expected = [("/nobody/v1/logs", "nobody"), ("/shop/v1/logs", "shop")];
+    assert_eq!(
+        taken,
+        expected.map(|(path, name)| (path.to_owned(), name.to_owned()))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_for_clusters_runs() {
+    let api = api(Arc::new(AtomicBool::new(true))).await;
+    let peer = Peer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = kubeconfig(folder.path(), api);
+    let http: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/kubernetes.yaml");
+    let mut text = std::fs::read_to_string(example).unwrap();
+    let exporter = format!(
+        "otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}}}",
+        peer.addr
+    );
+    for (from, to) in [
+        ("0.0.0.0:13133", "127.0.0.1:0"),
+        ("0.0.0.0:4317", "127.0.0.1:0"),
+        ("0.0.0.0:4318", &http.to_string()),
+        (
+            "  k8s_attributes:\n",
+            "  k8s_attributes:\n    auth_type: kubeConfig\n",
+        ),
+        ("debug: {verbosity: basic}", &exporter),
+        ("exporters: [debug]", "exporters: [otlp_grpc]"),
+        (
+            "\nservice:\n",
+            "\nservice:\n  telemetry: {metrics: {level: none}}\n",
+        ),
+    ] {
+        assert!(text.contains(from), "it does not name {from:?}");
+        text = text.replace(from, to);
+    }
+    let path = folder.path().join("gateway.yaml");
+    std::fs::write(&path, text).unwrap();
+    let environment = [("KUBECONFIG", kubeconfig.as_str())];
+    let mut gateway = Running::with(path.to_str().unwrap(), &environment);
+    gateway.wait_for("Everything is ready");
+    // Until the pod is known, records pass without what it would have added.
+    let named = |found: &[String]| {
+        let has = |one: &str| found.iter().any(|attribute| attribute == one);
+        has("k8s.pod.name=web-abc-1") && has("k8s.namespace.name=shop") && has("k8s.deployment.name=web")
+    };
+    let mut sent = 0;
+    loop {
+        let answer = client::post_otlp(http, "/v1/logs", &record()).await;
+        assert_eq!(answer.status, 200);
+        sent += 1;
+        until("it came", || {
+            let requests = peer.logs();
+            requests.iter().map(|r| r.resource_logs.len()).sum::<usize>() == sent
+        })
+        .await;
+        if named(&attributes(&peer)) {
+            return;
+        }
+        assert!(sent < 200, "{:?}", attributes(&peer));
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod crash;
 mod delivery;
 mod docs;
 mod durable;
+mod examples;
 mod fanout;
 mod health;
 mod json;

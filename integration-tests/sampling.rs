@@ -97,6 +97,89 @@ async fn the_books_name_why_spans_went() {
     gateway.stop().await;
 }
 
+/// Two spans of each of these traces: id, service, randomness, whether it failed, how long it took.
+fn judged(all: &[(u8, &str, u8, bool, u64)]) -> Vec<u8> {
+    let mut request = ExportTraceServiceRequest::default();
+    for (id, service, randomness, has_failed, seconds) in all {
+        let mut group = sample::traces(2).resource_spans.remove(0);
+        group.resource.get_or_insert_default().attributes =
+            vec![sample::attr("service.name", sample::text(service))];
+        for span in &mut group.scope_spans[0].spans {
+            span.trace_id = vec![*id; 16];
+            span.trace_state = format!("ot=rv:{randomness:02x}000000000000");
+            span.end_time_unix_nano = span.start_time_unix_nano + seconds * 1_000_000_000;
+            if !has_failed {
+                span.status = None;
+            }
+        }
+        request.resource_spans.push(group);
+    }
+    request.encode_to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_has_a_budget_and_failed_and_slow_traces_stay_whatever_it_says() {
+    for (by, named) in [
+        ("service.name", ""),
+        ("tenant", "tenant: {from: [{resource_attribute: service.name}]}, "),
+    ] {
+        let peer = Peer::start().await;
+        let tail = format!(
+            "{named}tail_sampling: {{decision_wait: 60s, keep: {{errors: true, slower_than: 2s}}, \
+             budgets: {{by: {by}, spans_per_second: 6}}, policies: [{{name: all, type: always_sample}}]}}"
+        );
+        let order = if named.is_empty() {
+            "tail_sampling"
+        } else {
+            "tenant, tail_sampling"
+        };
+        let gateway = Gateway::start(&config(&tail, order, &peer)).await;
+        let client = Grpc::connect(gateway.grpc).await;
+        let shop: Vec<_> = (1..=10).map(|id| (id, "shop", 16 * id, false, 0)).collect();
+        let others = [
+            (11, "bank", 1, false, 0),
+            (12, "bank", 2, false, 0),
+            (13, "shop", 0, true, 0),
+            (14, "shop", 0, false, 3),
+        ];
+        for request in [judged(&shop), judged(&others)] {
+            assert_eq!(client.export(TRACES, &request).await.code, 0);
+        }
+        let telemetry = gateway.telemetry().clone();
+        // What waits is decided on at the stop, all of it at once.
+        gateway.stop().await;
+        let requests = peer.taken().into_iter();
+        let requests = requests.map(|r| ExportTraceServiceRequest::decode(r.message).unwrap());
+        let scopes = requests
+            .flat_map(|r| r.resource_spans)
+            .flat_map(|g| g.scope_spans);
+        let mut kept: Vec<(u8, bool)> = scopes
+            .flat_map(|s| s.spans)
+            .map(|span| (span.trace_id[0], span.trace_state.contains("th:")))
+            .collect();
+        kept.sort_unstable();
+        let expected = [
+            (8, true),
+            (9, true),
+            (10, true),
+            (11, false),
+            (12, false),
+            (13, false),
+            (14, false),
+        ];
+        assert_eq!(kept, expected.map(|one| [one; 2]).concat(), "{by}");
+        let books = telemetry
+            .ledger
+            .row(place("tail_sampling"), Signal::Traces)
+            .total();
+        assert_eq!(
+            books.to_string(),
+            "in 28, out 14, dropped{sampled_out:budget} 14",
+            "{by}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_hands_on_what_is_held() {
     let peer = Peer::start().await;
