@@ -136,6 +136,8 @@ enum Pass {
     },
     Runs {
         masks: Masks,
+        /// Bytes of all members.
+        class: ByteSet,
         min_len: usize,
         members: Vec<(usize, ClassRun)>,
         /// True if a run of this pass is at once a run of its one member.
@@ -200,6 +202,7 @@ impl Scan {
             let min_len = members.iter().map(|(_, run)| run.min_len).min().unwrap_or(1);
             Pass::Runs {
                 masks: Masks::class(&class, kernel),
+                class,
                 min_len,
                 exact: members.len() == 1,
                 members,
@@ -240,6 +243,7 @@ impl Scan {
                     min_len,
                     members,
                     exact: true,
+                    ..
                 } => {
                     let (gate, run) = &members[0];
                     let mut regions = Regions::new(*gate, hits);
@@ -251,6 +255,7 @@ impl Scan {
                 }
                 Pass::Runs {
                     masks,
+                    class,
                     min_len,
                     members,
                     exact: false,
@@ -258,8 +263,15 @@ impl Scan {
                     let mut last = [None; GROUP_GATES_MAX];
                     masks.each_run(bytes, *min_len, |start, end| {
                         for ((gate, run), last) in members.iter().zip(&mut last) {
+                            // What the whole run does not hold no part of it does.
+                            if !run.accepts(&bytes[start..end]) {
+                                continue;
+                            }
                             let mut regions = Regions::resume(*gate, *last, hits);
-                            refine(&bytes[start..end], start, run, &mut regions);
+                            match run.class == *class {
+                                true => regions.add(start, end),
+                                false => refine(&bytes[start..end], start, run, &mut regions),
+                            }
                             *last = regions.last();
                         }
                     });
@@ -301,10 +313,6 @@ fn find_literal(finder: &Finder<'_>, literal: &Literal, bytes: &[u8], mut region
 
 /// Runs of one class within a run of a larger class, which begins at `base`.
 fn refine(run: &[u8], base: usize, want: &ClassRun, regions: &mut Regions<'_>) {
-    // What the whole run does not hold no part of it does.
-    if !want.accepts(run) {
-        return;
-    }
     let mut start = 0;
     for at in 0..=run.len() {
         if at == run.len() || !want.class.contains(run[at]) {

@@ -84,8 +84,15 @@ fn has_word(text: &[u8], word: &str) -> bool {
         let ends = !right.is_ascii_alphabetic() || right.is_ascii_uppercase() && last.is_ascii_lowercase();
         begins && ends
     };
-    let found =
-        |(at, part): (usize, &[u8])| part.eq_ignore_ascii_case(word) && (word.len() > 4 || stands_alone(at));
+    let Some(first) = word.first() else {
+        return false;
+    };
+    let found = |(at, part): (usize, &[u8])| {
+        // Most are told by their first byte.
+        part[0].to_ascii_lowercase() == *first
+            && part.eq_ignore_ascii_case(word)
+            && (word.len() > 4 || stands_alone(at))
+    };
     text.windows(word.len()).enumerate().any(found)
 }
 

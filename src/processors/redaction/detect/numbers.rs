@@ -307,24 +307,32 @@ const PHONE_WORDS: &[&str] = &[
 pub(super) fn phone(text: &[u8], key: &[u8], runs: &Runs, found: &mut Vec<Range<usize>>) {
     let mut done = 0;
     for (i, run) in runs.all().iter().enumerate() {
+        let left = before(text, run.start);
+        // Parts of words, addresses and versions are most.
+        if is_word(left) || matches!(left, b'.' | b'-') {
+            continue;
+        }
         let rest = &runs.all()[i..];
-        let open = before(text, run.start) == b'(';
+        let open = left == b'(';
         let sign = run.start.checked_sub(1 + usize::from(open));
         let sign = sign.filter(|at| text[*at] == b'+');
         let paren = run.start.checked_sub(1).filter(|_| open);
         let paren = paren.filter(|at| !before(text, *at).is_ascii_digit());
-        for (at, is_signed) in [(sign, true), (paren, false), (Some(run.start), false)] {
-            let Some(at) = at.filter(|at| *at >= done) else {
-                continue;
-            };
-            let end = match is_signed {
-                true => international(text, at),
-                false => north_american(text, key, at, *run).or_else(|| with_context(text, key, at, rest)),
-            };
-            if let Some(end) = end {
-                found.push(at..end);
-                done = end;
-            }
+        let abroad = || {
+            let at = sign.filter(|at| *at >= done)?;
+            Some((at, international(text, at)?))
+        };
+        let national = |at: Option<usize>| {
+            let at = at.filter(|at| *at >= done)?;
+            let end = north_american(text, key, at, *run).or_else(|| with_context(text, key, at, rest))?;
+            Some((at, end))
+        };
+        let dialled = abroad()
+            .or_else(|| national(paren))
+            .or_else(|| national(Some(run.start)));
+        if let Some((at, end)) = dialled {
+            found.push(at..end);
+            done = end;
         }
     }
 }
@@ -356,9 +364,7 @@ fn dialled(text: &[u8], at: usize, max: usize, points: bool) -> Option<Dialled> 
         all.count += len;
         all.groups += 1;
         all.end = from + len;
-        let between = run_up_to(text, all.end, 3, |b| {
-            matches!(b, b' ' | b'-' | b'(' | b')' | b'/') || points && b == b'.'
-        });
+        let between = run_up_to(text, all.end, 3, |b| is_separator(b) || points && b == b'.');
         if between == 0 || between > 2 {
             break;
         }
@@ -449,23 +455,32 @@ fn with_context(text: &[u8], key: &[u8], at: usize, runs: &[Run]) -> Option<usiz
     const COUNT_MIN: usize = 8;
     let left = before(text, at);
     let other = is_word(left) || matches!(left, b'-' | b'.' | b'+' | b'(');
-    if other || !may_reach(runs, COUNT_MIN) || !labelled(text, key, at, PHONE_WORDS) {
+    if other || !may_reach(text, runs, COUNT_MIN) || !labelled(text, key, at, PHONE_WORDS) {
         return None;
     }
     let Dialled { count, end, .. } = dialled(text, at + usize::from(text[at] == b'('), 15, false)?;
     (count >= COUNT_MIN && !is_date(&text[at..end])).then_some(end)
 }
 
-/// Whether the runs from the first on, with one or two bytes between them, have so many digits together.
-fn may_reach(runs: &[Run], count: usize) -> bool {
+/// Whether the runs from the first on, with one or two separators between them, have so many digits together.
+fn may_reach(text: &[u8], runs: &[Run], count: usize) -> bool {
     let mut sum = 0;
     for (i, run) in runs.iter().enumerate() {
-        if sum >= count || i > 0 && run.start - runs[i - 1].end > 2 {
+        let follows = i == 0 || {
+            let between = &text[runs[i - 1].end..run.start];
+            between.len() <= 2 && between.iter().all(|b| is_separator(*b))
+        };
+        if sum >= count || !follows {
             break;
         }
         sum += run.len();
     }
     sum >= count
+}
+
+/// Between groups of a telephone number, wherever it is.
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b' ' | b'-' | b'(' | b')' | b'/')
 }
 
 /// `2026-11-21` and `20261121`.

@@ -28,18 +28,14 @@ impl Runs {
     pub(super) fn read(&mut self, text: &[u8]) {
         self.0.clear();
         let mut open = None;
-        let (words, rest) = text.as_chunks::<8>();
-        for (i, word) in words.iter().enumerate() {
-            // Words without a digit are most.
-            if open.is_some() || has_digit(*word) {
-                self.bytes(word, i * 8, &mut open);
-            }
+        let (blocks, rest) = text.as_chunks::<64>();
+        for (i, block) in blocks.iter().enumerate() {
+            self.block(block, i * 64, &mut open);
         }
-        self.bytes(rest, text.len() - rest.len(), &mut open);
-        if let Some(start) = open {
-            let end = text.len();
-            self.0.push(Run { start, end });
-        }
+        let mut last = [0; 64];
+        last[..rest.len()].copy_from_slice(rest);
+        // What is filled up with ends every run, unless there is nothing to fill.
+        self.block(&last, text.len() - rest.len(), &mut open);
     }
 
     /// In order.
@@ -47,29 +43,38 @@ impl Runs {
         &self.0
     }
 
-    fn bytes(&mut self, bytes: &[u8], base: usize, open: &mut Option<usize>) {
-        for (i, byte) in bytes.iter().enumerate() {
-            let end = base + i;
-            match (byte.is_ascii_digit(), *open) {
-                (true, None) => *open = Some(end),
-                (false, Some(start)) => {
-                    self.0.push(Run { start, end });
-                    *open = None;
+    /// Ends and begins runs where digits and others meet.
+    fn block(&mut self, block: &[u8; 64], base: usize, open: &mut Option<usize>) {
+        let digits = mask(block);
+        let mut edges = digits ^ (digits << 1 | u64::from(open.is_some()));
+        while edges != 0 {
+            let at = base + edges.trailing_zeros() as usize;
+            edges &= edges - 1;
+            *open = match *open {
+                None => Some(at),
+                Some(start) => {
+                    self.0.push(Run { start, end: at });
+                    None
                 }
-                _ => {}
-            }
+            };
         }
     }
 }
 
-/// Whether one of eight bytes is a digit: all at once, in the high bit of each.
-fn has_digit(bytes: [u8; 8]) -> bool {
+/// Which of the bytes are digits, the first in the lowest bit.
+fn mask(block: &[u8; 64]) -> u64 {
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    let word = u64::from_ne_bytes(bytes);
-    // Digits become 0 to 9; from 10 on the sum reaches the high bit, and never the next byte.
-    let low = (word ^ 0x3030_3030_3030_3030) & !HIGH;
-    let others = (low + 0x7676_7676_7676_7676) | word;
-    !others & HIGH != 0
+    let mut mask = 0;
+    for (i, word) in block.as_chunks::<8>().0.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // Digits become 0 to 9; from 10 on the sum reaches the high bit, and never the next byte.
+        let low = (word ^ 0x3030_3030_3030_3030) & !HIGH;
+        let digits = !((low + 0x7676_7676_7676_7676) | word) & HIGH;
+        // The high bits of all bytes, side by side.
+        let bits = (digits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        mask |= bits << (i * 8);
+    }
+    mask
 }
 
 #[cfg(test)]
