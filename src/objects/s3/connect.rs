@@ -122,6 +122,8 @@ async fn http_client(config: &S3) -> Result<SharedHttpClient, StoreError> {
         .build()
         .map_err(|e| fault("tls", &e))?;
     let proxy = match &*config.proxy_url {
+        // As everywhere in this program: what is on this machine is not looked for behind a proxy.
+        "" if is_loopback(&config.endpoint) => ProxyConfig::disabled(),
         "" => ProxyConfig::from_env(),
         url => ProxyConfig::all(url).map_err(|e| fault("proxy_url", &e))?,
     };
@@ -137,4 +139,35 @@ async fn http_client(config: &S3) -> Result<SharedHttpClient, StoreError> {
                 .build()
         }),
     )
+}
+
+fn is_loopback(endpoint: &str) -> bool {
+    let rest = endpoint.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let address = host.parse::<std::net::IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        let check = |endpoint: &str, expected| assert_eq!(is_loopback(endpoint), expected, "{endpoint}");
+        check("http://localhost:9000", true);
+        check("https://LOCALHOST/path", true);
+        check("http://127.0.0.1:9000", true);
+        check("http://127.8.8.8", true);
+        check("http://[::1]:9000/", true);
+        check("", false);
+        check("http://localhost.example.com", false);
+        check("http://10.0.0.1:9000", false);
+        check("http://[2001:db8::1]:9000", false);
+        check("https://s3.example.com:443/127.0.0.1", false);
+    }
 }

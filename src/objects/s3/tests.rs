@@ -421,6 +421,37 @@ async fn a_lost_answer_is_found_out_by_the_same_write_again() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_off_is_made_up_for() {
+    let fake = fake().await;
+    let store = locked(&fake).await;
+    fake.set_ahead(3600);
+    fake.script(
+        Method::PUT,
+        "/z",
+        Fault::Answer(403, "RequestTimeTooSkewed", vec![]),
+    );
+    assert_eq!(put_class(&store).await, Class::Retry { after: None });
+    stored(&store, "z", b"z").await;
+    let signed = |request: &Request| {
+        let date = request.header("x-amz-date").to_owned();
+        let (day, time) = (&date[..8], &date[9..15]);
+        let iso = format!(
+            "{}-{}-{}T{}:{}:{}Z",
+            &day[..4],
+            &day[4..6],
+            &day[6..],
+            &time[..2],
+            &time[2..4],
+            &time[4..]
+        );
+        seconds(&DateTime::from_str(&iso, DateTimeFormat::DateTime).unwrap()).unwrap()
+    };
+    let requests = fake.requests();
+    let moved = signed(&requests[1]) - signed(&requests[0]);
+    assert!((3590..3700).contains(&moved), "{moved}");
+}
+
+#[tokio::test]
 async fn silence_and_absence_may_pass() {
     let fake = fake().await;
     let short = S3 {
