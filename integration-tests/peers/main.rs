@@ -12,6 +12,7 @@
     clippy::unwrap_used
 )]
 
+mod archive;
 mod compat;
 mod curl;
 mod doors;
