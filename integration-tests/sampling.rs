@@ -233,3 +233,41 @@ async fn what_is_held_on_disk_outlives_a_kill() {
         assert_eq!(found(), wanted);
     }
 }
+
+/// What answers before it delivers is named with how long, and with what a crash does to it.
+#[test]
+fn the_plan_names_what_holds() {
+    #[track_caller]
+    fn check(processor: &str, expected: &str) {
+        let name = processor.split(':').next().expect("a name");
+        let text = format!(
+            "extensions:\n  file_storage: {{directory: /var/lib/weir}}\nreceivers:\n  otlp: {{protocols: {{grpc: }}}}\n\
+             processors:\n  {processor}\nexporters:\n  otlp_grpc: {{endpoint: 'backend:4317'}}\n\
+             service:\n  extensions: [file_storage]\n  pipelines:\n    \
+             traces: {{receivers: [otlp], processors: [{name}], exporters: [otlp_grpc]}}\n"
+        );
+        let sources = [("gateway.yaml".to_owned(), text)];
+        let (plan, _) = weir::service::validate(&sources, &config::Gates::default())
+            .unwrap_or_else(|faults| panic!("{faults}"));
+        let plan = plan.to_string();
+        let words: Vec<&str> = plan.split_whitespace().collect();
+        assert!(words.join(" ").contains(expected), "{plan}");
+    }
+    let tail = "policies: [{name: all, type: always_sample}]";
+    check(
+        &format!("tail_sampling: {{{tail}}}"),
+        "node tail_sampling: acknowledged before delivery, up to 31 s in memory (a crash loses it)",
+    );
+    check(
+        &format!("tail_sampling: {{decision_wait: 10s, storage: file_storage, {tail}}}"),
+        "node tail_sampling: acknowledged when on disk, up to 11 s before delivery",
+    );
+    check(
+        "groupbytrace: {wait_duration: 2s}",
+        "node groupbytrace: acknowledged before delivery, up to 2200 ms in memory (a crash loses it)",
+    );
+    check(
+        "groupbytrace: {wait_duration: 2s, storage: file_storage}",
+        "node groupbytrace: acknowledged when on disk, up to 2200 ms before delivery",
+    );
+}
