@@ -689,9 +689,9 @@ async fn a_bucket_says_what_it_is() {
         Some("GetBucketVersioning 501 NotImplemented")
     );
     assert_eq!(facts.lock.unwrap_err().class, Class::Config);
-    fake.set_ahead(-90);
+    fake.set_ahead(-90_000);
     let ahead = store.facts().await.clock.unwrap().ahead();
-    assert!((-91..=-89).contains(&ahead), "{ahead}");
+    assert!((-90_001..=-89_900).contains(&ahead), "{ahead}");
 }
 
 #[tokio::test]
