@@ -78,34 +78,6 @@ async fn killed_at_every_point_nothing_acknowledged_is_lost() {
     assert!(report.acknowledged > 0, "{report:?}");
 }
 
-/// Spans that a processor holds are answered for once they are on disk there, and handed on into queues on disk.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_while_spans_are_held_nothing_acknowledged_is_lost() {
-    let setup = Setup {
-        holds: true,
-        ..Setup::default()
-    };
-    let mut world = World::begin(setup).await;
-    for point in POINTS.iter().filter(|p| {
-        ["journal.append.", "journal.done.", "journal.mark."]
-            .iter()
-            .any(|part| p.starts_with(part))
-    }) {
-        // Nothing is handed on in a life's first second, so that the first passes are those of what is held.
-        let pass = 1 + world.rng.below(3);
-        world.live(End::At(point, pass)).await;
-        let time = Duration::from_millis(world.rng.below(1500));
-        world.live(End::Listening(time)).await;
-    }
-    let report = world.finish().await;
-    assert!(report.acknowledged > 0, "{report:?}");
-    assert!(report.kills["at random"] > 5, "{report:?}");
-    assert!(
-        report.kills.contains_key("journal.append.after_answer"),
-        "{report:?}"
-    );
-}
-
 /// At any time, also while it starts; without fsync, for a process that ends takes nothing from the system.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_time_nothing_acknowledged_is_lost() {

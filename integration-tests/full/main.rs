@@ -2,7 +2,7 @@
 //!
 //! The goldens of tier 2 are held against the collector, and it stands in front of Weir and behind it, also while Weir is
 //! killed. A collector that is not built fails the tests when `CI=true`, else they say so and pass. Beside it: hundreds of
-//! kills, and ten minutes with backends that come and go.
+//! kills, ten minutes with backends that come and go, and a store that enforces locks.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -14,6 +14,7 @@
 mod chain;
 mod crash;
 mod goldens;
+mod minio;
 mod outage;
 mod overload;
 mod soak;
@@ -47,6 +48,8 @@ mod programs;
 #[allow(dead_code, reason = "shared with tier 1, which uses more of it")]
 #[path = "../support/sample.rs"]
 mod sample;
+#[path = "../support/server.rs"]
+mod server;
 
 use programs::{free_port, get, installed, until};
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the collector of tier 3 (see builder.yaml) outside the checkout, once per version of that list. Wants Go. Prints
-# the directory; WEIR_PEERS names another place for it.
+# Builds the collector of tier 3 (see builder.yaml) and MinIO outside the checkout, once per version of them. Wants Go.
+# Prints the directory; WEIR_PEERS names another place for it.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 home="${WEIR_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/weir-peers}"
@@ -19,5 +19,12 @@ if ! cmp -s "$here/builder.yaml" "$stamp"; then
   "$home/otelcol/builder" --config "$home/otelcol/builder.yaml" --skip-compilation >&2 || [ -f "$home/otelcol/source/go.mod" ]
   (cd "$home/otelcol/source" && nice go build -mod=mod -trimpath -ldflags '-s -w' -o "$home/otelcol/otelcol" .) >&2
   cp "$here/builder.yaml" "$stamp"
+fi
+# The last release of MinIO, as the module proxy has it. Its tags are dates, which are no versions to Go.
+minio=v0.0.0-20250907161309-07c3a429bfed
+if [ "$(cat "$home/minio/version.txt" 2>/dev/null)" != "$minio" ]; then
+  mkdir -p "$home/minio"
+  GOBIN="$home/minio" nice go install -trimpath -ldflags '-s -w' "github.com/minio/minio@$minio" >&2
+  printf '%s\n' "$minio" >"$home/minio/version.txt"
 fi
 printf '%s\n' "$home"

@@ -1,9 +1,9 @@
 //! Tier 2: the `weir` binary between software that we did not write and a peer that records.
 //!
 //! Exchanges recorded with the real collector are played again (`compat/`). Clients are the OpenTelemetry SDKs for Python
-//! and JavaScript, curl and a real Envoy, installed by `provision.sh`. What arrives behind the gateway is compared with
-//! what the same client sent to the recording peer directly. A client that is not installed fails the test when
-//! `CI=true`, else the test says so and passes.
+//! and JavaScript, curl, a real Envoy and, for buckets, moto, installed by `provision.sh`. What arrives behind the
+//! gateway is compared with what the same client sent to the recording peer directly. A program that is not installed
+//! fails the test when `CI=true`, else the test says so and passes.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -19,6 +19,7 @@ mod doors;
 mod envoy;
 mod gateway;
 mod javascript;
+mod moto;
 mod outage;
 mod programs;
 mod python;
@@ -35,5 +36,8 @@ mod kills;
 #[allow(dead_code, reason = "shared with the other tier, which uses more of it")]
 #[path = "../support/peer.rs"]
 mod peer;
+
+#[path = "../support/server.rs"]
+mod server;
 
 use programs::{beside, free_port, get, installed, run, until};

@@ -38,9 +38,6 @@ const POSSIBLE_DUPLICATES: &str = "weir_exporter_possible_duplicates";
 /// Attempts at the same time, of each exporter and signal; a reload adds up to two.
 const CONSUMERS: u64 = 4;
 
-/// Traces that are handed on together.
-const HANDED_ON: u64 = 256;
-
 /// splitmix64.
 #[derive(Clone, Copy, Debug)]
 pub struct Rng(pub u64);
@@ -95,8 +92,6 @@ pub struct Setup {
     pub unwell: bool,
     /// Further keys of the storage.
     pub storage: &'static str,
-    /// Spans are held on disk by `tail_sampling` before they come to the exporters; with a queue on disk.
-    pub holds: bool,
 }
 
 impl Default for Setup {
@@ -111,7 +106,6 @@ impl Default for Setup {
             pause: Duration::from_millis(3),
             unwell: true,
             storage: "",
-            holds: false,
         }
     }
 }
@@ -369,10 +363,6 @@ impl World {
             // Whoever stands before us sends again what was not answered.
             in_flight += 2 * self.setup.connections as u64 * self.setup.records;
         }
-        if self.setup.holds {
-            // What a tick had handed on and not completed, as much as goes at once.
-            in_flight += HANDED_ON * self.setup.records;
-        }
         let completed = |sink: &Sink| sink.taken_since(killed - COMPLETION);
         self.sinks.iter().map(|sink| in_flight + completed(sink)).sum()
     }
@@ -477,9 +467,7 @@ impl World {
     /// Records for which nobody was answered may be on disk too; a stop would leave them there.
     async fn delivers_the_rest(&self) {
         let end = Instant::now() + Duration::from_secs(20);
-        while self.metric("otelcol_exporter_queue_size").await != Some(0)
-            || self.setup.holds && self.metric("weir_ledger_held_items").await != Some(0)
-        {
+        while self.metric("otelcol_exporter_queue_size").await != Some(0) {
             assert!(Instant::now() < end, "something stays queued");
             sleep(Duration::from_millis(20)).await;
         }
@@ -560,15 +548,6 @@ fn config(setup: &Setup, dir: &Path, ports: [u16; 3], sinks: [SocketAddr; 2]) ->
     } else {
         ""
     };
-    let (processors, holding) = match setup.holds {
-        true => (
-            "processors:
-  tail_sampling: {decision_wait: 1s, storage: file_storage, policies: [{name: all, type: always_sample}]}
-",
-            "processors: [tail_sampling], ",
-        ),
-        false => ("", ""),
-    };
     let retry = "retry_on_failure: {initial_interval: 20ms, max_interval: 200ms}";
     format!(
         "receivers:
@@ -576,7 +555,7 @@ fn config(setup: &Setup, dir: &Path, ports: [u16; 3], sinks: [SocketAddr; 2]) ->
     protocols:
       grpc: {{endpoint: '127.0.0.1:{grpc}', include_metadata: true}}
       http: {{endpoint: '127.0.0.1:{http}', include_metadata: true}}
-{extensions}{processors}exporters:
+{extensions}exporters:
   otlp_grpc: {{endpoint: '{first}', tls: {{insecure: true}}, compression: none, {retry}, sending_queue: {{num_consumers: {CONSUMERS}, queue_size: 100000{queue}}}}}
   otlp_http: {{endpoint: 'http://{second}', compression: none, {retry}, sending_queue: {{num_consumers: {CONSUMERS}, queue_size: 100000{queue}}}}}
 service:
@@ -585,7 +564,7 @@ service:
     metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {metrics}}}}}}}}}]}}
   pipelines:
     logs: {{receivers: [otlp], exporters: [otlp_grpc, otlp_http]}}
-    traces: {{receivers: [otlp], {holding}exporters: [otlp_grpc, otlp_http]}}
+    traces: {{receivers: [otlp], exporters: [otlp_grpc, otlp_http]}}
 "
     )
 }
