@@ -169,3 +169,58 @@ fn no_statement_allocates_by_record() {
         0,
     );
 }
+
+/// Detectors search, and what they put in place of findings goes to memory that is there already.
+#[test]
+fn no_detector_allocates_by_record_or_finding() {
+    use component::{Drops, Processor, SegmentCx};
+    use config::Section;
+    use wire::view::Finished;
+
+    let _alone = ALONE.lock();
+    let ten = "card, iban, email, phone, jwt, aws_key, github_token, stripe_key, bearer, us_ssn";
+    let rules = format!("{{allow_all_keys: true, detect: {{rules: [{{find: [{ten}]}}]}}}}");
+    let section = Section::from_yaml(&rules).expect("it is YAML");
+    let cx = component::test_kit::context("redaction");
+    let Ok(Processor::Tree(stage)) = (processors::redaction::FACTORY.build)(section, &cx, Signal::Logs)
+    else {
+        panic!("redaction takes its own rules");
+    };
+    let (client, scratch) = (Context::default(), &mut Scratch::default());
+    // What came of a request, how many findings there were, and the allocations of the second time.
+    let mut run = |request: &[u8]| {
+        let mut out = (None, 0, 0);
+        for _ in 0..2 {
+            let mut drops = Drops::default();
+            let before = support::allocations();
+            let mut view =
+                View::new(scratch, Signal::Logs, request, stage.touches().depth).expect("it is well formed");
+            let mut cx = SegmentCx {
+                context: &client,
+                tenant: None,
+                drops: &mut drops,
+            };
+            stage.apply(&mut view, &mut cx).expect("nothing is refused");
+            let finished = view.finish();
+            let allocated = support::allocations() - before;
+            let bytes = match finished {
+                Finished::Edited { bytes, .. } => Some(bytes.to_vec()),
+                Finished::Unchanged => None,
+            };
+            let found: u64 = drops.take_touched().iter().map(|(_, n)| n).sum();
+            out = (bytes, found, allocated);
+        }
+        out
+    };
+    // One to put hits in order, one for what came of it, two to book; many more findings change nothing.
+    let mut clean = Vec::new();
+    for (records, found_min) in [(64, 1), (2048, 200)] {
+        let (out, found, allocated) = run(&support::request(1, records, 4));
+        assert!(found >= found_min, "{found} found in {records} records");
+        assert!(allocated <= 4, "{allocated} allocations, {found} found");
+        clean = out.expect("something was masked");
+    }
+    let (out, found, allocated) = run(&clean);
+    assert_eq!((out, found), (None, 0));
+    assert!(allocated <= 1, "{allocated} allocations where nothing is found");
+}
