@@ -1,6 +1,5 @@
 //! Exporters: they push one batch and say how it went. The engine puts queue, retry and timeout around them.
 
-#[expect(dead_code, reason = "not registered before it works from end to end")]
 mod archive;
 pub mod debug;
 pub mod file;
@@ -14,6 +13,7 @@ use component::ExporterFactory;
 /// Every exporter type.
 #[rustfmt::skip]
 pub static ALL: &[&ExporterFactory] = &[
+    &archive::FACTORY,
     &debug::FACTORY,
     &file::FACTORY,
     &loadbalancing::FACTORY,

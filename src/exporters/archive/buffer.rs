@@ -8,7 +8,7 @@ use bytes::Bytes;
 /// From this size on a message is not copied.
 const SHARED_BYTES_MIN: usize = 16 << 10;
 /// What small ones are copied into.
-const SLAB_BYTES: usize = 16 << 10;
+pub(super) const SLAB_BYTES: usize = 16 << 10;
 
 /// Whole messages, laid end to end.
 #[derive(Debug)]

@@ -14,6 +14,10 @@ use super::units::{Retention, Size};
 pub(super) struct Config {
     /// Name of the archive, such as `logs.example.com/prod`: lower-case letters, digits, `.`, `/`, `-`. Required.
     pub(super) archive: String,
+    /// Where objects go: a directory or a bucket. Required.
+    pub(super) store: objects::blocks::Store,
+    /// Founds the archive if the store has none. Default false.
+    pub(super) create: bool,
     /// Name of this writer, unlike that of any other: lower-case letters, digits, `-`. Default: the name of the host.
     pub(super) writer: String,
     /// Directory for parts, state and the log's unsealed end. Required; never inside a journal's directory.
@@ -271,6 +275,8 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             archive: String::new(),
+            store: objects::blocks::Store::default(),
+            create: false,
             writer: String::new(),
             state_dir: PathBuf::new(),
             tenant: Tenant::default(),
@@ -395,6 +401,16 @@ impl Config {
         match self.lock.evidence_retention {
             EvidenceRetention::Own(own) => own,
             EvidenceRetention::Auto(_) => Retention(self.retention_longest().0 + Retention::days(30).0),
+        }
+    }
+}
+
+impl Compression {
+    pub(super) fn name(self) -> evidence::names::Compression {
+        match self {
+            Compression::Zstd => evidence::names::Compression::Zstd,
+            Compression::Gzip => evidence::names::Compression::Gzip,
+            Compression::None => evidence::names::Compression::None,
         }
     }
 }
@@ -532,6 +548,13 @@ impl config::Validate for Config {
             self.spool == Spool::Memory && self.ack != Ack::Memory,
             "memory needs ack: memory: what was promised must not be in memory alone",
         );
+        for (key, text) in self.store.faults() {
+            let key = match key.is_empty() {
+                true => "store".to_owned(),
+                false => format!("store.{}", key.replace("::", ".")),
+            };
+            fault(&key, true, &text);
+        }
         self.validate_bounds(&mut fault);
         self.validate_lock(&mut fault);
         fault(
@@ -626,7 +649,9 @@ mod tests {
     use super::*;
 
     fn parse(yaml: &str) -> Result<Config, String> {
-        let yaml = format!("archive: logs.example.com/prod\nstate_dir: /var/lib/weir/archive\n{yaml}");
+        let yaml = format!(
+            "archive: logs.example.com/prod\nstate_dir: /var/lib/weir/archive\nstore: {{file: {{path: /archive}}}}\n{yaml}"
+        );
         let section = Section::from_yaml(&yaml).unwrap_or_else(|faults| panic!("{faults}"));
         section
             .parse_valid::<Config>()
@@ -710,7 +735,7 @@ mod tests {
         check("log: {heartbeat_interval: 1s}", "not be below");
         check("log: {index: [host.name]}", "only [service.name]");
         for archive in ["", "/a", "a/", "A", "a b", &"a".repeat(121)] {
-            let yaml = format!("archive: '{archive}'\nstate_dir: /x\n");
+            let yaml = format!("archive: '{archive}'\nstate_dir: /x\nstore: {{file: {{path: /a}}}}\n");
             let section = Section::from_yaml(&yaml).expect("it is yaml");
             let told = section.parse_valid::<Config>().expect_err("no name").to_string();
             assert!(told.contains("archive must be a name"), "{told}");
@@ -718,6 +743,19 @@ mod tests {
         let nowhere = Section::from_yaml("archive: a").expect("it is yaml");
         let told = nowhere.parse_valid::<Config>().expect_err("no place").to_string();
         assert!(told.contains("state_dir must be a directory"), "{told}");
+    }
+
+    #[test]
+    fn a_store_is_one_of_its_kinds() {
+        let check = |store: &str, expected: &str| {
+            let yaml = format!("archive: a\nstate_dir: /x\nstore: {store}\n");
+            let section = Section::from_yaml(&yaml).expect("it is yaml");
+            let told = section.parse_valid::<Config>().expect_err("no store").to_string();
+            assert!(told.contains(expected), "{told}");
+        };
+        check("{}", "one of s3 and file");
+        check("{file: {path: ''}}", "must not be empty");
+        check("{s3: {region: x}}", "must not be empty");
     }
 
     #[test]

@@ -97,26 +97,6 @@ impl Compressor {
     }
 }
 
-impl Compression {
-    /// What a file's name ends with.
-    pub(super) fn extension(self) -> &'static str {
-        match self {
-            Compression::Zstd => ".zst",
-            Compression::Gzip => ".gz",
-            Compression::None => "",
-        }
-    }
-
-    /// What a log entry calls it.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Compression::Zstd => "zstd",
-            Compression::Gzip => "gzip",
-            Compression::None => "none",
-        }
-    }
-}
-
 /// Runs of whole fields of at most `bytes_max`, or of a single larger one. What cannot be read goes with what stands
 /// before it.
 fn runs(message: &[u8], bytes_max: usize) -> impl Iterator<Item = &[u8]> {

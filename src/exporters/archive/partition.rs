@@ -210,6 +210,7 @@ impl<S> Partition<S> {
     }
 
     /// Memory beside buffer and set.
+    #[cfg(test)]
     pub(super) fn state_bytes(&self) -> usize {
         /// What the digest's library keeps, and an entry of a set of texts.
         const DIGEST_BYTES: usize = 256;

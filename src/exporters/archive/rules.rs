@@ -182,7 +182,7 @@ mod tests {
     use component::test_kit::section;
 
     fn rules(yaml: &str) -> Rules {
-        let yaml = format!("archive: a\nstate_dir: /x\n{yaml}");
+        let yaml = format!("archive: a\nstate_dir: /x\nstore: {{file: {{path: /a}}}}\n{yaml}");
         Rules::new(
             &section(&yaml)
                 .parse_valid()

@@ -233,7 +233,7 @@ mod tests {
     use wire::test_kit::{Request, Rng};
 
     fn rules(yaml: &str) -> Rules {
-        let yaml = format!("archive: a\nstate_dir: /x\n{yaml}");
+        let yaml = format!("archive: a\nstate_dir: /x\nstore: {{file: {{path: /a}}}}\n{yaml}");
         let config: Config = section(&yaml)
             .parse_valid()
             .unwrap_or_else(|faults| panic!("{faults}"));

@@ -1,0 +1,320 @@
+//! Restart: from what lies in the state directory, in the journal and in the store, to a log that goes on.
+//!
+//! The state directory is there: the same session goes on, and each object where it stood. It is gone: a new session
+//! begins, names the one before, and takes over what the journal says was on its way. In both cases nothing is put that
+//! the journal might bring again, and nothing comes again that was put.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use component::Claim;
+use component::prelude::*;
+use evidence::entry::{Entry, Head, Kind};
+use evidence::log::{Log, Segment};
+use evidence::names::{EvidenceKey, LOGS, LogFile, Origin, Session as SessionId};
+use evidence::note::{Checkpoint, Note, Signed, Vkey};
+use evidence::time::Time;
+use objects::{ObjectStore, StoreError};
+
+use super::books::Books;
+use super::disk;
+use super::state::{Live, State};
+use super::writer::{Seqs, Session, from_index};
+
+/// A session as it goes on.
+pub(super) struct Recovered {
+    pub(super) log: Log,
+    /// Sealed, and perhaps not in the store.
+    pub(super) segments: Vec<Segment>,
+    /// Length of `next.jsonl`.
+    pub(super) next_bytes: u64,
+    pub(super) covered: u64,
+    pub(super) books: Books,
+    pub(super) seqs: Seqs,
+    pub(super) state: State,
+    pub(super) clean: bool,
+    /// The journals of the life before; none if it is not known.
+    pub(super) journals: Option<Vec<String>>,
+}
+
+/// Why a state directory cannot be used, and what to do.
+fn unusable(dir: &Path, what: &str) -> Fault {
+    Fault::World(format!(
+        "the archive's state in {} cannot be used: {what}; restore it from a copy, or move it away: the archive then \
+         begins a new session and takes over what its journal has",
+        dir.display()
+    ))
+}
+
+/// Reads a state directory; none if it has no session yet. Blocks.
+pub(super) fn read(dir: &Path, archive: &str, writer: &str) -> Result<Option<Recovered>, Fault> {
+    let io = |error: std::io::Error| unusable(dir, &error.to_string());
+    let Some(text) = disk::read(&dir.join("session.json")).map_err(io)? else {
+        return Ok(None);
+    };
+    let session: Session =
+        serde_json::from_slice(&text).map_err(|e| unusable(dir, &format!("session.json: {e}")))?;
+    let origin: Origin = session
+        .origin
+        .parse()
+        .map_err(|_| unusable(dir, "session.json names no session"))?;
+    if (origin.archive(), origin.writer()) != (archive, writer) {
+        return Err(unusable(
+            dir,
+            &format!("it is that of {}/{}", origin.archive(), origin.writer()),
+        ));
+    }
+    let next = disk::read(&dir.join("next.jsonl"))
+        .map_err(io)?
+        .unwrap_or_default();
+    let lines = from_index(&next, session.log.size);
+    let resumed =
+        Log::resume(origin, &session.log, lines).map_err(|e| unusable(dir, &format!("next.jsonl: {e}")))?;
+    if lines.len() < next.len() {
+        disk::replace(&dir.join("next.jsonl"), &lines[..resumed.whole]).map_err(io)?;
+    }
+    let journal = disk::read(&dir.join("journal.jsonl"))
+        .map_err(io)?
+        .unwrap_or_default();
+    let (mut state, _) = State::read(&journal).map_err(|e| unusable(dir, &format!("journal.jsonl: {e}")))?;
+    let mut books = Books::restore(&session.books);
+    let mut named = BTreeSet::new();
+    for [seq, i] in &session.named {
+        if let Some(live) = state.live.get_mut(seq) {
+            live.logged = Some(*i);
+        }
+    }
+    for seq in &session.gaps {
+        state.gaps.insert(*seq);
+        state.live.remove(seq);
+    }
+    for Entry { i, kind, .. } in &resumed.entries {
+        match kind {
+            Kind::Obj(obj) => {
+                named.insert(obj.seq);
+                books.follow_object(&obj.tenant, &obj.signal, obj.n);
+                if let Some(live) = state.live.get_mut(&obj.seq) {
+                    (live.put, live.logged) = (Some(obj.ver.clone()), Some(*i));
+                }
+            }
+            Kind::Gap(gap) => {
+                named.extend(gap.seq);
+                state.gaps.extend(gap.seq);
+                if let Some(seq) = gap.seq {
+                    state.live.remove(&seq);
+                }
+            }
+            Kind::Ledger(ledger) => books.follow(ledger),
+            _ => {}
+        }
+    }
+    let on_the_way = |live: &&Live| live.logged.is_none();
+    books.settle(state.live.values().filter(on_the_way).map(|live| {
+        let obj = &live.sealed.obj;
+        (obj.tenant.as_str(), obj.signal.as_str(), obj.n)
+    }));
+    let seqs = {
+        let most = state
+            .seen
+            .last()
+            .map_or(0, |seq| seq + 1)
+            .max(named.last().map_or(0, |seq| seq + 1));
+        let next = session.next_seq.max(most);
+        let unnamed: BTreeSet<u64> = session
+            .unnamed
+            .iter()
+            .copied()
+            .chain(session.next_seq..next)
+            .collect();
+        let unnamed = unnamed
+            .into_iter()
+            .filter(|seq| !named.contains(seq) && !state.gaps.contains(seq));
+        Seqs::new(next, unnamed, |seq| {
+            state.live.get(&seq).is_some_and(|live| live.logged.is_none())
+        })
+    };
+    Ok(Some(Recovered {
+        next_bytes: resumed.whole as u64,
+        covered: session.log.size,
+        log: resumed.log,
+        segments: resumed.segments,
+        books,
+        seqs,
+        state,
+        clean: session.clean && resumed.entries.is_empty(),
+        journals: Some(session.journals),
+    }))
+}
+
+/// A session that begins now.
+pub(super) fn fresh(archive: &str, writer: &str, now: Time) -> Result<Recovered, Fault> {
+    let mut random = [0; 10];
+    aws_lc_rs::rand::fill(&mut random)
+        .map_err(|_| Fault::World("no random bytes for a new session".into()))?;
+    let origin = Origin::new(archive, writer, SessionId::new(now, random));
+    let origin = origin.map_err(|e| Fault::World(e.to_string()))?;
+    Ok(Recovered {
+        log: Log::open(origin),
+        segments: Vec::new(),
+        next_bytes: 0,
+        covered: 0,
+        books: Books::new(now),
+        seqs: Seqs::default(),
+        state: State::default(),
+        clean: true,
+        journals: None,
+    })
+}
+
+/// Deletes the parts that nobody needs: those that were never sealed come again. Blocks.
+pub(super) fn sweep(spool: &Path, state: &State) -> std::io::Result<u64> {
+    let mut kept = 0;
+    for entry in std::fs::read_dir(spool)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let seq = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".part")?.parse::<u64>().ok());
+        let live = seq.and_then(|seq| state.live.get(&seq));
+        match live {
+            Some(_) => kept += entry.metadata()?.len(),
+            None => std::fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(kept)
+}
+
+/// The latest session of this writer that the store knows, besides this one: its head, and the numbers of the objects
+/// that stand under it.
+///
+/// The head must be signed by a key that the session itself names: what is not is no head of ours.
+pub(super) async fn before(
+    store: &dyn ObjectStore,
+    writer: &str,
+    own: &SessionId,
+) -> Result<Option<(Head, BTreeSet<u64>)>, StoreError> {
+    let prefix = format!("{LOGS}{writer}/");
+    let mut latest: Option<SessionId> = None;
+    let mut after = String::new();
+    loop {
+        let page = store.list(&prefix, &after).await?;
+        let Some(last) = page.last() else { break };
+        // Behind all that a session has.
+        after = last.key.clone();
+        for found in &page {
+            if let Some(EvidenceKey::Log(_, session, _)) = EvidenceKey::parse(&found.key) {
+                after = format!("{prefix}{session}/~");
+                if session != *own && latest.as_ref().is_none_or(|known| session > *known) {
+                    latest = Some(session);
+                }
+            }
+        }
+        if after <= last.key {
+            after = last.key.clone();
+        }
+    }
+    match latest {
+        Some(session) => session_of(store, writer, &session).await,
+        None => Ok(None),
+    }
+}
+
+async fn session_of(
+    store: &dyn ObjectStore,
+    writer: &str,
+    session: &SessionId,
+) -> Result<Option<(Head, BTreeSet<u64>)>, StoreError> {
+    let mut segments: BTreeMap<u64, String> = BTreeMap::new();
+    let mut heads: BTreeMap<u64, String> = BTreeMap::new();
+    let prefix = format!("{LOGS}{writer}/{session}/");
+    let mut after = String::new();
+    loop {
+        let page = store.list(&prefix, &after).await?;
+        let Some(last) = page.last() else { break };
+        after = last.key.clone();
+        for found in page {
+            match EvidenceKey::parse(&found.key) {
+                Some(EvidenceKey::Log(_, _, LogFile::Segment(start))) => {
+                    segments.insert(start, found.key);
+                }
+                Some(EvidenceKey::Log(_, _, LogFile::Checkpoint(size))) => {
+                    heads.insert(size, found.key);
+                }
+                _ => {}
+            }
+        }
+    }
+    // Segment by segment, so that no more than one is in memory.
+    let mut log: Option<Log> = None;
+    let mut vkey: Option<Vkey> = None;
+    let mut open: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    let mut roots = BTreeMap::new();
+    for key in segments.values() {
+        let max = evidence::log::SEGMENT_BYTES_MAX as u64;
+        let bytes = store.get(key, None).await?.body.collect(max).await?;
+        let parsed = match log.take() {
+            None => first_segment(&bytes),
+            Some(log) => log
+                .state()
+                .and_then(|state| Log::resume(log.origin().clone(), &state, &bytes).ok()),
+        };
+        let Some(resumed) = parsed.filter(|resumed| resumed.whole == bytes.len()) else {
+            break;
+        };
+        for entry in &resumed.entries {
+            match &entry.kind {
+                Kind::Open(open) => vkey = vkey.or_else(|| open.vkey.parse().ok()),
+                Kind::Obj(obj) => {
+                    open.entry(resumed.log.size()).or_default().insert(obj.seq);
+                }
+                _ => {}
+            }
+        }
+        roots.insert(resumed.log.size(), resumed.log.root());
+        log = Some(resumed.log);
+    }
+    let (Some(log), Some(vkey)) = (log, vkey) else {
+        return Ok(None);
+    };
+    const NOTE_BYTES_MAX: u64 = 64 << 10;
+    for (size, key) in heads.iter().rev() {
+        let bytes = store.get(key, None).await?.body.collect(NOTE_BYTES_MAX).await?;
+        let Ok(note) = Note::parse(&bytes) else { continue };
+        let Ok(head) = Checkpoint::parse(note.text()) else {
+            continue;
+        };
+        let signed = note.signed_by(&vkey) == Signed::Yes;
+        let fits = head.origin == log.origin().as_str() && head.size == *size;
+        if signed && fits && roots.get(size) == Some(&head.root) {
+            let named = open.range(..=*size).flat_map(|(_, seqs)| seqs).copied().collect();
+            let head = Head {
+                session: session.to_string(),
+                size: *size,
+                root: head.root,
+            };
+            return Ok(Some((head, named)));
+        }
+    }
+    Ok(None)
+}
+
+/// The first segment says whose log it is.
+fn first_segment(bytes: &[u8]) -> Option<evidence::log::Resumed> {
+    let opened =
+        bytes
+            .split(|b| *b == b'\n')
+            .take(3)
+            .find_map(|line| match Entry::parse(line).ok()?.kind {
+                Kind::Open(open) => Some(open),
+                _ => None,
+            })?;
+    let origin = Origin::new(&opened.archive, &opened.writer, opened.session.parse().ok()?).ok()?;
+    let empty = Log::open(origin.clone()).state()?;
+    Log::resume(origin, &empty, bytes).ok()
+}
+
+/// Whose claim it is: the session, and the number there.
+pub(super) fn owner(claim: &Claim) -> Option<(Origin, u64)> {
+    let (origin, seq) = claim.token.rsplit_once('#')?;
+    Some((origin.parse().ok()?, seq.parse().ok()?))
+}

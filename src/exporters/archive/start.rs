@@ -1,0 +1,513 @@
+//! Start: the store is checked, what was on its way is found again, the log goes on, and only then is anything taken.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+
+use arc_swap::ArcSwap;
+use component::prelude::*;
+use component::{Claim, Debts, Ending};
+use evidence::digest::sha256;
+use evidence::entry::{self, Kind};
+use evidence::note::Signer;
+use objects::check::{self, Found, Wanted};
+use objects::{Body, FileStore, ObjectStore, Put};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::config::{Ack, Config, Spool};
+use super::disk::{self, Lines};
+use super::gather::{Gather, Limits};
+use super::partition::Bounds;
+use super::recover::{self, Recovered};
+use super::rules::Rules;
+use super::run::{self, Locking, NEVER, Shared};
+use super::state::journal_name;
+use super::writer::{Begin, Trouble, Writer};
+use super::{Archive, Metrics, NO_STORAGE, Running};
+
+fn world(what: impl std::fmt::Display) -> Fault {
+    Fault::World(what.to_string())
+}
+
+/// Starts an archive.
+pub(super) async fn start(
+    archive: &Archive,
+    host: Arc<dyn Host>,
+    debts: Vec<Arc<dyn Debts>>,
+) -> Result<Running, Fault> {
+    let (config, id) = (&archive.config, archive.cx.id.to_string());
+    if config.ack == Ack::Wal && debts.iter().any(|debts| debts.journal().is_none()) {
+        return Err(world(NO_STORAGE));
+    }
+    let writer_name = writer_name(config);
+    let dir = config.state_dir.clone();
+    let lock = open_directory(&dir)?;
+    let signer = Arc::new(signer(config)?);
+    #[cfg(not(test))]
+    let store = open_store(config).await?;
+    #[cfg(test)]
+    let store = match &archive.store {
+        Some(store) => store.clone(),
+        None => open_store(config).await?,
+    };
+    let now = evidence::time::Time::from_millis((archive.clock.0)().cast_signed());
+    let read = recover::read(&dir, &config.archive, &writer_name)?;
+    let fresh = read.is_none() || read.as_ref().is_some_and(|r| r.log.is_closed());
+    let recovered = match read.filter(|_| !fresh) {
+        Some(recovered) => recovered,
+        None => recover::fresh(&config.archive, &writer_name, now)?,
+    };
+    let session = recovered.log.origin().session().clone();
+    let found = checked(config, &*store, session.as_str(), &id).await?;
+    if !found.is_founded {
+        found_archive(config, &*store, now).await?;
+    }
+    let before = match fresh {
+        true => recover::before(&*store, &writer_name, &session)
+            .await
+            .map_err(world)?,
+        false => None,
+    };
+
+    let journals: Vec<String> = debts
+        .iter()
+        .filter_map(|d| d.journal().map(journal_name))
+        .collect();
+    let mut sorted = journals.clone();
+    sorted.sort();
+    sorted.dedup();
+    let journal = match &recovered.journals {
+        None => "new",
+        Some(known) if known.iter().all(|journal| sorted.contains(journal)) => "same",
+        Some(_) => "lost",
+    };
+    let has_journal = !sorted.is_empty();
+    let spool = (config.spool == Spool::Disk).then(|| dir.join("spool"));
+    let Recovered {
+        log,
+        segments,
+        next_bytes,
+        covered,
+        mut books,
+        seqs,
+        state,
+        clean,
+        ..
+    } = recovered;
+    let kept = match &spool {
+        Some(spool) => {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(spool)
+                .map_err(world)?;
+            recover::sweep(spool, &state).map_err(world)?
+        }
+        None => 0,
+    };
+    let metrics = Metrics::new(&archive.cx);
+    if !has_journal || journal == "lost" {
+        let lost = books.lose_what_was_to_come_again();
+        metrics.lost(lost);
+        if lost > 0 {
+            tracing::error!(
+                exporter = id,
+                records = lost,
+                "records that were not archived are lost: no journal has them"
+            );
+        }
+    }
+    let recount = state.live.values().filter(|live| live.logged.is_none()).count() as u64;
+    let writer = Writer::begin(Begin {
+        dir: &dir,
+        log,
+        segments,
+        next_bytes,
+        books,
+        seqs,
+        store: store.clone(),
+        signer: signer.clone(),
+        journals: sorted,
+        covered,
+    })
+    .map_err(world)?;
+    writer.save_if_new().await.map_err(world)?;
+    let text = state.lines();
+    let path = dir.join("journal.jsonl");
+    let lines = disk::blocking(move || {
+        disk::replace(&path, &text)?;
+        Lines::open(&path, text.len() as u64)
+    });
+    let lines = lines.await.map_err(world)?;
+
+    metrics.worm_ok.set(i64::from(found.worm != check::Worm::None));
+    let shared = Shared {
+        rules: (*archive.rules).clone(),
+        rules_id: archive.rules.id().into(),
+        store: store.clone(),
+        writer: ArcSwap::from_pointee(writer),
+        lines,
+        line_bytes: AtomicU64::new(0),
+        debts: by_signal(&debts),
+        gather: Gather::new(limits(config, &writer_name)),
+        spool,
+        puts: Semaphore::new(config.put_concurrency),
+        workers: Semaphore::new(workers(config)),
+        compressors: Mutex::default(),
+        metrics,
+        host: host.clone(),
+        clock: archive.clock.clone(),
+        locking: Locking {
+            asks: found.worm != check::Worm::None,
+            default_days: found
+                .bucket_lock
+                .and_then(|lock| lock.default)
+                .map(|default| default.days),
+        },
+        store_date: AtomicU64::new(0),
+        skew_ms: AtomicI64::new(found.clock_ahead.map_or(NEVER, |s| s * 1000)),
+        told: AtomicBool::new(false),
+        signer,
+        worm: worm(&found),
+        config: config.clone(),
+        id,
+        #[cfg(test)]
+        cut: archive.cut.clone(),
+    };
+    shared.gather.free_spool(0);
+    shared
+        .gather
+        .spool_bytes
+        .fetch_add(kept, std::sync::atomic::Ordering::Relaxed);
+
+    if shared.writer().size() == 0 {
+        let head = before.as_ref().map(|(head, _)| head.clone());
+        open_log(&shared, head).await.map_err(world)?;
+    }
+    let start = entry::Start {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config_sha256: sha256(host.configuration().unwrap_or_default().as_bytes()),
+        clean,
+        recovered: recount,
+        git: None,
+        os: None,
+        boot_id: None,
+        journal: Some(journal.to_owned()),
+    };
+    for kind in [Kind::Start(start), Kind::Worm(shared.worm.clone())] {
+        shared.writer().append(kind, shared.now()).await.map_err(world)?;
+    }
+    let rules = note_rules(&shared, &archive.rules).await?;
+    // What was sealed is claimed before anything comes again.
+    let mut live = Vec::new();
+    for (_, object) in state.live {
+        if object.logged.is_none() {
+            super::object::claim_again(&shared, &object).await;
+        }
+        live.push(object);
+    }
+    let claims = foreign_claims(&shared, &debts, &live, before).await;
+    let shared = Arc::new(shared);
+    let (orders, inbox) = mpsc::channel(1);
+    let task = tokio::spawn(run::run(shared.clone(), inbox, live, claims));
+    Ok(Running {
+        shared,
+        rules,
+        orders,
+        task,
+        _lock: lock,
+    })
+}
+
+fn by_signal(debts: &[Arc<dyn Debts>]) -> [Option<Arc<dyn Debts>>; 4] {
+    Signal::ALL.map(|signal| debts.iter().find(|debts| debts.signal() == signal).cloned())
+}
+
+fn workers(config: &Config) -> usize {
+    const WORKERS_MAX: usize = 4;
+    match config.compress_workers {
+        0 => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(WORKERS_MAX),
+        own => own,
+    }
+}
+
+fn limits(config: &Config, writer: &str) -> Limits {
+    let roll = &config.roll;
+    Limits {
+        writer: writer.to_owned(),
+        bounds: Bounds {
+            max_age: roll.max_age.0,
+            max_age_small: config.max_age_small(),
+            min_bytes: config.min_bytes(),
+            max_bytes: roll.max_bytes.0,
+            max_raw_bytes: roll.max_raw_bytes.0,
+            max_records: roll.max_records,
+        },
+        chunk_bytes: roll.chunk_bytes.bytes(),
+        buffer_bytes_max: config.max_buffer_bytes.bytes(),
+        // Parts in memory count with the buffers.
+        spool_bytes_max: match config.spool {
+            Spool::Disk => config.max_spool_bytes.0,
+            Spool::Memory => config.max_spool_bytes.0.min(config.max_buffer_bytes.0),
+        },
+        partitions_max: config.max_open_partitions,
+    }
+}
+
+/// As configured, or the host's name.
+fn writer_name(config: &Config) -> String {
+    if !config.writer.is_empty() {
+        return config.writer.clone();
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    evidence::names::writer_of_host(host.trim())
+}
+
+/// The state directory, ours alone.
+fn open_directory(dir: &Path) -> Result<File, Fault> {
+    let fault = |e: std::io::Error| world(format!("cannot use {}: {e}", dir.display()));
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(fault)?;
+    let path = dir.join("lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(fault)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(world(format!(
+            "{} is used by another archive: each needs a state_dir of its own",
+            dir.display()
+        ))),
+        Err(std::fs::TryLockError::Error(error)) => Err(fault(error)),
+    }
+}
+
+/// The signing key; made if there is none.
+fn signer(config: &Config) -> Result<Signer, Fault> {
+    let path: PathBuf = match config.log.signer.file.as_os_str().is_empty() {
+        true => config.state_dir.join("signer.key"),
+        false => config.log.signer.file.clone(),
+    };
+    let fault =
+        |e: &dyn std::fmt::Display| world(format!("cannot use the signing key {}: {e}", path.display()));
+    match disk::read(&path).map_err(|e| fault(&e))? {
+        Some(text) => {
+            let text = zeroize::Zeroizing::new(text);
+            let text = std::str::from_utf8(&text).map_err(|_| fault(&"it is no text"))?;
+            Signer::from_text(text).map_err(|e| fault(&e))
+        }
+        None => {
+            let signer = Signer::generate().map_err(|e| fault(&e))?;
+            let text = signer.to_pem().map_err(|e| fault(&e))?;
+            disk::replace(&path, text.as_bytes()).map_err(|e| fault(&e))?;
+            Ok(signer)
+        }
+    }
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn ObjectStore>, Fault> {
+    match (&config.store.file, &config.store.s3) {
+        (Some(file), _) => Ok(Arc::new(FileStore::new(&file.path))),
+        #[cfg(feature = "aws")]
+        (None, Some(s3)) => Ok(Arc::new(objects::S3Store::open(s3).await.map_err(world)?)),
+        _ => Err(world("this build has no S3")),
+    }
+}
+
+/// The start-up check; what is not as it should be is said aloud.
+async fn checked(config: &Config, store: &dyn ObjectStore, session: &str, id: &str) -> Result<Found, Fault> {
+    let wanted = Wanted {
+        required: config.lock.required,
+        mode: Some(config.lock.mode),
+        create: config.create,
+        session,
+    };
+    let found = check::check(store, None, wanted).await.map_err(world)?;
+    for note in &found.notes {
+        tracing::warn!(exporter = id, "{note}");
+    }
+    if found.worm == check::Worm::None {
+        tracing::warn!(
+            exporter = id,
+            store = store.place(),
+            "the archive is not locked: tampering shows, and is possible"
+        );
+    }
+    Ok(found)
+}
+
+/// Writes `archive.json`, which makes a prefix an archive.
+async fn found_archive(
+    config: &Config,
+    store: &dyn ObjectStore,
+    now: evidence::time::Time,
+) -> Result<(), Fault> {
+    let name = serde_json::to_string(&config.archive).map_err(world)?;
+    let text = format!(
+        "{{\"v\":1,\"archive\":{name},\"created\":\"{now}\",\"tree\":\"rfc6962-sha256\",\"head\":\"c2sp.org/tlog-checkpoint\",\
+         \"sig\":\"ed25519\",\"layout\":\"hive/v1\",\"root_vkeys\":[]}}\n"
+    );
+    let put = Put {
+        sha256: super::spool::sha256(text.as_bytes()),
+        content_type: "application/json".into(),
+        if_absent: true,
+        ..Put::default()
+    };
+    // Somebody else's is as good.
+    store
+        .put(evidence::names::ARCHIVE, Body::Bytes(text.into()), &put)
+        .await
+        .map_err(world)?;
+    Ok(())
+}
+
+/// Writes a session's first entry.
+async fn open_log(shared: &Shared, before: Option<entry::Head>) -> Result<(), Trouble> {
+    let writer = shared.writer();
+    let origin = writer.origin();
+    let store = &shared.config.store;
+    let (bucket, region) = match (&store.s3, &store.file) {
+        (Some(s3), _) => (s3.bucket.clone(), s3.region.clone()),
+        (None, Some(file)) => (file.path.display().to_string(), String::new()),
+        (None, None) => Default::default(),
+    };
+    let vkey = shared.signer.vkey(origin.as_str());
+    let open = Kind::Open(entry::Open {
+        archive: origin.archive().to_owned(),
+        writer: origin.writer().to_owned(),
+        session: origin.session().to_string(),
+        bucket,
+        region,
+        vkey: vkey
+            .map_err(|e| std::io::Error::other(e.to_string()))?
+            .to_string(),
+        prev_session: before,
+    });
+    writer.append(open, shared.now()).await?;
+    Ok(())
+}
+
+/// Ends the session and begins the next one. Nothing is on its way, and nothing is taken meanwhile.
+pub(super) async fn roll(shared: &Shared) -> Result<(), Trouble> {
+    let old = shared.writer();
+    let head = old.end(shared.at()).await?;
+    let limits = shared.limits();
+    let fresh = recover::fresh(&shared.config.archive, &limits.writer, shared.now());
+    let fresh = fresh.map_err(|e| std::io::Error::other(e.to_string()))?;
+    shared.lines.rewrite_with(|_| Vec::new()).await?;
+    let journals = old.journals();
+    drop(old);
+    let begin = Begin {
+        dir: &shared.config.state_dir,
+        log: fresh.log,
+        segments: Vec::new(),
+        next_bytes: 0,
+        books: fresh.books,
+        seqs: fresh.seqs,
+        store: shared.store.clone(),
+        signer: shared.signer.clone(),
+        journals,
+        covered: 0,
+    };
+    let writer = Writer::begin(begin)?;
+    writer.save_if_new().await?;
+    shared.writer.store(Arc::new(writer));
+    open_log(shared, Some(head)).await?;
+    let worm = Kind::Worm(shared.worm.clone());
+    shared.writer().append(worm, shared.now()).await?;
+    tracing::info!(exporter = shared.id, session = %shared.writer().origin(), "the archive's log begins a new session");
+    Ok(())
+}
+
+fn worm(found: &Found) -> entry::Worm {
+    let default = found.bucket_lock.and_then(|lock| lock.default);
+    entry::Worm {
+        bucket_lock: entry::BucketLock {
+            enabled: found.bucket_lock.is_some(),
+            default: default.map(|default| entry::Retention {
+                mode: default.mode.as_str().to_owned(),
+                days: u32::try_from(default.days).ok(),
+                years: None,
+            }),
+        },
+        versioning: found.versioning.map_or("", |v| v.as_str()).to_owned(),
+        canary: found.canary.as_ref().map(|canary| entry::Canary {
+            key: canary.key.clone(),
+            ver: canary.version.clone(),
+            mode: canary.retention.map(|r| r.mode.as_str().to_owned()),
+            until: canary
+                .retention
+                .map(|r| evidence::time::Second::from_seconds(r.until.cast_signed())),
+            readback: canary.readback,
+            conditional: canary.conditional,
+            delete_refused: canary.delete_refused,
+        }),
+        worm: found.worm.as_str().to_owned(),
+    }
+}
+
+/// Writes the present rules down beside the records, and gives those of before.
+async fn note_rules(shared: &Shared, rules: &Rules) -> Result<HashMap<String, Arc<Rules>>, Fault> {
+    let text = rules.text();
+    let mut known = HashMap::new();
+    for debts in shared.debts.iter().flatten() {
+        for (name, text) in debts.notes() {
+            if let Some(rules) = Rules::parse(&text) {
+                known.insert(name, Arc::new(rules));
+            }
+        }
+        if debts.journal().is_some() {
+            let noted = debts.note(&shared.rules_id, &text).await;
+            noted.map_err(|e| world(format!("the journal takes no note: {e}")))?;
+        }
+    }
+    Ok(known)
+}
+
+/// Claims that no line of ours knows. Those whose objects stand under the last head of the session before are done.
+async fn foreign_claims(
+    shared: &Shared,
+    debts: &[Arc<dyn Debts>],
+    live: &[super::state::Live],
+    before: Option<(entry::Head, std::collections::BTreeSet<u64>)>,
+) -> Vec<(Signal, Claim)> {
+    let own = shared.writer().origin();
+    let mut foreign = Vec::new();
+    for debts in debts {
+        for claim in debts.claims() {
+            let owner = recover::owner(&claim);
+            let is_ours = |(origin, seq): &(evidence::names::Origin, u64)| {
+                *origin == own && live.iter().any(|live| live.sealed.obj.seq == *seq)
+            };
+            let is_done = |(origin, seq): &(evidence::names::Origin, u64)| {
+                let known = before
+                    .as_ref()
+                    .filter(|(head, _)| head.session == origin.session().as_str());
+                known.is_some_and(|(_, named)| named.contains(seq))
+            };
+            if owner.as_ref().is_some_and(is_ours) {
+                continue;
+            }
+            if owner.as_ref().is_some_and(is_done) {
+                match debts.complete(&claim.token, &claim.set, Ending::Stored).await {
+                    Ok(()) => continue,
+                    Err(error) => shared.journal_trouble(&error),
+                }
+            }
+            foreign.push((debts.signal(), claim));
+        }
+    }
+    foreign
+}

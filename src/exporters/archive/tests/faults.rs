@@ -1,0 +1,145 @@
+//! The store says no, says nothing, or lies; the journal is full.
+
+use std::time::Duration;
+
+use component::Collect;
+use evidence::entry::Kind;
+use objects::Class;
+use tokio::time::Instant;
+
+use super::rig::{Answer, Rig, entries};
+
+fn retry() -> Answer {
+    Answer::Fail(Class::Retry { after: None })
+}
+
+async fn check(prefix: &str, answers: Vec<Answer>) -> Rig {
+    let rig = Rig::new("");
+    rig.record(&["a", "b"], 2);
+    rig.store.tell(prefix, answers.clone());
+    rig.live(0).await;
+    rig.assert_whole(&format!("{prefix} {answers:?}"));
+    rig
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_refuses_is_sent_until_it_is_there() {
+    check("data/", vec![retry(), retry(), retry()]).await;
+    check(
+        "data/",
+        vec![Answer::Fail(Class::Denied), Answer::Fail(Class::Unauthorized)],
+    )
+    .await;
+    check(
+        "data/",
+        vec![Answer::Fail(Class::Rejected), Answer::Fail(Class::Config)],
+    )
+    .await;
+    check("data/", vec![Answer::Conflict, retry(), Answer::Conflict]).await;
+    check(
+        "_weir/v1/log/",
+        vec![retry(), Answer::Conflict, retry(), Answer::Fail(Class::Denied)],
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_lost_is_found_again() {
+    let rig = check("data/", vec![Answer::Lost, Answer::Lost]).await;
+    let entries = entries(&rig.copy());
+    assert!(entries.iter().all(|entry| entry.kind.name() != "gap"));
+    check("_weir/v1/log/", vec![Answer::Lost, Answer::Lost, Answer::Lost]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_taken_becomes_a_gap_and_another_number() {
+    let rig = Rig::new("");
+    rig.record(&["a"], 2);
+    rig.store.tell("data/", [Answer::Squatted]);
+    rig.live(0).await;
+    let found = entries(&rig.copy());
+    let gaps: Vec<_> = found
+        .iter()
+        .filter_map(|entry| match &entry.kind {
+            Kind::Gap(gap) => Some((gap.seq, gap.why.clone(), gap.n)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(gaps, [(Some(0), "key_conflict".to_owned(), Some(0))]);
+    let objects: Vec<u64> = found
+        .iter()
+        .filter_map(|entry| match &entry.kind {
+            Kind::Obj(obj) => Some(obj.seq),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(objects, [1]);
+    assert!(rig.journal.is_done());
+    // The squatter's object is an orphan: a warning, no failure of ours.
+    let report = rig.verify();
+    assert_eq!(report.exit, 0, "{:#?}", report.findings);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_is_full_is_asked_again() {
+    let rig = Rig::new("");
+    rig.record(&["a"], 2);
+    let archive = rig.start(0).await.expect("it starts");
+    rig.journal.fail(3);
+    rig.pump(&archive).await;
+    archive.stop(Instant::now() + Duration::from_secs(60)).await;
+    rig.assert_whole("claims that failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_segment_under_our_name_ends_the_session() {
+    let rig = Rig::new("");
+    rig.record(&["a"], 2);
+    rig.store.tell("_weir/v1/log/gw-0/", [Answer::Squatted]);
+    let archive = rig.start(0).await.expect("it starts");
+    rig.journal.pump(&archive).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(!rig.journal.is_done());
+    let told = rig.host.reports();
+    assert!(
+        told.iter().any(
+            |(_, status)| matches!(status, component::Status::Permanent(text) if text.contains("/seg/"))
+        ),
+        "{told:?}"
+    );
+    rig.record(&["a"], 2);
+    rig.journal.pump(&archive).await;
+    let signed = || {
+        rig.store
+            .puts
+            .lock()
+            .iter()
+            .filter(|key| key.contains("/log/"))
+            .count()
+    };
+    let before = signed();
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    assert_eq!(signed(), before, "nothing more is signed");
+    archive.stop(Instant::now() + Duration::from_secs(10)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_gone_loses_nothing() {
+    let rig = Rig::new("");
+    rig.record(&["a"], 2);
+    rig.store.tell("", (0..10_000).map(|_| retry()));
+    // The canary needs an answer: the store goes after the start.
+    let archive = rig.start(0).await;
+    assert!(archive.is_err());
+    let rig = Rig::new("");
+    rig.record(&["a"], 2);
+    let archive = rig.start(0).await.expect("it starts");
+    rig.store.tell("", (0..10_000).map(|_| retry()));
+    rig.journal.pump(&archive).await;
+    archive.stop(Instant::now() + Duration::from_secs(600)).await;
+    assert!(!rig.journal.is_done());
+    assert_eq!(rig.journal.claims(), 1);
+    rig.store.forgive();
+    rig.live(0).await;
+    rig.assert_whole("the store came back");
+}
