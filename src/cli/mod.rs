@@ -1,6 +1,7 @@
-//! Arguments to exit code: 0 on a clean stop and on success, 1 for every error.
+//! Arguments to exit code: 0 on a clean stop and on success, 1 for every error; `archive` has codes of its own.
 
 mod admin;
+mod archive;
 mod components;
 mod gates;
 mod journal;
@@ -57,6 +58,9 @@ enum Command {
     /// Show what queues on disk hold; export it, send it elsewhere, or give it up
     #[command(subcommand)]
     Journal(journal::Command),
+    /// Check, list and read an evidence archive
+    #[command(subcommand)]
+    Archive(archive::Command),
     /// Serve OTLP on 4317 and 4318 with a built-in configuration, and show it at work
     Quickstart(quickstart::Options),
 }
@@ -141,6 +145,7 @@ pub fn main() -> ExitCode {
         Some(Command::FeatureGate { id }) => gates::show(id.as_deref()),
         Some(Command::Ledger(options)) => ledger::ledger(&arguments.sources, options),
         Some(Command::Journal(command)) => journal::run(&arguments.sources, command),
+        Some(Command::Archive(command)) => return archive::run(&arguments.sources, command),
         Some(Command::Quickstart(options)) => quickstart::quickstart(options),
     };
     match done {
@@ -165,7 +170,11 @@ fn without_command(error: &clap::Error) -> ExitCode {
             let told = told.split("\n\nUsage:").next().unwrap_or(told);
             let told = told.split("\n\nFor more information").next().unwrap_or(told);
             say_error(&format!("Error: {}", told.trim_end()));
-            ExitCode::FAILURE
+            // There 1 is an answer: the archive is not what was sealed.
+            match std::env::args_os().any(|argument| argument == "archive") {
+                true => ExitCode::from(archive::USAGE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

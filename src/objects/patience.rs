@@ -10,7 +10,10 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Repeats a call while its error may pass: at most six tries within some four seconds, or as the store asks, at most
 /// 30 s each. Fit for reads; a write that is repeated answers [`crate::PutOutcome::Exists`] if its first try had worked.
-pub async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+pub async fn patiently<T, F>(mut call: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
     let mut wait = FIRST_WAIT;
     for _ in 1..TRIES {
         match call().await {
@@ -37,12 +40,12 @@ mod tests {
     async fn what_may_pass_is_tried_six_times() {
         let check = async |failures: usize, class, expected: (usize, u64, bool)| {
             let (began, mut calls) = (Instant::now(), 0);
-            let done = patiently(async || {
+            let done = patiently(|| {
                 calls += 1;
-                match calls > failures {
+                std::future::ready(match calls > failures {
                     true => Ok(()),
                     false => Err(StoreError::new(class, "x", "")),
-                }
+                })
             });
             let is_ok = done.await.is_ok();
             assert_eq!((calls, began.elapsed().as_millis() as u64, is_ok), expected);

@@ -1,0 +1,187 @@
+//! Reading from a store: with patience, with bounds, and several files ahead of who wants them in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::{Bytes, BytesMut};
+use evidence::digest::Digest;
+use evidence::time::{Second, Time};
+use evidence::verify::{Expected, Facts, File, Level, Listed, LockFacts};
+use objects::{Class, Head, ObjectStore, StoreError, Version, patiently};
+use tokio::task::JoinHandle;
+
+use super::Failure;
+use super::which::Archive;
+
+/// Files of a log that are being read before they are wanted.
+const AHEAD: usize = 16;
+
+/// A store as a verifier wants it.
+#[derive(Clone)]
+pub(super) struct Reading {
+    store: Arc<dyn ObjectStore>,
+    is_copy: bool,
+}
+
+impl Reading {
+    pub(super) fn of(archive: &Archive) -> Reading {
+        Reading {
+            store: archive.store.clone(),
+            is_copy: archive.is_copy,
+        }
+    }
+
+    /// Every version below a prefix, page by page, to `take`.
+    pub(super) async fn list(&self, prefix: &str, mut take: impl FnMut(Listed)) -> Result<(), Failure> {
+        let mut mark = None;
+        loop {
+            let page = patiently(|| self.store.list_versions(prefix, mark.as_ref())).await;
+            let (versions, next) = page.map_err(|e| self.unreadable(prefix, &e))?;
+            for version in versions {
+                take(self.listed(version));
+            }
+            match next {
+                Some(next) => mark = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn listed(&self, version: Version) -> Listed {
+        Listed {
+            key: version.key,
+            version: version.version,
+            modified: version.last_modified.and_then(time).filter(|_| !self.is_copy),
+            deleted: version.delete_marker,
+        }
+    }
+
+    /// A file, or one byte more than `max` of it: whoever reads that knows that it is too long.
+    pub(super) async fn bytes(&self, key: &str, version: Option<&str>, max: usize) -> Result<Bytes, Failure> {
+        let read = patiently(|| async move {
+            let mut body = self.store.get(key, version).await?.body;
+            let mut all = BytesMut::new();
+            while all.len() <= max
+                && let Some(piece) = body.next().await?
+            {
+                let wanted = piece.len().min(max + 1 - all.len());
+                all.extend_from_slice(&piece[..wanted]);
+            }
+            Ok(all.freeze())
+        });
+        read.await.map_err(|e| self.unreadable(key, &e))
+    }
+
+    /// Files one after the other, with those that follow already on their way.
+    pub(super) fn in_order(&self, files: Vec<File>, max: usize) -> InOrder {
+        let reading = self.clone();
+        InOrder {
+            reading,
+            max,
+            files: files.into_iter(),
+            coming: VecDeque::new(),
+        }
+    }
+
+    /// What the store says of an object; on level `full`, of the bytes themselves. None if it is not there.
+    pub(super) async fn facts(&self, expected: &Expected, level: Level) -> Result<Option<Facts>, StoreError> {
+        let (key, version) = (expected.key.as_str(), expected.version.as_deref());
+        let version = version.filter(|_| !self.is_copy);
+        let found = patiently(|| async move {
+            match level {
+                Level::Full => self.hashed(key, version).await,
+                Level::Log | Level::Heads => self.store.head(key, version).await,
+            }
+        });
+        match found.await {
+            Ok(head) => Ok(Some(self.told(head))),
+            Err(StoreError {
+                class: Class::NotFound,
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn hashed(&self, key: &str, version: Option<&str>) -> Result<Head, StoreError> {
+        let objects::Get { mut head, mut body } = self.store.get(key, version).await?;
+        let (mut hash, mut size) = (Context::new(&SHA256), 0);
+        while let Some(piece) = body.next().await? {
+            hash.update(&piece);
+            size += piece.len() as u64;
+        }
+        let mut digest = [0; 32];
+        digest.copy_from_slice(hash.finish().as_ref());
+        (head.size, head.sha256) = (size, Some(digest));
+        Ok(head)
+    }
+
+    fn told(&self, head: Head) -> Facts {
+        // Only a store with versions can have locks.
+        let lock = head.version.is_some().then(|| LockFacts {
+            retention: head.lock.retention.map(|r| {
+                let until = i64::try_from(r.until).unwrap_or(i64::MAX);
+                (r.mode.as_str().to_owned(), Second::from_seconds(until))
+            }),
+            hold: head.lock.legal_hold,
+        });
+        Facts {
+            size: head.size,
+            sha256: head.sha256.map(Digest),
+            lock,
+            modified: head.last_modified.and_then(time).filter(|_| !self.is_copy),
+        }
+    }
+
+    /// Whether versions and locks are those of the archive.
+    pub(super) fn is_copy(&self) -> bool {
+        self.is_copy
+    }
+
+    fn unreadable(&self, what: &str, error: &StoreError) -> Failure {
+        Failure::unknown(format!("{}/{what}: {error}", self.store.place()))
+    }
+}
+
+fn time(seconds: u64) -> Option<Time> {
+    let millis = i64::try_from(seconds).ok()?.checked_mul(1_000)?;
+    Some(Time::from_millis(millis))
+}
+
+/// See [`Reading::in_order`].
+pub(super) struct InOrder {
+    reading: Reading,
+    max: usize,
+    files: std::vec::IntoIter<File>,
+    coming: VecDeque<(File, JoinHandle<Result<Bytes, Failure>>)>,
+}
+
+impl InOrder {
+    /// The next file and its bytes.
+    pub(super) async fn next(&mut self) -> Result<Option<(File, Bytes)>, Failure> {
+        while self.coming.len() < AHEAD
+            && let Some(file) = self.files.next()
+        {
+            let (reading, max) = (self.reading.clone(), self.max);
+            let (key, version) = (file.key.clone(), file.version.clone());
+            let read = async move { reading.bytes(&key, version.as_deref(), max).await };
+            self.coming.push_back((file, tokio::spawn(read)));
+        }
+        let Some((file, read)) = self.coming.pop_front() else {
+            return Ok(None);
+        };
+        let bytes = read
+            .await
+            .map_err(|e| Failure::unknown(format!("{}: {e}", file.key)))??;
+        Ok(Some((file, bytes)))
+    }
+}
+
+impl Drop for InOrder {
+    fn drop(&mut self) {
+        for (_, read) in &self.coming {
+            read.abort();
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! Which archive, and which part of it: the options that all commands share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use config::{ComponentId, Duration, Section};
+use evidence::time::Time;
+use objects::ObjectStore;
+use objects::blocks::{Directory, S3, Store};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Failure;
+use crate::cli::{Given, Sources};
+use crate::service::providers;
+
+/// Which archive.
+#[derive(Args, Clone, Default)]
+pub(super) struct Which {
+    /// Its store: s3://BUCKET/PREFIX, file:/PATH or a directory
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["from_dir", "exporter"])]
+    store: Option<String>,
+    /// Of a bucket
+    #[arg(long, value_name = "REGION", requires = "store")]
+    region: Option<String>,
+    /// Base URL of a store other than Amazon's; its buckets are then in the path
+    #[arg(long, value_name = "URL", requires = "store")]
+    endpoint: Option<String>,
+    /// A directory with a copy of it: names and bytes count, neither times nor locks
+    #[arg(long, value_name = "DIR", conflicts_with = "exporter")]
+    from_dir: Option<PathBuf>,
+    /// The exporter of --config that writes it, if there are several
+    #[arg(long, value_name = "ID")]
+    exporter: Option<String>,
+}
+
+/// Which part of it.
+#[derive(Args, Clone, Default)]
+pub(super) struct Part {
+    /// Objects admitted from here on: RFC 3339 in UTC, a date, or how long ago as in -24h
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(super) from: Option<String>,
+    /// And before this
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(super) to: Option<String>,
+    /// Only this tenant
+    #[arg(long, value_name = "NAME")]
+    pub(super) tenant: Option<String>,
+    /// Only logs, traces, metrics or profiles
+    #[arg(long, value_name = "SIGNAL", value_parser = ["logs", "traces", "metrics", "profiles"])]
+    pub(super) signal: Option<String>,
+}
+
+/// An archive that can be read.
+pub(super) struct Archive {
+    pub(super) store: Arc<dyn ObjectStore>,
+    /// Whether its times, versions and locks are those of the archive itself.
+    pub(super) is_copy: bool,
+    /// As its writer is configured, if that is known.
+    pub(super) intervals: Option<Intervals>,
+}
+
+/// How often a writer signs, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Intervals {
+    pub(super) checkpoint: i64,
+    pub(super) heartbeat: i64,
+}
+
+/// Of an exporter: its `log`.
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+struct LogKeys {
+    checkpoint_interval: Duration,
+    heartbeat_interval: Duration,
+}
+
+impl Default for LogKeys {
+    fn default() -> Self {
+        let seconds = |s| Duration(std::time::Duration::from_secs(s));
+        LogKeys {
+            checkpoint_interval: seconds(60),
+            heartbeat_interval: seconds(300),
+        }
+    }
+}
+
+impl Which {
+    /// Opens it. Asks a network nothing yet.
+    pub(super) async fn open(&self, sources: &Sources) -> Result<Archive, Failure> {
+        let (store, intervals) = self.named(sources)?;
+        let faults = store.faults();
+        if let Some((key, text)) = faults.first() {
+            return Err(Failure::usage(format!("store::{key} {text}")));
+        }
+        if let Some(directory) = &store.file
+            && !directory.path.is_dir()
+        {
+            return Err(Failure::unknown(format!(
+                "{}: there is no such directory",
+                directory.path.display()
+            )));
+        }
+        let opened = store.open().await.map_err(|e| Failure::unknown(e.to_string()))?;
+        Ok(Archive {
+            store: opened,
+            is_copy: self.from_dir.is_some(),
+            intervals,
+        })
+    }
+
+    fn named(&self, sources: &Sources) -> Result<(Store, Option<Intervals>), Failure> {
+        match (&self.from_dir, &self.store) {
+            (Some(path), _) => Ok((directory(path.clone()), None)),
+            (None, Some(text)) => Ok((self.parse(text)?, None)),
+            (None, None) => self.configured(sources),
+        }
+    }
+
+    fn parse(&self, text: &str) -> Result<Store, Failure> {
+        let Some(place) = text.strip_prefix("s3://") else {
+            if self.region.is_some() || self.endpoint.is_some() {
+                return Err(Failure::usage(
+                    "--region and --endpoint are for --store s3://BUCKET/PREFIX",
+                ));
+            }
+            let path = text
+                .strip_prefix("file://")
+                .or_else(|| text.strip_prefix("file:"));
+            return Ok(directory(path.unwrap_or(text).into()));
+        };
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        let mut s3 = S3 {
+            bucket: bucket.to_owned(),
+            prefix: prefix.trim_end_matches('/').to_owned(),
+            endpoint: self.endpoint.clone().unwrap_or_default(),
+            force_path_style: self.endpoint.is_some(),
+            ..S3::default()
+        };
+        if let Some(region) = &self.region {
+            s3.region.clone_from(region);
+        }
+        Ok(Store {
+            s3: Some(s3),
+            file: None,
+        })
+    }
+
+    fn configured(&self, sources: &Sources) -> Result<(Store, Option<Intervals>), Failure> {
+        if sources.config.is_empty() && sources.set.is_empty() {
+            return Err(Failure::usage(
+                "which archive? --store s3://BUCKET/PREFIX or a directory, --from-dir DIR, or --config with its exporter",
+            ));
+        }
+        let Given { texts, gates } = sources.read().map_err(Failure::usage)?;
+        let (document, _) = config::load(&texts, &providers::World, &gates)
+            .map_err(|faults| Failure::usage(faults.report(false)))?;
+        let is_meant = |id: &ComponentId| match &self.exporter {
+            Some(wanted) => id.to_string() == *wanted,
+            None => id.kind == "archive",
+        };
+        let mut meant: Vec<(ComponentId, Section)> = document.exporters;
+        meant.retain(|(id, _)| is_meant(id));
+        match meant.as_mut_slice() {
+            [(id, section)] => of_section(section)
+                .map_err(|faults| Failure::usage(format!("exporter {id}: {}", faults.report(false)))),
+            [] => Err(Failure::usage("this configuration has no such exporter archive")),
+            several => {
+                let ids: Vec<String> = several.iter().map(|(id, _)| id.to_string()).collect();
+                Err(Failure::usage(format!(
+                    "which of {}? --exporter ID",
+                    ids.join(", ")
+                )))
+            }
+        }
+    }
+}
+
+fn directory(path: PathBuf) -> Store {
+    Store {
+        s3: None,
+        file: Some(Directory { path }),
+    }
+}
+
+fn of_section(section: &mut Section) -> Result<(Store, Option<Intervals>), config::Diags> {
+    let Some(store) = section.take_raw("store") else {
+        return Err(section.fault("store", "it names no store"));
+    };
+    let store = store.parse::<Store>()?;
+    let log = section
+        .take_raw("log")
+        .map(|mut log| log.take::<LogKeys>())
+        .transpose()?
+        .unwrap_or_default();
+    let millis = |duration: Duration| i64::try_from(duration.0.as_millis()).unwrap_or(i64::MAX / 4);
+    let intervals = Intervals {
+        checkpoint: millis(log.checkpoint_interval),
+        heartbeat: millis(log.heartbeat_interval),
+    };
+    Ok((store, Some(intervals)))
+}
+
+impl Part {
+    /// Begin and end.
+    pub(super) fn range(&self, now: Time) -> Result<(Option<Time>, Option<Time>), Failure> {
+        let moment = |option: &str, text: &Option<String>| {
+            let parsed = text.as_deref().map(|text| {
+                let why = format!("--{option} {text}: say 2025-11-20T14:05:00Z, 2025-11-20 or -24h");
+                moment(text, now).ok_or_else(|| Failure::usage(why))
+            });
+            parsed.transpose()
+        };
+        let (from, to) = (moment("from", &self.from)?, moment("to", &self.to)?);
+        match (from, to) {
+            (Some(f), Some(t)) if f >= t => Err(Failure::usage("--from must be before --to")),
+            range => Ok(range),
+        }
+    }
+}
+
+/// The present, by the machine's clock.
+pub(super) fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// `-90m`, `2025-11-20`, `2025-11-20T14:05`, with seconds, with thousandths, with `Z` or without: all UTC.
+fn moment(text: &str, now: Time) -> Option<Time> {
+    if let Some(ago) = text.strip_prefix('-') {
+        let (number, unit) = ago.split_at_checked(ago.len().checked_sub(1)?)?;
+        let unit: i64 = match unit {
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            "w" => 7 * 86_400_000,
+            _ => return None,
+        };
+        if !number.bytes().all(|c| c.is_ascii_digit()) {
+            return None;
+        }
+        let ago = number.parse::<i64>().ok()?.checked_mul(unit)?;
+        return Some(Time::from_millis(now.millis().checked_sub(ago)?));
+    }
+    let text = text.strip_suffix('Z').unwrap_or(text);
+    let rest = match text.len() {
+        10 => "T00:00:00.000Z",
+        16 => ":00.000Z",
+        19 => ".000Z",
+        23 => "Z",
+        _ => return None,
+    };
+    format!("{text}{rest}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_said_in_several_ways() {
+        let now: Time = "2025-11-20T14:05:00.000Z".parse().expect("a time");
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(
+                moment(text, now),
+                expected.map(|e| e.parse().expect("a time")),
+                "{text}"
+            );
+        };
+        check("2025-11-01", Some("2025-11-01T00:00:00.000Z"));
+        check("2025-11-01T14:00", Some("2025-11-01T14:00:00.000Z"));
+        check("2025-11-01T14:00Z", Some("2025-11-01T14:00:00.000Z"));
+        check("2025-11-01T14:00:09Z", Some("2025-11-01T14:00:09.000Z"));
+        check("2025-11-01T14:00:09.123Z", Some("2025-11-01T14:00:09.123Z"));
+        check("-24h", Some("2025-11-19T14:05:00.000Z"));
+        check("-90s", Some("2025-11-20T14:03:30.000Z"));
+        check("-2w", Some("2025-11-06T14:05:00.000Z"));
+        for wrong in [
+            "",
+            "-",
+            "-h",
+            "-1",
+            "-1y",
+            "--1h",
+            "-99999999999999999999d",
+            "-9223372036854775807w",
+            "2025-11-31",
+            "2025-11",
+            "yesterday",
+            "2025-11-01T14:00:09+01:00",
+            "-é",
+        ] {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn from_comes_before_to() {
+        let now = Time::from_millis(0);
+        let part = |from: &str, to: &str| Part {
+            from: Some(from.to_owned()),
+            to: Some(to.to_owned()),
+            ..Part::default()
+        };
+        assert!(part("2025-11-01", "2025-11-02").range(now).is_ok());
+        for (from, to) in [
+            ("2025-11-02", "2025-11-02"),
+            ("2025-11-03", "2025-11-02"),
+            ("x", "2025-11-02"),
+        ] {
+            assert_eq!(part(from, to).range(now).expect_err(from).exit, 64);
+        }
+    }
+
+    #[test]
+    fn a_store_is_a_bucket_or_a_directory() {
+        let with = |region: Option<&str>, endpoint: Option<&str>| Which {
+            region: region.map(str::to_owned),
+            endpoint: endpoint.map(str::to_owned),
+            ..Which::default()
+        };
+        let s3 = |text: &str, which: &Which| {
+            let s3 = which.parse(text).expect(text).s3.expect("a bucket");
+            (s3.bucket, s3.prefix, s3.region, s3.endpoint, s3.force_path_style)
+        };
+        let all = |bucket: &str, prefix: &str, region: &str, endpoint: &str, path_style: bool| {
+            let own = |text: &str| text.to_owned();
+            (own(bucket), own(prefix), own(region), own(endpoint), path_style)
+        };
+        assert_eq!(
+            s3("s3://b", &with(None, None)),
+            all("b", "", "us-east-1", "", false)
+        );
+        assert_eq!(
+            s3("s3://b/p/q/", &with(Some("eu-west-1"), None)),
+            all("b", "p/q", "eu-west-1", "", false)
+        );
+        let minio = with(None, Some("http://127.0.0.1:9000"));
+        assert_eq!(
+            s3("s3://b/p", &minio),
+            all("b", "p", "us-east-1", "http://127.0.0.1:9000", true)
+        );
+        for text in ["/a/b", "file:/a/b", "file:///a/b"] {
+            let store = with(None, None).parse(text).expect(text);
+            assert_eq!(store, directory("/a/b".into()), "{text}");
+        }
+        assert_eq!(minio.parse("/a").expect_err("no bucket").exit, 64);
+        let empty = with(None, None).parse("s3:///p").expect("it is looked at later");
+        assert!(!empty.faults().is_empty());
+    }
+
+    #[test]
+    fn an_exporter_names_store_and_intervals() {
+        let read = |yaml: &str| {
+            let mut section = Section::from_yaml(yaml).unwrap_or_else(|faults| panic!("{faults}"));
+            of_section(&mut section).map_err(|faults| faults.to_string())
+        };
+        let yaml = "archive: a\nstore: {file: {path: /x}}\nlog: {heartbeat_interval: 1m, index: []}";
+        let intervals = Intervals {
+            checkpoint: 60_000,
+            heartbeat: 60_000,
+        };
+        assert_eq!(read(yaml), Ok((directory("/x".into()), Some(intervals))));
+        assert!(
+            read("archive: a")
+                .expect_err("no store")
+                .contains("names no store")
+        );
+        assert!(
+            read("store: {tape: {}}")
+                .expect_err("no such store")
+                .contains("tape")
+        );
+    }
+}
