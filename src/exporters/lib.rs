@@ -1,6 +1,7 @@
 //! Exporters: they push one batch and say how it went. The engine puts queue, retry and timeout around them.
 
 mod archive;
+mod awss3;
 pub mod debug;
 pub mod file;
 pub mod loadbalancing;
@@ -14,6 +15,7 @@ use component::ExporterFactory;
 #[rustfmt::skip]
 pub static ALL: &[&ExporterFactory] = &[
     &archive::FACTORY,
+    &awss3::FACTORY,
     &debug::FACTORY,
     &file::FACTORY,
     &loadbalancing::FACTORY,

@@ -172,7 +172,7 @@ pub struct S3Uploader {
     pub retry_max_attempts: u32,
     /// Accepted, as `retry_mode` is. Default 20s.
     pub retry_max_backoff: Duration,
-    /// `uuidv7`, or empty (default): a number.
+    /// `uuidv7`, or empty (default): the same. Numbers would meet.
     pub unique_key_func_name: String,
     /// Account that must own the bucket, 12 digits. Default empty: any. Not in contrib, nor what follows.
     pub expected_bucket_owner: String,

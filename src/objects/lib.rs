@@ -10,6 +10,7 @@ pub mod blocks;
 pub mod check;
 pub mod error;
 pub mod file;
+pub mod partition;
 mod patience;
 #[cfg(feature = "aws")]
 pub mod s3;
@@ -19,6 +20,7 @@ pub mod test_kit;
 
 pub use error::{Class, StoreError};
 pub use file::FileStore;
+pub use partition::Partition;
 pub use patience::patiently;
 #[cfg(feature = "aws")]
 pub use s3::S3Store;

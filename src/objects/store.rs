@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
@@ -21,6 +22,12 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Where this is, for messages: `s3://bucket/prefix`, `file:/path`.
     fn place(&self) -> &str;
+
+    /// Another bucket of the same store, by the same client; `None` where there are no buckets.
+    fn sibling(&self, bucket: &str) -> Option<Arc<dyn ObjectStore>> {
+        let _ = bucket;
+        None
+    }
 
     /// Writes an object whole, or nothing. `Stored` means that it is durable as far as the store can say.
     fn put<'a>(

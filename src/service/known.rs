@@ -144,7 +144,7 @@ const SIGNING: Answer = Answer::Instead(
 
 #[rustfmt::skip]
 const KNOWN: &[Row] = &[
-    ("receivers", Answer::Planned, &["awss3", "loki"]),
+    ("receivers", Answer::Planned, &["loki"]),
     ("receivers", Answer::Later, &[
         "datadog", "envoyals", "filelog", "fluentforward", "jaeger", "kafka", "otlpjsonfile", "splunk_hec", "statsd",
         "syslog", "tcplog", "udplog", "webhookevent", "zipkin",
@@ -190,7 +190,7 @@ const KNOWN: &[Row] = &[
     ]),
     ("processors", Answer::Example, &["exampleprocessor", "processor", "processor2"]),
 
-    ("exporters", Answer::Planned, &["awss3", "elasticsearch", "loki"]),
+    ("exporters", Answer::Planned, &["elasticsearch", "loki"]),
     ("exporters", Answer::Later, &["kafka", "opensearch", "splunk_hec", "syslog", "zipkin"]),
     ("exporters", LOGGING, &["logging"]),
     ("exporters", JAEGER, &["jaeger", "jaeger_thrift"]),

@@ -137,6 +137,10 @@ impl ObjectStore for S3Store {
         &self.0.place
     }
 
+    fn sibling(&self, bucket: &str) -> Option<Arc<dyn ObjectStore>> {
+        Some(Arc::new(self.with_bucket(bucket)))
+    }
+
     fn put<'a>(
         &'a self,
         key: &'a str,
