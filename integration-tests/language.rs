@@ -167,7 +167,7 @@ fn faults_of_decoding_are_told_in_the_collectors_words() {
                 "  debug:\n",
                 "  debug:\n  foo/x:\n",
                 "10:3",
-                "'exporters' unknown type: \"foo\" for id: \"foo/x\" (valid values: [debug",
+                "'exporters' unknown type: \"foo\" for id: \"foo/x\" (valid values: [archive",
                 "otlp",
             ),
             (

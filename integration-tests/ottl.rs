@@ -18,6 +18,7 @@ receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{{grpc}}"}}}}}}}}
 processors: {processors}
 exporters: {{otlp_grpc: {{endpoint: "{}", tls: {{insecure: true}}, compression: none, sending_queue: {{enabled: false}}}}}}
 service:
+  telemetry: {{metrics: {{level: none}}}}
   pipelines: {{{signal}: {{receivers: [otlp], processors: [{order}], exporters: [otlp_grpc]}}}}
 "#,
         peer.addr
