@@ -11,6 +11,7 @@
 
 mod acceptance;
 mod admin;
+mod archive;
 mod auth;
 mod bad_clients;
 mod books;

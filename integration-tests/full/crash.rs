@@ -12,8 +12,13 @@ fn rounds() -> u64 {
     given.and_then(|text| text.parse().ok()).unwrap_or(4)
 }
 
-/// Meets each point at a random pass, round by round, with a kill at a random time after every other.
+/// Meets each point at a random pass, round by round, with a kill at a random time after every other. Claims are an
+/// archive's.
 async fn besieged(setup: Setup) -> Report {
+    let setup = Setup {
+        archive: true,
+        ..setup
+    };
     let mut world = World::begin(setup).await;
     // Names are written while the directory is new.
     let (first, then): (Vec<&str>, Vec<&str>) = POINTS.iter().partition(|p| p.starts_with("journal.table"));

@@ -7,6 +7,7 @@
 
 #![allow(clippy::print_stderr, reason = "a run says its seed and its figures")]
 
+pub mod archive;
 pub mod load;
 pub mod process;
 pub mod records;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
+use archive::Archived;
 use load::{Load, Plan};
 use process::Process;
 use records::Batch;
@@ -92,6 +94,8 @@ pub struct Setup {
     pub unwell: bool,
     /// Further keys of the storage.
     pub storage: &'static str,
+    /// An archive takes all of it too, from the same journal.
+    pub archive: bool,
 }
 
 impl Default for Setup {
@@ -106,6 +110,7 @@ impl Default for Setup {
             pause: Duration::from_millis(3),
             unwell: true,
             storage: "",
+            archive: false,
         }
     }
 }
@@ -158,6 +163,8 @@ pub struct World {
     metrics: u16,
     /// Clients do not send to the gateway itself.
     is_relayed: bool,
+    /// What was acknowledged, once clients have stopped.
+    acknowledged: Vec<Batch>,
     pub report: Report,
 }
 
@@ -222,6 +229,7 @@ impl World {
             http: at(ports[1]),
             metrics: ports[2],
             is_relayed: doors != ports[..2],
+            acknowledged: Vec::new(),
             report: Report::default(),
         }
     }
@@ -397,6 +405,7 @@ impl World {
             let patience = if self.setup.queue == Queue::Memory { 2 } else { 20 };
             if missing.iter().all(Vec::is_empty) || since.elapsed() > Duration::from_secs(patience) {
                 self.report.duplicates = self.sinks.iter().map(Sink::again).sum();
+                self.acknowledged = batches;
                 return missing;
             }
             sleep(Duration::from_millis(20)).await;
@@ -461,7 +470,25 @@ impl World {
         if self.setup.queue == Queue::Disk {
             self.owes_nothing();
         }
+        if self.setup.archive {
+            self.archived_once();
+        }
         report
+    }
+
+    /// All that was acknowledged is in the archive, and nothing is there twice, also not what nobody was told of.
+    fn archived_once(&self) {
+        let numbers = Archived::verified(&self.path().join("archive")).numbers();
+        let all = self.acknowledged.iter().flat_map(Batch::numbers);
+        let missing: Vec<u64> = all.filter(|n| !numbers.contains_key(n)).collect();
+        let first = &missing[..missing.len().min(50)];
+        assert!(
+            missing.is_empty(),
+            "{} are not archived: {first:?}",
+            missing.len()
+        );
+        let twice: Vec<_> = numbers.iter().filter(|(_, count)| **count > 1).take(50).collect();
+        assert!(twice.is_empty(), "archived more than once: {twice:?}");
     }
 
     /// Records for which nobody was answered may be on disk too; a stop would leave them there.
@@ -549,6 +576,27 @@ fn config(setup: &Setup, dir: &Path, ports: [u16; 3], sinks: [SocketAddr; 2]) ->
         ""
     };
     let retry = "retry_on_failure: {initial_interval: 20ms, max_interval: 200ms}";
+    // Objects and heads in quick succession, so that many lives have many of them.
+    let dir = dir.display();
+    let (archive, third) = match setup.archive {
+        true => (
+            format!(
+                "
+  archive:
+    archive: example/kills
+    writer: gw-0
+    create: true
+    store: {{file: {{path: '{dir}/archive'}}}}
+    state_dir: '{dir}/state'
+    storage: file_storage
+    lock: {{required: false}}
+    roll: {{max_age: 100ms, min_bytes: 0, max_age_small: 0s}}
+    log: {{checkpoint_interval: 100ms}}"
+            ),
+            ", archive",
+        ),
+        false => (String::new(), ""),
+    };
     format!(
         "receivers:
   otlp:
@@ -557,14 +605,14 @@ fn config(setup: &Setup, dir: &Path, ports: [u16; 3], sinks: [SocketAddr; 2]) ->
       http: {{endpoint: '127.0.0.1:{http}', include_metadata: true}}
 {extensions}exporters:
   otlp_grpc: {{endpoint: '{first}', tls: {{insecure: true}}, compression: none, {retry}, sending_queue: {{num_consumers: {CONSUMERS}, queue_size: 100000{queue}}}}}
-  otlp_http: {{endpoint: 'http://{second}', compression: none, {retry}, sending_queue: {{num_consumers: {CONSUMERS}, queue_size: 100000{queue}}}}}
+  otlp_http: {{endpoint: 'http://{second}', compression: none, {retry}, sending_queue: {{num_consumers: {CONSUMERS}, queue_size: 100000{queue}}}}}{archive}
 service:
   extensions: {extension}
   telemetry:
     metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {metrics}}}}}}}}}]}}
   pipelines:
-    logs: {{receivers: [otlp], exporters: [otlp_grpc, otlp_http]}}
-    traces: {{receivers: [otlp], exporters: [otlp_grpc, otlp_http]}}
+    logs: {{receivers: [otlp], exporters: [otlp_grpc, otlp_http{third}]}}
+    traces: {{receivers: [otlp], exporters: [otlp_grpc, otlp_http{third}]}}
 "
     )
 }

@@ -1,0 +1,90 @@
+//! An archive in a directory, as somebody sees it who has only its files: the verifier judges it, zstd and prost read it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use evidence::entry::{Entry, Kind, Obj};
+use evidence::test_kit::Store;
+use evidence::time::Time;
+use evidence::verify::{Level, Options};
+
+use super::records;
+
+/// What a directory holds, once the verifier has nothing to say against it.
+pub struct Archived {
+    store: Store,
+    objects: Vec<Obj>,
+}
+
+impl Archived {
+    /// Reads and verifies all of it, trusting the keys that the logs themselves name: who wrote it is not what is asked.
+    #[track_caller]
+    pub fn verified(root: &Path) -> Archived {
+        let store = read(root);
+        let (mut policy, mut objects) = (String::new(), Vec::new());
+        for (key, versions) in &store.files {
+            if !key.contains("/seg/") {
+                continue;
+            }
+            let bytes = versions[0].bytes.as_deref().expect("a directory has no markers");
+            for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+                match Entry::parse(line).expect("an entry").kind {
+                    Kind::Open(open) => policy += &format!("log {}\n", open.vkey),
+                    Kind::Obj(obj) => objects.push(*obj),
+                    _ => {}
+                }
+            }
+        }
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.expect("the clock is past 1970").as_millis() as i64;
+        let options = Options {
+            level: Level::Full,
+            ..Options::new(Time::from_millis(now))
+        };
+        let report = store.verify(&policy, &options);
+        assert_eq!(report.exit, 0, "{} {:#?}", report.verdict, report.findings);
+        Archived { store, objects }
+    }
+
+    /// Records of a signal, as the log counts them.
+    pub fn records(&self, signal: &str) -> u64 {
+        let objects = self.objects.iter().filter(|obj| obj.signal == signal);
+        objects.map(|obj| obj.n).sum()
+    }
+
+    /// How often each numbered record is in the objects of logs and spans.
+    pub fn numbers(&self) -> BTreeMap<u64, usize> {
+        let mut counts = BTreeMap::new();
+        for obj in &self.objects {
+            let stored = self.store.files[&obj.key][0].bytes.as_deref();
+            let plain = zstd::stream::decode_all(stored.expect("it is there")).expect("frames of zstd");
+            for n in records::read(&obj.signal, Bytes::from(plain)).numbers {
+                *counts.entry(n).or_default() += 1;
+            }
+        }
+        counts
+    }
+}
+
+/// The files of a store in a directory.
+fn read(root: &Path) -> Store {
+    let mut store = Store::default();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            let key = path.strip_prefix(root).expect("below it").display().to_string();
+            if path.is_dir() {
+                folders.push(path);
+            } else if key.starts_with("data/") || key.starts_with("_weir/") {
+                store.put(&key, &fs::read(&path).expect("a file"), None, None);
+            }
+        }
+    }
+    // A directory keeps one version of a file, without an id.
+    let versions = store.files.values_mut().flatten();
+    versions.for_each(|version| version.id = None);
+    store
+}
