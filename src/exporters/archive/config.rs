@@ -705,7 +705,10 @@ mod tests {
         check("encryption: {mode: age}", "only none");
         check("journal_quota: 1GiB", "only auto");
         check("selftest: {interval: 24h}", "proved at each start");
-        check("selftest: {role_arn: 'arn:aws:iam::1:role/x'}", "no deletion is tried");
+        check(
+            "selftest: {role_arn: 'arn:aws:iam::1:role/x'}",
+            "no deletion is tried",
+        );
         check("format: parquet", "invalid value");
         check("roll: {max_bytes: 5GiB}", "at most 4GiB");
         check("roll: {max_bytes: many}", "not a size");
