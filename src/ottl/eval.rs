@@ -9,7 +9,7 @@ use wire::view::{NodeId, Value, View};
 use crate::access::Access;
 use crate::compare::compare;
 use crate::error::{Error, Result};
-use crate::functions::{Args, Def, Ready};
+use crate::functions::{Agents, Args, Def, Ready};
 use crate::math;
 use crate::quick::Quick;
 use crate::syntax::ast::{CompareOp, MathOp};
@@ -72,6 +72,8 @@ pub(crate) struct Tools {
     caches: RefCell<Vec<Option<Box<PatternCache>>>>,
     /// Patterns that a path or a function gave, the newest last.
     dynamic: RefCell<Vec<(Pattern, Box<PatternCache>)>>,
+    /// What `UserAgent` knows.
+    pub(crate) agents: RefCell<Agents>,
 }
 
 /// Dynamic patterns that are kept compiled.

@@ -42,20 +42,20 @@ pub struct PatternCache {
 impl Pattern {
     /// Compiles an expression in Go's syntax.
     pub fn new(source: &str) -> Result<Pattern, PatternError> {
-        let rust = go::translate(source).map_err(|e| PatternError(e.to_string()))?;
-        let hir = ParserBuilder::new()
-            .utf8(false)
-            .build()
-            .parse(&rust)
-            .map_err(|error| {
-                PatternError(match error {
-                    regex_syntax::Error::Parse(e) => e.kind().to_string(),
-                    regex_syntax::Error::Translate(e) => e.kind().to_string(),
-                    _ => "not understood".to_owned(),
-                })
-            })?;
+        Pattern::build(source, true)
+    }
+
+    /// As [`Pattern::new`], for one of hundreds of which each is seldom searched with: slower on long texts, but without
+    /// an automaton that grows while it searches, so that a [`PatternCache`] is small and can be made for each search.
+    pub fn seldom(source: &str) -> Result<Pattern, PatternError> {
+        Pattern::build(source, false)
+    }
+
+    fn build(source: &str, often: bool) -> Result<Pattern, PatternError> {
+        let hir = parse(source)?;
         let config = meta::Config::new()
             .utf8_empty(true)
+            .hybrid(often)
             .nfa_size_limit(Some(SIZE_MAX));
         let regex = meta::Builder::new()
             .configure(config)
@@ -66,6 +66,11 @@ impl Pattern {
             hir,
             source: source.to_owned(),
         })
+    }
+
+    /// The gates of an expression that need not be compiled for it; see [`Pattern::gates`].
+    pub fn gates_of(source: &str) -> Result<Option<Vec<Gate>>, PatternError> {
+        Ok(gate::necessary(&parse(source)?))
     }
 
     /// As the user wrote it.
@@ -214,6 +219,18 @@ impl Pattern {
         });
         Some(groups.collect())
     }
+}
+
+fn parse(source: &str) -> Result<Hir, PatternError> {
+    let rust = go::translate(source).map_err(|e| PatternError(e.to_string()))?;
+    let parsed = ParserBuilder::new().utf8(false).build().parse(&rust);
+    parsed.map_err(|error| {
+        PatternError(match error {
+            regex_syntax::Error::Parse(e) => e.kind().to_string(),
+            regex_syntax::Error::Translate(e) => e.kind().to_string(),
+            _ => "not understood".to_owned(),
+        })
+    })
 }
 
 /// Bytes of the character at `at`; 1 at the end.

@@ -5,6 +5,7 @@ mod replace;
 mod span_name;
 
 pub(crate) use maps::rune_floor;
+pub(crate) use replace::{expand, group};
 
 use wire::view::{Any, Values};
 

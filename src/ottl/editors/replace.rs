@@ -170,7 +170,7 @@ fn replace(
 }
 
 /// Number of a group by its name in a template.
-fn group(pattern: &codec::pattern::Pattern, name: &str) -> Option<usize> {
+pub(crate) fn group(pattern: &codec::pattern::Pattern, name: &str) -> Option<usize> {
     let digits = name.bytes().all(|b| b.is_ascii_digit());
     match digits && (name == "0" || !name.starts_with('0')) {
         true => name.parse().ok(),
@@ -179,7 +179,7 @@ fn group(pattern: &codec::pattern::Pattern, name: &str) -> Option<usize> {
 }
 
 /// Appends a template with its groups filled in, as Go's `Expand`.
-fn expand(
+pub(crate) fn expand(
     template: &[u8],
     number: impl Fn(&str) -> Option<usize>,
     groups: &[Option<(usize, usize)>],

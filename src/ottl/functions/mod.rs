@@ -39,6 +39,7 @@ pub(crate) use network::Cidr;
 pub(crate) use parse::Levels;
 pub(crate) use pattern::{matches, search};
 pub(crate) use timing::Layout;
+pub(crate) use user_agent::Agents;
 
 /// One function.
 pub(crate) struct Def {

@@ -1,129 +1,204 @@
 //! Who sent a request, by what the header `User-Agent` says: the program and its version, the system and its version.
 //!
-//! Browsers call themselves by each other's names, so the order of the rules decides: the special before the general. The
-//! rules are few; what they do not know is `Other`.
+//! The rules are those of uap-core (`data/agents.txt`), some six hundred expressions in an order that decides: browsers
+//! call themselves by each other's names. A rule is compiled when a text first holds the literals that the rule cannot
+//! match without, and answers are kept for texts that come again. What no rule knows is `Other`.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::{LazyLock, OnceLock};
+
+use codec::pattern::Pattern;
+use wire::scan::{Hit, Scan};
 
 use super::{Args, Def, any};
+use crate::editors::{expand, group};
 use crate::error::Result;
-use crate::value::{MapBuilder, Val};
+use crate::value::{Map, MapBuilder, Val};
 
 pub(crate) const DEFS: &[Def] = &[Def::get("UserAgent", &[any("user_agent")], |a| parse(&a))];
 
-/// Before the version, what must occur too, and the program's name.
-const PROGRAMS: &[(&str, &str, &str)] = &[
-    // Crawlers and checks, which often add a browser's name.
-    ("Googlebot/", "", "Googlebot"),
-    ("bingbot/", "", "bingbot"),
-    ("YandexBot/", "", "YandexBot"),
-    ("DuckDuckBot/", "", "DuckDuckBot"),
-    ("facebookexternalhit/", "", "FacebookBot"),
-    ("HeadlessChrome/", "", "HeadlessChrome"),
-    // Browsers on the engine of another.
-    ("Edg/", "", "Edge"),
-    ("EdgA/", "", "Edge Mobile"),
-    ("EdgiOS/", "", "Edge Mobile"),
-    ("Edge/", "", "Edge"),
-    ("OPR/", "Mobile", "Opera Mobile"),
-    ("OPR/", "", "Opera"),
-    ("Vivaldi/", "", "Vivaldi"),
-    ("YaBrowser/", "", "Yandex Browser"),
-    ("SamsungBrowser/", "", "Samsung Internet"),
-    ("UCBrowser/", "", "UC Browser"),
-    ("CriOS/", "", "Chrome Mobile iOS"),
-    ("FxiOS/", "", "Firefox iOS"),
-    ("Firefox/", "Mobile;", "Firefox Mobile"),
-    ("Firefox/", "", "Firefox"),
-    ("Electron/", "", "Electron"),
-    ("Chrome/", "Mobile", "Chrome Mobile"),
-    ("Chromium/", "", "Chromium"),
-    ("Chrome/", "", "Chrome"),
-    ("Version/", "Mobile/", "Mobile Safari"),
-    ("Version/", "Safari/", "Safari"),
-    ("MSIE ", "", "IE"),
-    ("rv:", "Trident/", "IE"),
-    ("Opera/", "", "Opera"),
-    // Tools and libraries.
-    ("curl/", "", "curl"),
-    ("Wget/", "", "Wget"),
-    ("PostmanRuntime/", "", "PostmanRuntime"),
-    ("python-requests/", "", "Python Requests"),
-    ("aiohttp/", "", "Python aiohttp"),
-    ("Python-urllib/", "", "Python-urllib"),
-    ("Go-http-client/", "", "Go-http-client"),
-    ("grpc-go/", "", "grpc-go"),
-    ("okhttp/", "", "okhttp"),
-    ("Apache-HttpClient/", "", "Apache-HttpClient"),
-    ("axios/", "", "axios"),
-    ("node-fetch/", "", "node-fetch"),
-    ("kube-probe/", "", "kube-probe"),
-    ("Prometheus/", "", "Prometheus"),
-];
+/// Bytes of a text that the rules see. Longer ones are no header, and each rule would walk through all of it.
+const SEEN_MAX: usize = 2048;
+/// Answers that are kept, each in the place that its text's hash says.
+const KEPT: usize = 256;
+/// What a rule gives at most: a name and four parts of a version.
+const PARTS: usize = 5;
 
-/// Before the version, and the system's name.
-const SYSTEMS: &[(&str, &str)] = &[
-    ("Windows Phone ", "Windows Phone"),
-    ("Windows NT ", "Windows"),
-    ("Android ", "Android"),
-    ("CPU iPhone OS ", "iOS"),
-    ("iPhone OS ", "iOS"),
-    ("CPU OS ", "iOS"),
-    ("CrOS x86_64 ", "Chrome OS"),
-    ("Mac OS X ", "Mac OS X"),
-    ("Ubuntu", "Ubuntu"),
-    ("Fedora", "Fedora"),
-    ("FreeBSD", "FreeBSD"),
-    ("Linux", "Linux"),
-];
+struct Rules {
+    programs: Vec<Rule>,
+    systems: Vec<Rule>,
+}
 
-/// Versions of Windows by the numbers that it gives itself.
-const WINDOWS: &[(&str, &str)] = &[
-    ("10.0", "10"),
-    ("6.3", "8.1"),
-    ("6.2", "8"),
-    ("6.1", "7"),
-    ("6.0", "Vista"),
-    ("5.1", "XP"),
-];
+struct Rule {
+    source: &'static str,
+    parts: [&'static str; PARTS],
+    /// No match without a hit; none if nothing is known.
+    gate: Option<Scan>,
+    /// Made when first needed; none if it cannot be compiled, which a test excludes.
+    pattern: OnceLock<Option<Pattern>>,
+}
 
-fn parse(a: &Args<'_>) -> Result<Val<'static>> {
-    let text = a.utf8(0)?;
-    let program = PROGRAMS.iter().find_map(|(before, also, name)| {
-        let version = after(&text, before)?;
-        text.contains(also).then(|| (*name, numbers(version, 3)))
-    });
-    let (name, version) = program.unwrap_or(("Other", String::new()));
-    let mut map = MapBuilder::default();
-    map.put_str("user_agent.name", name.as_bytes());
-    map.put_str("user_agent.original", text.as_bytes());
-    map.put_str("user_agent.version", version.as_bytes());
-    let system = SYSTEMS
-        .iter()
-        .find_map(|(before, name)| Some((*name, after(&text, before)?)));
-    if let Some((name, rest)) = system {
-        map.put_str("os.name", name.as_bytes());
-        let version = numbers(rest, 4);
-        let windows = WINDOWS.iter().find(|(nt, _)| name == "Windows" && *nt == version);
-        let version = windows.map_or(version.as_str(), |(_, release)| release);
-        if !version.is_empty() {
-            map.put_str("os.version", version.as_bytes());
+static RULES: LazyLock<Rules> = LazyLock::new(|| {
+    let (programs, systems) = include_str!("../data/agents.txt")
+        .split_once("= os_parsers\n")
+        .unwrap_or_default();
+    let rules = |text: &'static str, parts| {
+        let lines = text.lines().filter(|line| !line.starts_with(['#', '=']));
+        lines.map(|line| Rule::new(line, parts)).collect()
+    };
+    Rules {
+        programs: rules(programs, 4),
+        systems: rules(systems, 5),
+    }
+});
+
+impl Rule {
+    fn new(line: &'static str, parts: usize) -> Rule {
+        let mut columns = line.split('\t');
+        let source = columns.next().unwrap_or("");
+        let mut given = ["$1", "$2", "$3", "$4", "$5"];
+        for (i, part) in given.iter_mut().enumerate() {
+            match columns.next() {
+                Some(text) if !text.is_empty() => *part = text,
+                _ if i >= parts => *part = "",
+                _ => {}
+            }
+        }
+        Rule {
+            source,
+            parts: given,
+            gate: Pattern::gates_of(source).ok().flatten().map(Scan::new),
+            pattern: OnceLock::new(),
         }
     }
-    Ok(map.value())
+
+    /// Name and version; none if the rule does not match, or gives no name.
+    fn apply(&self, text: &[u8], hits: &mut Vec<Hit>) -> Option<(Vec<u8>, Vec<u8>)> {
+        if let Some(gate) = &self.gate
+            && !gate.hits_any(text, |_| true, hits)
+        {
+            return None;
+        }
+        let pattern = self
+            .pattern
+            .get_or_init(|| Pattern::seldom(self.source).ok())
+            .as_ref()?;
+        let mut groups = pattern.groups(&mut pattern.cache(), text)?;
+        // The whole match, which no template shows.
+        groups.insert(0, None);
+        let part = |i: usize| {
+            let mut out = Vec::new();
+            expand(
+                self.parts[i].as_bytes(),
+                |name| group(pattern, name),
+                &groups,
+                text,
+                &mut out,
+            );
+            out
+        };
+        let name = part(0);
+        if name.is_empty() {
+            return None;
+        }
+        let mut version = part(1);
+        for more in (2..PARTS).map(part).filter(|more| !more.is_empty()) {
+            version.push(b'.');
+            version.extend_from_slice(&more);
+        }
+        Some((name, version))
+    }
 }
 
-/// What stands behind the first occurrence.
-fn after<'t>(text: &'t str, before: &str) -> Option<&'t str> {
-    text.find(before).map(|at| &text[at + before.len()..])
+/// The answers so far, and room for searching.
+#[derive(Debug, Default)]
+pub(crate) struct Agents {
+    hits: Vec<Hit>,
+    /// Texts with their maps, encoded.
+    kept: Vec<Option<(Box<[u8]>, Box<[u8]>)>>,
 }
 
-/// So many numbers of a version at most, with dots between; Apple writes underlines.
-fn numbers(text: &str, most: usize) -> String {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_')
-        .unwrap_or(text.len());
-    let parts = text[..end]
-        .split(['.', '_'])
-        .filter(|part| !part.is_empty())
-        .take(most);
-    parts.collect::<Vec<_>>().join(".")
+impl Agents {
+    /// The encoded map for a text.
+    fn map(&mut self, text: &[u8]) -> Vec<u8> {
+        if text.len() > SEEN_MAX {
+            return map(text, &mut self.hits);
+        }
+        self.kept.resize(KEPT, None);
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(text);
+        let place = &mut self.kept[hash as usize % KEPT];
+        match place {
+            Some((known, map)) if **known == *text => map.to_vec(),
+            _ => {
+                let map = map(text, &mut self.hits);
+                *place = Some((text.into(), map.as_slice().into()));
+                map
+            }
+        }
+    }
+}
+
+fn map(text: &[u8], hits: &mut Vec<Hit>) -> Vec<u8> {
+    let seen = &text[..text.len().min(SEEN_MAX)];
+    let mut first = |rules: &[Rule]| {
+        let found = rules.iter().find_map(|rule| rule.apply(seen, hits));
+        found.unwrap_or_else(|| (b"Other".to_vec(), Vec::new()))
+    };
+    let (name, version) = first(&RULES.programs);
+    let (system, system_version) = first(&RULES.systems);
+    let mut map = MapBuilder::default();
+    map.put_str("user_agent.name", &name);
+    map.put_str("user_agent.original", text);
+    map.put_str("user_agent.version", &version);
+    map.put_str("os.name", &system);
+    if !system_version.is_empty() {
+        map.put_str("os.version", &system_version);
+    }
+    map.finish()
+}
+
+fn parse(a: &Args<'_>) -> Result<Val<'static>> {
+    let text = a.str(0)?;
+    let map = a.cx.tools.agents.borrow_mut().map(&text);
+    Ok(Val::Map(Map::Encoded(map.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_compiles() {
+        assert_eq!((RULES.programs.len(), RULES.systems.len()), (365, 202));
+        for rule in RULES.programs.iter().chain(&RULES.systems) {
+            let pattern = Pattern::seldom(rule.source).unwrap_or_else(|e| panic!("{}: {e}", rule.source));
+            assert!(
+                pattern.group_names().iter().all(Option::is_none),
+                "{}",
+                rule.source
+            );
+        }
+    }
+
+    #[test]
+    fn answers_stay_the_same() {
+        let mut agents = Agents::default();
+        let texts: Vec<String> = (0..2 * KEPT).map(|n| format!("curl/8.{n} (x{n})")).collect();
+        let first: Vec<_> = texts.iter().map(|text| agents.map(text.as_bytes())).collect();
+        for (text, expected) in texts.iter().zip(first) {
+            assert_eq!(agents.map(text.as_bytes()), expected);
+            assert_eq!(map(text.as_bytes(), &mut Vec::new()), expected);
+        }
+        let long = [b"curl/8.7.1 ".as_slice(), &vec![b'x'; 2 * SEEN_MAX]].concat();
+        assert_eq!(agents.map(&long), map(&long, &mut Vec::new()));
+        assert_eq!(
+            agents
+                .kept
+                .iter()
+                .flatten()
+                .filter(|(text, _)| text.len() > SEEN_MAX)
+                .count(),
+            0
+        );
+    }
 }

@@ -7,6 +7,7 @@ mod metrics;
 mod oracle;
 mod paths;
 mod programs;
+mod recorded;
 
 /// Every function has two rows at least, one of them with what it refuses: a line of a test with its call, and with the
 /// message.
