@@ -12,6 +12,7 @@
 mod acceptance;
 mod admin;
 mod archive;
+mod audit;
 mod auth;
 mod bad_clients;
 mod books;

@@ -5,6 +5,7 @@ use config::Shape;
 use config::shape::{ComponentShape, document};
 
 use crate::service::admin;
+use crate::service::audit;
 use crate::service::keys;
 use crate::service::registry::Factory;
 use crate::service::self_telemetry::Keys;
@@ -25,6 +26,7 @@ fn text() -> String {
     let service = [
         ("telemetry", Shape::of::<Keys>()),
         ("admin", Shape::of::<admin::Keys>()),
+        ("audit", Shape::of::<audit::keys::Keys>()),
         ("reload", Shape::of::<keys::Reload>()),
         ("shutdown", Shape::of::<keys::Shutdown>()),
     ];

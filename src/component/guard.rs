@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use config::Optional;
 use http::Uri;
-use http::header::HeaderMap;
+use http::header::{AUTHORIZATION, HeaderMap};
 use net::auth::{Caller, Denied, Identity, Middleware, ServerAuth, Unadmitted};
 use net::blocks::{AuthBlock, MiddlewareBlock};
 use net::server::Peer;
@@ -17,17 +17,21 @@ use telemetry::Telemetry;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::audit::{Attempt, Audit};
 use crate::{BuildContext, Fault, Host, host};
 
 /// The authenticator and the middlewares of one server.
 pub struct Guard {
     component: String,
+    /// As the audit trail names it.
+    object: String,
     transport: &'static str,
     auth: Option<(String, Arc<dyn ServerAuth>)>,
     params: Vec<String>,
     middlewares: Vec<(String, Arc<dyn Middleware>)>,
     telemetry: Telemetry,
     said: Mutex<Said>,
+    audit: Option<Arc<dyn Audit>>,
 }
 
 /// What the log was told.
@@ -60,13 +64,21 @@ impl Guard {
             .map(|block| Ok((block.id.clone(), host::middleware(host, &block.id)?)));
         Ok(Guard {
             component: cx.id.to_string(),
+            object: format!("receiver/{}", cx.id),
             transport,
             auth: found.transpose()?,
             params: auth.map(|block| block.request_params.clone()).unwrap_or_default(),
             middlewares: middlewares.collect::<Result<_, Fault>>()?,
             telemetry: cx.telemetry.clone(),
             said: Mutex::default(),
+            audit: host.audit(),
         })
+    }
+
+    /// Of something else than a receiver: the audit trail says so.
+    pub fn of(mut self, kind: &str) -> Guard {
+        self.object = format!("{kind}/{}", self.component);
+        self
     }
 
     /// Whether who is let in has shown a credential.
@@ -88,6 +100,9 @@ impl Guard {
                 let asked = tokio::time::timeout(AUTH_TIMEOUT, auth.authenticate(caller)).await;
                 let slow = || Denied::Unavailable("the authenticator did not answer in time".into());
                 let answer = asked.unwrap_or_else(|_| Err(slow()));
+                if let Some(audit) = &self.audit {
+                    self.tell(&**audit, id, headers, peer, &answer);
+                }
                 answer.map_err(|denied| {
                     self.refused(id, &denied, peer);
                     Unadmitted::Denied(denied)
@@ -101,6 +116,28 @@ impl Guard {
             })?;
         }
         Ok(identity)
+    }
+
+    /// Who tried to get in, and who did.
+    fn tell(
+        &self,
+        audit: &dyn Audit,
+        id: &str,
+        headers: &HeaderMap,
+        peer: &Peer,
+        answer: &Result<Identity, Denied>,
+    ) {
+        let attempt = Attempt {
+            object: &self.object,
+            transport: self.transport,
+            authenticator: id,
+            scheme: scheme(headers),
+            client: peer.addr.map(|addr| addr.ip()),
+        };
+        match answer {
+            Ok(identity) => audit.admitted(&attempt, principal(identity).unwrap_or(id)),
+            Err(denied) => audit.denied(&attempt, denied.reason()),
+        }
     }
 
     fn refused(&self, id: &str, denied: &Denied, peer: &Peer) {
@@ -143,6 +180,26 @@ impl std::fmt::Debug for Guard {
             .field("authenticator", &auth)
             .finish_non_exhaustive()
     }
+}
+
+/// Which kind of credential a request shows: `basic`, `bearer`, `other` or `none`. Nothing else of the header is told.
+pub fn scheme(headers: &HeaderMap) -> &'static str {
+    let Some(shown) = headers.get(AUTHORIZATION) else {
+        return "none";
+    };
+    let word = shown.as_bytes().split(|b| *b == b' ').next().unwrap_or_default();
+    match word {
+        word if word.eq_ignore_ascii_case(b"basic") => "basic",
+        word if word.eq_ignore_ascii_case(b"bearer") => "bearer",
+        _ => "other",
+    }
+}
+
+/// What an identity is called, by the attributes that are names and never credentials.
+fn principal(identity: &Identity) -> Option<&str> {
+    let named = |name: &str| identity.attributes.iter().find(|(known, _)| known == name);
+    let found = ["username", "subject"].into_iter().find_map(named);
+    found.map(|(_, value)| value.as_str())
 }
 
 /// The wanted parameters of a query, decoded; the first of each name, as Go's `url.Query` reads them.

@@ -10,6 +10,7 @@ use net::blocks::MiddlewareBlock;
 use net::server::{Listener, Transport};
 use telemetry::Telemetry;
 
+use crate::audit::Audit;
 use crate::{BoxFuture, Consumer, Extension, Fault, Memory};
 
 /// What [`Host::share`] hands on; the owner knows what it is.
@@ -45,6 +46,11 @@ pub trait Host: Send + Sync {
     fn share(&self, owner: &str, what: &str, make: fn() -> Shared) -> Shared {
         let _ = (owner, what);
         make()
+    }
+
+    /// The audit trail; `None` where nobody keeps one.
+    fn audit(&self) -> Option<Arc<dyn Audit>> {
+        None
     }
 
     /// How everything is.

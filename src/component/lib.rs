@@ -7,6 +7,7 @@
 //! Order of life: `build` (no I/O; `weir validate` stops here) → `start`, from the exporters up to the receivers →
 //! `consume`, any number at once → `stop`, from the receivers down. `stop` is safe without `start`, and twice.
 
+pub mod audit;
 pub mod beat;
 pub mod beside;
 pub mod books;
@@ -28,6 +29,7 @@ pub mod template;
 #[cfg(any(test, feature = "test-kit"))]
 pub mod test_kit;
 
+pub use audit::Audit;
 pub use beat::{Beat, deliver};
 pub use beside::beside_others;
 pub use books::Books;

@@ -1,7 +1,7 @@
 //! The one memory budget: a cap per class, over which the door says `Busy`.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use config::ComponentId;
@@ -33,6 +33,8 @@ pub struct Memory {
     used: [AtomicUsize; CLASSES],
     caps: [usize; CLASSES],
     limiters: Mutex<Vec<(&'static str, Weak<Limiter>)>>,
+    /// Nobody gets in.
+    is_shut: AtomicBool,
 }
 
 impl Memory {
@@ -42,6 +44,7 @@ impl Memory {
             used: Default::default(),
             caps: [bytes_max; CLASSES],
             limiters: Mutex::default(),
+            is_shut: AtomicBool::new(false),
         }
     }
 
@@ -55,6 +58,11 @@ impl Memory {
     pub fn cap(mut self, class: Class, bytes_max: usize) -> Memory {
         self.caps[class as usize] = bytes_max;
         self
+    }
+
+    /// Whether the door is shut: nothing of [`Class::Door`] is given out while it is, and callers hear `Busy`.
+    pub fn shut_door(&self, shut: bool) {
+        self.is_shut.store(shut, Relaxed);
     }
 
     /// Bytes held by a class.
@@ -103,6 +111,9 @@ impl Memory {
     }
 
     fn try_take(&self, class: Class, bytes: usize) -> bool {
+        if class == Class::Door && self.is_shut.load(Relaxed) {
+            return false;
+        }
         let used = &self.used[class as usize];
         let before = used.fetch_add(bytes, Relaxed);
         let fits = before.saturating_add(bytes) <= self.caps[class as usize];

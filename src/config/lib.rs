@@ -22,7 +22,7 @@ mod value;
 mod yaml;
 
 pub use diag::{Diag, Diags, Place, Stage};
-pub use document::{Document, OWN_BLOCKS, Pipeline, Service, load};
+pub use document::{AUDIT_PIPELINE, Document, OWN_BLOCKS, Pipeline, Service, load};
 pub use effective::{Effective, with_secrets};
 pub use expand::{Provider, is_variable, no_variable, source_uri};
 pub use gates::{Gate, GateStage, Gates};

@@ -6,6 +6,7 @@ use config::{ComponentId, Effective, Section};
 use engine::pipeline::PipelineSpec;
 
 use super::Loaded;
+use super::audit::keys::is_source;
 
 /// Sections remember what was read from them; these are the same ones that the components are built from.
 pub(super) struct Parts {
@@ -70,11 +71,12 @@ impl Parts {
         keys
     }
 
-    /// As a configuration file has it.
+    /// As a configuration file has it: the receiver of the audit trail is in none.
     pub(super) fn effective(&self) -> Effective {
         let components = self.components.iter().map(|(kind, components)| {
             let by_id = components
                 .iter()
+                .filter(|(id, _)| *kind != "receivers" || !is_source(id))
                 .map(|(id, section)| (id.to_string(), section.effective()));
             ((*kind).to_owned(), Effective::Map(by_id.collect()))
         });
@@ -84,7 +86,10 @@ impl Parts {
                 ("processors", &p.processors),
                 ("exporters", &p.exporters),
             ];
-            let lists = lists.map(|(kind, ids)| (kind.to_owned(), Effective::of(ids)));
+            let lists = lists.map(|(kind, ids)| {
+                let ids = ids.iter().filter(|id| !is_source(id));
+                (kind.to_owned(), Effective::of(&ids.collect::<Vec<_>>()))
+            });
             (p.id.to_string(), Effective::Map(lists.into()))
         });
         let service = [

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use component::{BoxFuture, Consumer, Extension, Fault, Health, Host, Reported, Shared, Status};
+use component::{Audit, BoxFuture, Consumer, Extension, Fault, Health, Host, Reported, Shared, Status};
 use config::ComponentId;
 use engine::pipeline::Graph;
 use net::server::{Listener, Transport};
@@ -15,6 +15,8 @@ use telemetry::Telemetry;
 use tokio::sync::watch;
 
 use super::admin::Gateway;
+use super::audit::keys::Wanted;
+use super::audit::{self, Trail};
 use super::effective::Parts;
 use super::journals::Named;
 use super::leases::Leases;
@@ -27,6 +29,8 @@ pub(super) struct Live {
     pub(super) extensions: Vec<(ComponentId, Arc<dyn Extension>)>,
     pub(super) parts: Parts,
     pub(super) built: SystemTime,
+    /// What it says of the audit trail.
+    pub(super) wanted: Wanted,
 }
 
 /// One per service.
@@ -36,17 +40,19 @@ pub(super) struct RoofHost {
     ready: AtomicBool,
     statuses: Mutex<HashMap<String, Reported>>,
     pub(super) leases: Leases,
+    pub(super) trail: Arc<Trail>,
     fatal: watch::Sender<Option<String>>,
 }
 
 impl RoofHost {
-    pub(super) fn new(live: Live, telemetry: Telemetry) -> Arc<RoofHost> {
+    pub(super) fn new(live: Live, telemetry: Telemetry, trail: Arc<Trail>) -> Arc<RoofHost> {
         Arc::new(RoofHost {
             live: ArcSwap::from_pointee(live),
             telemetry,
             ready: AtomicBool::new(false),
             statuses: Mutex::default(),
             leases: Leases::default(),
+            trail,
             fatal: watch::Sender::new(None),
         })
     }
@@ -80,6 +86,11 @@ impl RoofHost {
         let all = live.extensions.iter();
         all.filter_map(|(id, extension)| Some((id.clone(), extension.journal()?)))
             .collect()
+    }
+
+    /// The first fatal status, if there was one.
+    pub(super) fn why_failed(&self) -> Option<String> {
+        self.fatal.borrow().clone()
     }
 
     /// Waits for the first fatal status.
@@ -121,6 +132,9 @@ impl Host for RoofHost {
             statuses.insert(component.to_owned(), reported);
         }
         super::log_status(component, &status);
+        if matches!(status, Status::Permanent(_)) {
+            self.trail.tell(audit::disabled(component));
+        }
         if let Status::Fatal(why) = status {
             self.fatal.send_if_modified(|fatal| {
                 let first = fatal.is_none();
@@ -143,6 +157,10 @@ impl Host for RoofHost {
 
     fn share(&self, owner: &str, what: &str, make: fn() -> Shared) -> Shared {
         self.leases.share(owner, what, make)
+    }
+
+    fn audit(&self) -> Option<Arc<dyn Audit>> {
+        Some(self.trail.clone())
     }
 
     fn health(&self) -> Health {
@@ -218,6 +236,10 @@ impl Gateway for Desk {
 
     fn configuration(&self) -> String {
         self.host.live().parts.effective().to_json()
+    }
+
+    fn trail(&self) -> Option<&Trail> {
+        Some(&self.host.trail)
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {

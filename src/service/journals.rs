@@ -20,6 +20,8 @@ use tracing::{error, info, warn};
 
 /// Under this name the books stand in a journal.
 const BLOB: &str = "books";
+/// The place of the audit trail in a journal.
+pub(super) const AUDIT: &str = "audit";
 /// So much is missing in the books after an unclean end.
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -154,7 +156,9 @@ pub(crate) fn amend_books(journal: &Journal, change: impl FnOnce(&mut Kept)) -> 
 fn found(journals: &[Named]) -> BTreeMap<(String, String), u64> {
     let mut found = BTreeMap::new();
     for (id, journal) in journals {
-        for destination in journal.destinations().iter().filter(|d| d.items > 0) {
+        let all = journal.destinations();
+        // The trail's records come to the books when they enter their pipeline.
+        for destination in all.iter().filter(|d| d.items > 0 && d.name != AUDIT) {
             let exporter = exporter_of(&destination.name);
             let exporter = exporter.map(|(exporter, signal)| (format!("exporter {exporter}"), signal));
             let node = || node_of(&destination.name).map(|(place, signal)| (place.to_owned(), signal));

@@ -5,6 +5,7 @@
 //! them and waits until what was taken is delivered.
 
 pub mod admin;
+pub(crate) mod audit;
 mod effective;
 mod host;
 pub(crate) mod journals;
@@ -24,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
-use component::{BuildContext, BuildInfo, Event, Extension, Fault, Host, Memory, Status};
+use component::{Audit, BuildContext, BuildInfo, Event, Extension, Fault, Host, Memory, Status};
 use config::{ComponentId, Diag, Diags, Effective, Gates, Place, Section, Stage};
 use engine::pipeline::{Graph, GraphContext, GraphSpec, PipelineSpec, Plan};
 use registry::Factory;
@@ -36,6 +37,8 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 use wire::Signal;
 
+use audit::Trail;
+use audit::keys::Wanted;
 use host::{Desk, Live, RoofHost};
 use journals::Keeper;
 use keys::Life;
@@ -72,6 +75,8 @@ pub struct Loaded {
     pub files: Vec<reload::Stamp>,
     /// Blocks of `service` that the collector does not have.
     own: BTreeMap<&'static str, Section>,
+    /// What it was made of.
+    origin: audit::Origin,
 }
 
 /// Reads configuration texts (name, text), left to right, later ones over earlier ones.
@@ -79,23 +84,21 @@ pub fn load(sources: &[(String, String)], gates: &Gates) -> Result<Loaded, Diags
     let world = providers::Noting::default();
     let (document, mut warnings) = config::load(sources, &world, gates)?;
     let mut faults = document.faults;
+    let mut pipelines = document.service.pipelines;
+    audit::keys::reserve(&mut pipelines, &document.service.own, &mut faults);
     let mut cx = Resolve {
         warnings: &mut warnings,
         faults: &mut faults,
     };
-    let spec = GraphSpec {
+    let mut spec = GraphSpec {
         receivers: cx.factories(document.receivers),
         processors: cx.factories(document.processors),
         exporters: cx.factories(document.exporters),
         connectors: cx.factories(document.connectors),
         extensions: None,
-        pipelines: document
-            .service
-            .pipelines
-            .into_iter()
-            .filter_map(pipeline)
-            .collect(),
+        pipelines: pipelines.into_iter().filter_map(pipeline).collect(),
     };
+    audit::keys::supply(&mut spec);
     let extensions = cx.factories(document.extensions);
     let extensions_used = document
         .service
@@ -139,6 +142,7 @@ pub fn load(sources: &[(String, String)], gates: &Gates) -> Result<Loaded, Diags
         extensions,
         extensions_used,
         telemetry,
+        origin: audit::Origin::of(sources),
     })
 }
 
@@ -245,6 +249,8 @@ pub struct Service {
     admin: Option<admin::Settings>,
     administration: tokio::sync::Mutex<Option<admin::Listener>>,
     keeper: tokio::sync::Mutex<Option<Keeper>>,
+    /// The configuration at work, as the audit trail knows it.
+    origin: parking_lot::Mutex<audit::Origin>,
 }
 
 impl Service {
@@ -263,6 +269,7 @@ impl Service {
             gates: loaded.gates.clone(),
         };
         let parts = effective::Parts::of(&loaded);
+        let own = loaded.own;
         let mut spec = loaded.spec;
         let mut faults = loaded.faults;
         let (extensions, more) = make_extensions(loaded.extensions, &loaded.extensions_used, &cx, |_| None);
@@ -274,15 +281,21 @@ impl Service {
             }
             false => Err(Graph::check(&spec, &cx)),
         };
+        let graph = graph.and_then(|graph| match Wanted::read(&own, &parts) {
+            Ok(wanted) => Ok((graph, wanted)),
+            Err(faults) => Err(vec![faults.into()]),
+        });
         match graph {
-            Ok(graph) => {
+            Ok((graph, wanted)) => {
                 let live = Live {
                     graph: Arc::new(graph),
                     extensions,
                     parts,
                     built: SystemTime::now(),
+                    wanted,
                 };
-                let host = RoofHost::new(live, telemetry.clone());
+                let trail = Trail::new(&telemetry, &memory);
+                let host = RoofHost::new(live, telemetry.clone(), trail);
                 Ok(Arc::new_cyclic(|me| Service {
                     host,
                     telemetry,
@@ -300,6 +313,7 @@ impl Service {
                     admin: loaded.admin,
                     administration: tokio::sync::Mutex::default(),
                     keeper: tokio::sync::Mutex::default(),
+                    origin: parking_lot::Mutex::new(loaded.origin),
                 }))
             }
             Err(more) => {
@@ -318,6 +332,7 @@ impl Service {
     /// Opens everything, from the exporters up to the receivers. On an error what was opened is closed again.
     pub async fn start(&self) -> Result<(), Fault> {
         info!(version = INFO.version, cpus = cpus(), "Starting weir...");
+        self.begin_trail(&self.host.live().wanted);
         let started = self.open().await;
         if started.is_err() {
             self.stop(Duration::ZERO).await;
@@ -350,11 +365,36 @@ impl Service {
                 .await
                 .map_err(|fault| Fault::World(format!("failed to start extensions: {id}: {fault}")))?;
         }
+        self.open_trail(&live.wanted).await.map_err(Fault::World)?;
         *self.keeper.lock().await =
             Keeper::start(self.host.journals(), &self.telemetry, self.host.clone()).await;
         let limits = Limits::watch(self.memory.limiters(), &self.host());
         *self.limits.lock() = Some(limits);
-        live.graph.start(self.host.clone()).await
+        live.graph.start(self.host.clone()).await?;
+        self.host.trail.tell_carried();
+        Ok(())
+    }
+
+    /// Records from now on, if that is wanted: first what runs.
+    fn begin_trail(&self, wanted: &Wanted) {
+        let trail = &self.host.trail;
+        if trail.want(wanted) {
+            let origin = self.origin.lock().clone();
+            trail.tell(audit::started(&origin));
+            trail.tell(audit::loaded(&origin));
+        }
+    }
+
+    /// Keeps the records where they are to be kept. Errors: in words.
+    async fn open_trail(&self, wanted: &Wanted) -> Result<(), String> {
+        if !wanted.is_on {
+            return Ok(());
+        }
+        let storage = wanted.storage.clone().map(|id| {
+            let found = self.host.extension(&id).ok();
+            (id, found.and_then(|extension| extension.journal()))
+        });
+        self.host.trail.open(storage).await
     }
 
     /// Closes the doors, delivers what was taken (at most `drain_max`), closes the rest. Safe twice.
@@ -368,6 +408,8 @@ impl Service {
             extension.notify(Event::NotReady);
         }
         self.limits.lock().take();
+        let last = audit::stopped(&self.origin.lock().clone(), self.host.why_failed().as_deref());
+        self.host.trail.finish(last, drain_max).await;
         let end = Instant::now() + drain_max;
         let mut retiring = std::mem::take(&mut *self.retiring.lock());
         let retired = async { while retiring.join_next().await.is_some() {} };

@@ -122,6 +122,10 @@ pub const EXPORTER_SEND_FAILED: &str = "otelcol_exporter_send_failed_";
 pub const LEDGER_ITEMS: &str = "weir_ledger_items";
 /// All books, the column that shrinks.
 pub const LEDGER_HELD: &str = "weir_ledger_held_items";
+/// Records of the audit trail.
+pub const AUDIT_RECORDS: &str = "weir_audit_records";
+/// Whether there is no room for more of them.
+pub const AUDIT_FULL: &str = "weir_audit_full";
 /// Configurations that were to take the place of the one that runs.
 pub const RELOAD_ATTEMPTS: &str = "weir_reload_attempts";
 /// Those that did not.
@@ -446,6 +450,9 @@ pub static TABLE: &[Def] = &[
     // the admin listener
     row("weir_admin_orders", "{call}", Counter, "Calls that were to change something, by call and status."),
     row("weir_admin_refused", "{call}", Counter, "Calls to the admin listener that were turned away, by reason."),
+    // the audit trail
+    row(AUDIT_RECORDS, "{record}", Counter, "Audit records by outcome: delivered, rejected for good, lost because they could not be kept."),
+    row(AUDIT_FULL, "", Gauge, "1 while the audit trail can take nothing; admin orders are refused then."),
     // the books, the logs
     row(LEDGER_ITEMS, "{item}", Counter, "The books: items by place, signal, column and rule."),
     row(LEDGER_HELD, "{item}", Gauge, "The books: items owed right now, by place and signal."),

@@ -94,6 +94,44 @@ pub fn logs(records: &[Record], resource: &Resource) -> Vec<u8> {
     })
 }
 
+/// A named event, as a log record.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    /// Who says it: name and version.
+    pub scope: (&'a str, &'a str),
+    /// What happened, by its name.
+    pub name: String,
+    /// When.
+    pub time: SystemTime,
+    /// Number and word, such as 9 and `INFO`.
+    pub severity: (u8, &'static str),
+    /// The body, kept as it is.
+    pub body: &'a str,
+    /// To search by.
+    pub attributes: Vec<(&'static str, Value)>,
+}
+
+/// A request with one event.
+pub fn event(event: &Event<'_>, resource: &Resource) -> Vec<u8> {
+    request(Signal::Logs, resource, |group| {
+        group.message("scope_logs", |out| {
+            out.message("scope", |out| {
+                out.text("name", event.scope.0);
+                out.text("version", event.scope.1);
+            });
+            out.message("log_records", |out| {
+                out.fixed("time_unix_nano", nanos(event.time));
+                out.int("severity_number", u64::from(event.severity.0));
+                out.text("severity_text", event.severity.1);
+                out.message("body", |out| out.member_text("string_value", event.body));
+                attributes(out, event.attributes.iter().map(|(k, v)| (*k, v)));
+                out.fixed("observed_time_unix_nano", nanos(event.time));
+                out.text("event_name", &event.name);
+            });
+        });
+    })
+}
+
 fn request(signal: Signal, resource: &Resource, fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut out = Writer {

@@ -50,7 +50,10 @@ pub struct Service {
 }
 
 /// Keys of `service:` that the collector does not have; each is a block of keys.
-pub const OWN_BLOCKS: [&str; 3] = ["admin", "reload", "shutdown"];
+pub const OWN_BLOCKS: [&str; 4] = ["admin", "audit", "reload", "shutdown"];
+
+/// The one pipeline without a receiver: the gateway feeds it with what it does itself.
+pub const AUDIT_PIPELINE: &str = "logs/audit";
 
 /// One of `service.pipelines`.
 #[derive(Clone, Debug)]
@@ -59,7 +62,7 @@ pub struct Pipeline {
     pub id: PipelineId,
     /// Of its key.
     pub place: Place,
-    /// Receivers and connectors: at least one, each configured, none twice.
+    /// Receivers and connectors: at least one (but for [`AUDIT_PIPELINE`]), each configured, none twice.
     pub receivers: Vec<(ComponentId, Place)>,
     /// In order; each configured, none twice.
     pub processors: Vec<(ComponentId, Place)>,
@@ -482,7 +485,8 @@ impl Configured {
             (&pipeline.receivers, ["receivers", "connectors"], "receiver"),
             (&pipeline.exporters, ["exporters", "connectors"], "exporter"),
         ] {
-            if list.is_empty() {
+            let is_fed = kind == "receiver" && pipeline.id.to_string() == AUDIT_PIPELINE;
+            if list.is_empty() && !is_fed {
                 let message = format!("must have at least one {kind}");
                 let fault = Diag::new(Some(pipeline.place.clone()), path.clone(), message);
                 let names = self.names(&kinds);

@@ -125,7 +125,7 @@ impl Extension for HealthCheck {
     fn start<'a>(&'a self, host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move {
             let guard = Guard::new(&self.cx, &*host, "http", &self.net.auth, &self.net.middlewares)?;
-            let _ = self.probe.guard.set(guard);
+            let _ = self.probe.guard.set(guard.of("extension"));
             let endpoint = &self.net.endpoint;
             let settings = self.net.settings().map_err(|e| Fault::World(e.to_string()))?;
             let owner = format!("extension:{}", self.cx.id);

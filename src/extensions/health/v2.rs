@@ -135,7 +135,7 @@ impl HealthCheck {
             let guard = Guard::new(&self.cx, &*host, "http", &net.auth, &net.middlewares);
             let service = Arc::new(Http {
                 board: self.board.clone(),
-                guard: guard.map_err(|e| e.to_string())?,
+                guard: guard.map_err(|e| e.to_string())?.of("extension"),
                 status: pages.status.path(true, "/status"),
                 config: pages.config.path(false, "/config"),
             });
@@ -149,7 +149,7 @@ impl HealthCheck {
             let guard = Guard::new(&self.cx, &*host, "grpc", &net.auth, &net.middlewares);
             let service = Arc::new(Grpc {
                 board: self.board.clone(),
-                guard: guard.map_err(|e| e.to_string())?,
+                guard: guard.map_err(|e| e.to_string())?.of("extension"),
             });
             let settings = net.settings().map_err(|e| e.to_string())?;
             servers.push(self.serve(&*host, &net.endpoint, settings, service).await?);

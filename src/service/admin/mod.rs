@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
+use component::audit::{Actor, Attempt, Audit};
 use component::{Fault, Health};
 use config::{Diag, Diags, Section};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use telemetry::Telemetry;
 use tracing::info;
 
+use super::audit::{Trail, admin_call};
 use super::journals::Named;
 
 pub use calls::{Answer, DISCARD, JOURNAL, LEDGER};
@@ -165,6 +167,10 @@ pub(super) trait Gateway: Send + Sync {
     fn journals(&self) -> Vec<Named>;
     /// JSON, every default filled in, secrets covered.
     fn configuration(&self) -> String;
+    /// Where orders are recorded.
+    fn trail(&self) -> Option<&Trail> {
+        None
+    }
     /// Reads the configuration again and applies it. What changed, or what is wrong, in words.
     fn reload(&self) -> component::BoxFuture<'_, Result<String, String>>;
 }
@@ -222,9 +228,9 @@ struct Admin {
     gateway: Arc<dyn Gateway>,
 }
 
-/// Who asks, for the audit.
+/// Who asks, for the audit: in words, and as the trail has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Caller(String);
+struct Caller(String, Actor);
 
 /// Why not, for the metric and for who asked.
 struct NotLetIn(&'static str, StatusCode, &'static str);
@@ -251,10 +257,10 @@ impl Admin {
                 return Err(NotLetIn("host", StatusCode::FORBIDDEN, text));
             }
         }
-        let mut who = match (peer.addr, peer.uid) {
-            (Some(addr), _) => addr.to_string(),
-            (None, Some(uid)) => format!("uid {uid}"),
-            (None, None) => "unix socket".to_owned(),
+        let (mut who, mut actor) = match (peer.addr, peer.uid) {
+            (Some(addr), _) => (addr.to_string(), Actor::new("client", addr.ip().to_string())),
+            (None, Some(uid)) => (format!("uid {uid}"), Actor::new("os_user", format!("uid:{uid}"))),
+            (None, None) => ("unix socket".to_owned(), Actor::new("client", "unix")),
         };
         let wanted = match self.settings.token() {
             Ok(wanted) => wanted,
@@ -275,8 +281,9 @@ impl Admin {
             }
             let fingerprint: String = wanted.as_ref()[..4].iter().map(|b| format!("{b:02x}")).collect();
             who.push_str(&format!(", token {fingerprint}"));
+            actor = Actor::new("token", fingerprint);
         }
-        Ok(Caller(who))
+        Ok(Caller(who, actor))
     }
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: Peer) -> Answer {
@@ -289,6 +296,16 @@ impl Admin {
             Ok(caller) => caller,
             Err(NotLetIn(reason, status, text)) => {
                 refused(reason);
+                if let Some(trail) = self.gateway.trail() {
+                    let attempt = Attempt {
+                        object: "admin",
+                        transport: "http",
+                        authenticator: "service::admin",
+                        scheme: component::guard::scheme(request.headers()),
+                        client: peer.addr.map(|addr| addr.ip()),
+                    };
+                    trail.denied(&attempt, reason);
+                }
                 return Answer::text(status, text);
             }
         };
@@ -312,6 +329,11 @@ impl Admin {
 
     async fn carry_out(&self, caller: Caller, method: Method, uri: Uri) -> Answer {
         let query = uri.query().unwrap_or_default();
+        let trail = self.gateway.trail();
+        if method == Method::POST && trail.is_some_and(Trail::is_full) {
+            let text = "orders are refused while the audit trail is full: see the log";
+            return Answer::text(StatusCode::SERVICE_UNAVAILABLE, text);
+        }
         let answer = calls::call(&*self.gateway, &method, uri.path(), query).await;
         if let Some(order) = answer.order {
             let labels = vec![
@@ -320,6 +342,11 @@ impl Admin {
             ];
             let metrics = &self.gateway.telemetry().metrics;
             metrics.counter("weir_admin_orders", labels).add(1);
+            if let Some(trail) = trail {
+                let status = answer.status.as_u16();
+                let act = admin_call(caller.1, order, &answer.arguments, status);
+                trail.tell(act);
+            }
             info!(
                 target: telemetry::logs::AUDIT,
                 caller = caller.0.as_str(),

@@ -9,7 +9,7 @@ mod watch;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
-use component::{Event, Extension, Fault};
+use component::{Audit, Event, Extension, Fault};
 use config::{ComponentId, Diag, Diags};
 use engine::pipeline::{Graph, GraphContext};
 use telemetry::names;
@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 pub use self::diff::{Diff, Fate};
 pub use self::watch::Stamp;
+use super::audit;
 use super::effective::Parts;
 use super::host::Live;
 use super::limits::Limits;
@@ -78,7 +79,7 @@ impl Service {
     /// Errors: what is wrong with it; everything goes on as before.
     pub async fn apply(&self, trigger: &'static str, loaded: Loaded) -> Result<Diff, Diags> {
         let _one_at_a_time = self.reloading.lock().await;
-        let done = self.replace(loaded).await;
+        let done = self.replace(trigger, loaded).await;
         self.told(trigger, done)
     }
 
@@ -103,6 +104,8 @@ impl Service {
             }
             Err(faults) => {
                 metrics.counter(names::RELOAD_FAILURES, Vec::new()).add(1);
+                let running = self.origin.lock().clone();
+                self.host.trail.tell(audit::rejected(trigger, &running, faults));
                 error!(
                     trigger,
                     error = faults.report(false).trim_end(),
@@ -113,12 +116,13 @@ impl Service {
         done
     }
 
-    async fn replace(&self, loaded: Loaded) -> Result<Diff, Diags> {
+    async fn replace(&self, trigger: &'static str, loaded: Loaded) -> Result<Diff, Diags> {
         // Built once for nothing: what is wrong is told before anything real is touched, and what a component is
         // can be read from its section.
         let trial = Service::build(loaded.clone())?;
         let (old, next) = (self.host.live(), trial.host.live());
         let diff = Diff::of(&old, &next);
+        let wanted = next.wanted.clone();
         drop((trial, next));
         let cx = GraphContext {
             telemetry: self.telemetry.clone(),
@@ -127,6 +131,7 @@ impl Service {
             gates: loaded.gates.clone(),
         };
         let parts = Parts::of(&loaded);
+        let origin = loaded.origin;
         let running = |id: &ComponentId| {
             let found = old.extensions.iter().find(|(known, _)| known == id);
             found.map(|(_, extension)| extension.clone())
@@ -147,8 +152,14 @@ impl Service {
             extensions,
             parts,
             built: SystemTime::now(),
+            wanted,
         });
-        self.switch(&old, live, &diff).await?;
+        self.switch(&old, live.clone(), &diff).await?;
+        let before = std::mem::replace(&mut *self.origin.lock(), origin.clone());
+        let changed = audit::changes(&old.parts, &live.parts);
+        let act = audit::reloaded(trigger, &before, &origin, changed, &diff.at_restart);
+        self.host.trail.tell(act);
+        self.host.trail.want(&live.wanted);
         *self.files.lock() = loaded.files;
         self.life.send_replace(loaded.life);
         Ok(diff)
@@ -167,6 +178,10 @@ impl Service {
                 start.map_err(|fault| Fault::World(format!("failed to start extensions: {id}: {fault}")))?;
                 started.push(extension.clone());
             }
+            if live.wanted.is_on {
+                self.begin_trail(&live.wanted);
+                self.open_trail(&live.wanted).await.map_err(Fault::World)?;
+            }
             live.graph.take_over(&old.graph, host.clone()).await
         };
         let retired = match taken_over.await {
@@ -176,6 +191,7 @@ impl Service {
                     extension.stop().await;
                 }
                 host.set_live(old.clone());
+                host.trail.want(&old.wanted);
                 host.leases.end(false).await;
                 return Err(Diags(diags(fault, "service")));
             }
