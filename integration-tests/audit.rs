@@ -1,8 +1,7 @@
 //! The audit trail of the whole gateway: what happens to it arrives as records that hang together, without a secret.
 
 use codec::base64::{self, Alphabet};
-use evidence::audit::{Chain, Record};
-use evidence::digest::{Digest, unhex};
+use evidence::audit::Trails;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use prost::Message;
@@ -75,26 +74,23 @@ fn body(record: &LogRecord) -> String {
     }
 }
 
-/// Name and details of each act, once the chain was found whole.
-fn acts(records: &[LogRecord]) -> Vec<(String, serde_json::Value)> {
-    let mut chain = Chain::default();
+/// Name and body of each act, once the chain was found whole.
+fn acts(peer: &Peer) -> Vec<(String, serde_json::Value)> {
+    let mut chain = Trails::default();
+    for request in peer.logs() {
+        for record in evidence::audit::records(&request.encode_to_vec()).unwrap() {
+            chain.push(&"peer".into(), &record);
+        }
+    }
+    let records = records(peer);
     let acts = records.iter().map(|record| {
-        let digest = |name: &str| Digest(unhex(&text(record, name)).unwrap());
-        let Value::IntValue(seq) = attribute(record, "weir.audit.seq") else {
-            panic!("a number is no number")
-        };
-        chain.push(&Record {
-            seq: u64::try_from(seq).unwrap(),
-            prev: digest("weir.audit.prev"),
-            hash: digest("weir.audit.hash"),
-            body: body(record),
-        });
         let act = text(record, "weir.audit.act");
         assert_eq!(record.event_name, format!("weir.audit.{act}"));
         (act, serde_json::from_str(&body(record)).unwrap())
     });
-    let acts = acts.collect();
-    assert_eq!(chain.faults(), []);
+    let acts: Vec<(String, serde_json::Value)> = acts.collect();
+    assert_eq!(chain.broken(true), []);
+    assert_eq!(chain.len(), acts.len() as u64);
     acts
 }
 
@@ -140,7 +136,7 @@ async fn what_happens_to_a_gateway_is_told_in_one_chain() {
     gateway.stop().await;
 
     let records = records(&trail);
-    let acts = acts(&records);
+    let acts = acts(&trail);
     let names: Vec<&str> = acts.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
@@ -242,7 +238,7 @@ async fn a_trail_that_nobody_takes_waits_and_is_whole() {
     trail.always(Answer::Ok);
     until("what waited has come", || records(&trail).len() == 3).await;
     gateway.stop().await;
-    let names: Vec<String> = acts(&records(&trail)).into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = acts(&trail).into_iter().map(|(name, _)| name).collect();
     assert_eq!(
         names,
         ["process.start", "config.load", "ledger.carry", "process.stop"]

@@ -14,14 +14,19 @@ use crate::{Code, ExportError};
 pub const TENANT: &str = "%{tenant}";
 /// The name of what has no tenant.
 pub const NOBODY: &str = "default";
+/// The tenant of the gateway's own records, which nobody else is.
+pub const OWN_TENANT: &str = "_weir";
 /// Longest name of a tenant in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
 /// Whether a text can be the name of a tenant: 1 to [`NAME_BYTES_MAX`] letters and digits of ASCII, `-`, `_` and `.`,
-/// the first of them no dot.
+/// the first of them no dot; not [`OWN_TENANT`].
 pub fn is_tenant_name(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_allowed)
+    name != OWN_TENANT
+        && (1..=NAME_BYTES_MAX).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(is_allowed)
 }
 
 /// A text with the tenant's name in it, once or more.
@@ -43,7 +48,10 @@ impl Template {
 
     /// The text for a tenant: what [`tenant_of`] says.
     pub fn expand(&self, tenant: &str) -> String {
-        debug_assert!(is_tenant_name(tenant), "names are checked where they are given");
+        debug_assert!(
+            tenant == OWN_TENANT || is_tenant_name(tenant),
+            "names are checked where they are given"
+        );
         self.0.replace(TENANT, tenant)
     }
 }
@@ -127,6 +135,7 @@ mod tests {
             "a%2e",
             "a:b",
             "a|b",
+            "_weir",
             "*",
             "а",
             &"x".repeat(129),

@@ -1,16 +1,29 @@
 //! The audit trail's chain: each record's hash covers the one before, so that none can be taken out.
 //!
 //! A record's body is a JSON text that every backend keeps verbatim; hash = SHA-256 of the hash before as 64 digits, a
-//! newline, and the body. [`Trail`] writes, [`Chain`] checks; what carries the records is not known here.
+//! newline, and the body. [`Trail`] writes; [`records`] reads what a trail's log records carry, and [`Trails`] checks them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use wire::Signal;
+use wire::view::{Any, Depth, Kind, Scratch, View};
 
-use crate::digest::{Digest, sha256_of};
+use crate::digest::{Digest, sha256_of, unhex};
 use crate::entry::Entry;
 use crate::time::Time;
+use crate::verify::FINDINGS_MAX;
 
 /// What stands before the first record of a session.
 const NOTHING: Digest = Digest([0; 32]);
+
+/// Attributes of a log record that carries a record: its number, and two hashes as 64 digits.
+pub const SEQ: &str = "weir.audit.seq";
+/// See [`SEQ`].
+pub const PREV: &str = "weir.audit.prev";
+/// See [`SEQ`].
+pub const HASH: &str = "weir.audit.hash";
 
 /// The hash of a record.
 pub fn hash(prev: &Digest, body: &str) -> Digest {
@@ -134,84 +147,154 @@ impl Trail {
     }
 }
 
-/// What is wrong with a record of a chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// The records that an OTLP logs request carries, in its order; log records that are none of a trail are left out.
+///
+/// Errors: what is wrong with the request, or with a record that says that it is one of a trail.
+pub fn records(request: &[u8]) -> Result<Vec<Record>, String> {
+    let mut scratch = Scratch::default();
+    let view = View::new(&mut scratch, Signal::Logs, request, Depth::Record).map_err(|e| e.to_string())?;
+    let mut found = Vec::new();
+    for n in view.nodes().filter(|n| view.kind(*n) == Kind::LogRecord) {
+        let Some(Any::Int(seq)) = view.get(n, SEQ.as_bytes()).map(|value| value.any()) else {
+            continue;
+        };
+        let digest = |name: &str| {
+            let value = view.get(n, name.as_bytes())?;
+            let text = std::str::from_utf8(value.as_str()?).ok()?;
+            unhex(text).map(Digest)
+        };
+        let body = view.body(n);
+        let body = body
+            .as_ref()
+            .and_then(|body| std::str::from_utf8(body.as_str()?).ok());
+        let record = u64::try_from(seq)
+            .ok()
+            .zip(digest(PREV))
+            .zip(digest(HASH))
+            .zip(body);
+        let (((seq, prev), hash), body) =
+            record.ok_or_else(|| format!("audit record {seq} is incomplete"))?;
+        found.push(Record {
+            seq,
+            prev,
+            hash,
+            body: body.to_owned(),
+        });
+    }
+    Ok(found)
+}
+
+/// What is wrong with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Fault {
-    /// Its number does not follow.
-    #[error("its number does not follow the one before")]
-    Order,
-    /// It hangs on another record than the one before.
-    #[error("it does not hang on the record before")]
-    Prev,
     /// Its hash is not that of its text.
     #[error("its hash is not that of its text")]
     Hash,
     /// Its text has another number, or is no body at all.
     #[error("its text is not that of a record with its number")]
     Body,
+    /// The record that it hangs on is not there: it was changed or taken out.
+    #[error("the record before it is missing or was changed")]
+    Prev,
+    /// Another record hangs on the same one.
+    #[error("another record has its place")]
+    Fork,
 }
 
-/// A session's chain as it was found, in the order of its numbers.
-#[derive(Debug, Clone, Default)]
-pub struct Chain {
-    first: u64,
-    hashes: Vec<Digest>,
-    faults: Vec<(u64, Fault)>,
+/// A record with a fault.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Broken {
+    /// Where it was found.
+    pub place: Arc<str>,
+    /// Its number.
+    pub seq: u64,
+    /// What is wrong with it.
+    pub fault: Fault,
 }
 
-impl Chain {
-    /// Takes the next record. A chain may begin anywhere; what is before its beginning is not checked.
-    pub fn push(&mut self, record: &Record) {
-        if self.hashes.is_empty() {
-            self.first = record.seq;
-        }
-        let expected = self.first + self.hashes.len() as u64;
-        if record.seq != expected {
-            self.fault(record.seq, Fault::Order);
-        }
-        let before = match self.hashes.last() {
-            None if record.seq == 0 => Some(NOTHING),
-            last => last.copied(),
-        };
-        if before.is_some_and(|before| before != record.prev) {
-            self.fault(record.seq, Fault::Prev);
-        }
+/// Records of any number of chains, found in any order; one that comes twice counts once.
+///
+/// What the texts say counts, not what stands beside them: a record is known by the hash of its text.
+#[derive(Debug, Default)]
+pub struct Trails {
+    links: HashMap<Digest, Link>,
+    broken: Vec<Broken>,
+}
+
+#[derive(Debug)]
+struct Link {
+    seq: u64,
+    prev: Digest,
+    place: Arc<str>,
+}
+
+impl Trails {
+    /// Takes a record that was found in `place`.
+    pub fn push(&mut self, place: &Arc<str>, record: &Record) {
         let found = hash(&record.prev, &record.body);
-        if found != record.hash {
-            self.fault(record.seq, Fault::Hash);
+        let faults = [
+            (found != record.hash, Fault::Hash),
+            (body_seq(&record.body) != Some(record.seq), Fault::Body),
+        ];
+        for (_, fault) in faults.into_iter().filter(|(is_so, _)| *is_so) {
+            if self.broken.len() < FINDINGS_MAX {
+                self.broken.push(Broken {
+                    place: place.clone(),
+                    seq: record.seq,
+                    fault,
+                });
+            }
         }
-        if body_seq(&record.body) != Some(record.seq) {
-            self.fault(record.seq, Fault::Body);
-        }
-        // What the text says counts, not what stands beside it.
-        self.hashes.push(found);
+        self.links.entry(found).or_insert_with(|| Link {
+            seq: record.seq,
+            prev: record.prev,
+            place: place.clone(),
+        });
     }
 
-    fn fault(&mut self, seq: u64, fault: Fault) {
-        if self.faults.len() < crate::verify::FINDINGS_MAX {
-            self.faults.push((seq, fault));
-        }
-    }
-
-    /// Records.
+    /// Different records.
     pub fn len(&self) -> u64 {
-        self.hashes.len() as u64
+        self.links.len() as u64
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.hashes.is_empty()
+        self.links.is_empty()
     }
 
-    /// The hash of record `seq`, if it is there.
-    pub fn hash(&self, seq: u64) -> Option<Digest> {
-        let at = seq.checked_sub(self.first)?;
-        self.hashes.get(usize::try_from(at).ok()?).copied()
+    /// Whether the record with this number and hash is there.
+    pub fn has(&self, seq: u64, hash: &Digest) -> bool {
+        self.links.get(hash).is_some_and(|link| link.seq == seq)
     }
 
-    /// What is wrong, by record; the first thousand.
-    pub fn faults(&self) -> &[(u64, Fault)] {
-        &self.faults
+    /// Records with faults, by place and number. `whole`: none was left out, so that the one before each must be there.
+    pub fn broken(&self, whole: bool) -> Vec<Broken> {
+        let mut broken = self.broken.clone();
+        let mut follows: HashMap<Digest, u32> = HashMap::with_capacity(self.links.len());
+        for link in self.links.values().filter(|link| link.prev != NOTHING) {
+            *follows.entry(link.prev).or_default() += 1;
+        }
+        for link in self.links.values() {
+            let fits = match link.seq.checked_sub(1) {
+                None => link.prev == NOTHING,
+                Some(before) if whole => self.has(before, &link.prev),
+                Some(before) => self.links.get(&link.prev).is_none_or(|link| link.seq == before),
+            };
+            let is_alone = follows.get(&link.prev).is_none_or(|n| *n == 1);
+            for (_, fault) in [(!fits, Fault::Prev), (!is_alone, Fault::Fork)]
+                .into_iter()
+                .filter(|(is_so, _)| *is_so)
+            {
+                broken.push(Broken {
+                    place: link.place.clone(),
+                    seq: link.seq,
+                    fault,
+                });
+            }
+        }
+        broken.sort();
+        broken.truncate(FINDINGS_MAX);
+        broken
     }
 }
 
@@ -283,10 +366,14 @@ mod tests {
         vec![first, second]
     }
 
-    fn faults(records: &[Record]) -> Vec<(u64, Fault)> {
-        let mut chain = Chain::default();
-        records.iter().for_each(|record| chain.push(record));
-        chain.faults().to_vec()
+    fn faults(records: &[Record], whole: bool) -> Vec<(u64, Fault)> {
+        let mut trails = Trails::default();
+        records.iter().for_each(|record| trails.push(&"a".into(), record));
+        let broken = trails.broken(whole);
+        broken
+            .into_iter()
+            .map(|broken| (broken.seq, broken.fault))
+            .collect()
     }
 
     #[test]
@@ -297,34 +384,68 @@ mod tests {
             assert_eq!(record.hash.to_string(), hash);
         }
         assert_eq!(records[0].prev.to_string(), "0".repeat(64));
-        assert_eq!(faults(&records), []);
-        assert_eq!(faults(&records[1..]), []);
-        let mut chain = Chain::default();
-        chain.push(&records[1]);
-        assert_eq!(chain.hash(1), Some(records[1].hash));
-        assert_eq!((chain.hash(0), chain.hash(2)), (None, None));
+        assert_eq!(faults(&records, true), []);
+        let twice_and_turned = [&records[1], &records[0], &records[1]].map(Clone::clone);
+        assert_eq!(faults(&twice_and_turned, true), []);
+        let mut trails = Trails::default();
+        trails.push(&"a".into(), &records[1]);
+        let (first, second) = (records[0].hash, records[1].hash);
+        assert!(trails.has(1, &second) && !trails.has(0, &second) && !trails.has(0, &first));
+        assert_eq!(trails.len(), 1);
     }
 
     #[test]
     fn every_change_is_a_fault() {
         let records = trail();
-        let mut changed = records.clone();
-        changed[0].body = changed[0].body.replace("weir/0.1.0", "weir/0.1.1");
-        assert_eq!(faults(&changed), [(0, Fault::Hash), (1, Fault::Prev)]);
-        changed[0].hash = hash(&changed[0].prev, &changed[0].body);
-        assert_eq!(faults(&changed), [(1, Fault::Prev)]);
-        let mut changed = records.clone();
-        changed[1].prev = NOTHING;
-        assert_eq!(faults(&changed), [(1, Fault::Prev), (1, Fault::Hash)]);
-        let mut changed = records.clone();
-        changed.swap(0, 1);
-        assert_eq!(faults(&changed)[0], (0, Fault::Order));
-        let again = [records[0].clone(), records[0].clone()];
-        assert_eq!(faults(&again), [(0, Fault::Order), (0, Fault::Prev)]);
-        let mut other = records;
-        other.truncate(1);
-        other[0].body = other[0].body.replace("\"seq\":0", "\"seq\":0,\"seq\":0");
-        other[0].hash = hash(&other[0].prev, &other[0].body);
-        assert_eq!(faults(&other), [(0, Fault::Body)]);
+        let check = |change: &dyn Fn(&mut Vec<Record>), whole: &[(u64, Fault)], part: &[(u64, Fault)]| {
+            let mut changed = records.clone();
+            change(&mut changed);
+            assert_eq!(faults(&changed, true), whole);
+            assert_eq!(faults(&changed, false), part);
+        };
+        let forge = |record: &mut Record| {
+            record.body = record.body.replace("weir/0.1.0", "weir/0.1.1");
+        };
+        // A text changed, then its hash beside it too.
+        check(
+            &|all| forge(&mut all[0]),
+            &[(0, Fault::Hash), (1, Fault::Prev)],
+            &[(0, Fault::Hash)],
+        );
+        check(
+            &|all| {
+                forge(&mut all[0]);
+                all[0].hash = hash(&all[0].prev, &all[0].body);
+            },
+            &[(1, Fault::Prev)],
+            &[],
+        );
+        check(&|all| drop(all.remove(0)), &[(1, Fault::Prev)], &[]);
+        // The last one: only an anchor can tell.
+        check(&|all| drop(all.remove(1)), &[], &[]);
+        check(
+            &|all| all[1].prev = NOTHING,
+            &[(1, Fault::Hash), (1, Fault::Prev)],
+            &[(1, Fault::Hash)],
+        );
+        check(
+            &|all| {
+                let mut other = all[1].clone();
+                other.body = other.body.replace("\"count\":3", "\"count\":1");
+                other.hash = hash(&other.prev, &other.body);
+                all.push(other);
+            },
+            &[(1, Fault::Fork), (1, Fault::Fork)],
+            &[(1, Fault::Fork), (1, Fault::Fork)],
+        );
+        check(
+            &|all| {
+                all.truncate(1);
+                all[0].body = all[0].body.replace("\"seq\":0", "\"seq\":0,\"seq\":0");
+                all[0].hash = hash(&all[0].prev, &all[0].body);
+            },
+            &[(0, Fault::Body)],
+            &[(0, Fault::Body)],
+        );
     }
 }

@@ -325,6 +325,12 @@ impl Compression {
         }
     }
 
+    /// What [`Compression::as_str`] said.
+    pub fn parse(text: &str) -> Option<Compression> {
+        let all = [Compression::None, Compression::Zstd, Compression::Gzip];
+        all.into_iter().find(|one| one.as_str() == text)
+    }
+
     fn extension(self) -> &'static str {
         match self {
             Compression::None => "",

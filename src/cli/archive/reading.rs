@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::{Bytes, BytesMut};
+use evidence::audit::{self, Record};
 use evidence::digest::Digest;
+use evidence::names::Compression;
 use evidence::time::{Second, Time};
 use evidence::verify::{Expected, Facts, File, Level, Listed, LockFacts};
+use net::compression::{Encoding, decode};
 use objects::{Class, Head, ObjectStore, StoreError, Version, patiently};
 use tokio::task::JoinHandle;
 
@@ -16,6 +19,9 @@ use super::which::Archive;
 
 /// Files of a log that are being read before they are wanted.
 const AHEAD: usize = 16;
+/// An object of audit records as it is stored, and inflated.
+const OWN_BYTES_MAX: usize = 64 << 20;
+const OWN_RAW_MAX: usize = 512 << 20;
 
 /// A store as a verifier wants it.
 #[derive(Clone)]
@@ -90,7 +96,7 @@ impl Reading {
         let version = version.filter(|_| !self.is_copy);
         let found = patiently(|| async move {
             match level {
-                Level::Full => self.hashed(key, version).await,
+                Level::Full => Ok(self.hashed(key, version, 0).await?.0),
                 Level::Log | Level::Heads => self.store.head(key, version).await,
             }
         });
@@ -104,17 +110,43 @@ impl Reading {
         }
     }
 
-    async fn hashed(&self, key: &str, version: Option<&str>) -> Result<Head, StoreError> {
+    /// The same of an object with records of the gateway's own, and these.
+    pub(super) async fn own(
+        &self,
+        expected: &Expected,
+        compression: Compression,
+    ) -> Result<(Option<Facts>, Option<Own>), StoreError> {
+        let (key, version) = (expected.key.as_str(), expected.version.as_deref());
+        let version = version.filter(|_| !self.is_copy);
+        let found = patiently(|| self.hashed(key, version, OWN_BYTES_MAX));
+        match found.await {
+            Ok((head, bytes)) => Ok((Some(self.told(head)), Some(own(&bytes, compression)))),
+            Err(StoreError {
+                class: Class::NotFound,
+                ..
+            }) => Ok((None, None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the bytes themselves say, and the first `keep` of them.
+    async fn hashed(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        keep: usize,
+    ) -> Result<(Head, Bytes), StoreError> {
         let objects::Get { mut head, mut body } = self.store.get(key, version).await?;
-        let (mut hash, mut size) = (Context::new(&SHA256), 0);
+        let (mut hash, mut size, mut kept) = (Context::new(&SHA256), 0, BytesMut::new());
         while let Some(piece) = body.next().await? {
             hash.update(&piece);
             size += piece.len() as u64;
+            kept.extend_from_slice(&piece[..piece.len().min(keep - kept.len())]);
         }
         let mut digest = [0; 32];
         digest.copy_from_slice(hash.finish().as_ref());
         (head.size, head.sha256) = (size, Some(digest));
-        Ok(head)
+        Ok((head, kept.freeze()))
     }
 
     fn told(&self, head: Head) -> Facts {
@@ -142,6 +174,20 @@ impl Reading {
     fn unreadable(&self, what: &str, error: &StoreError) -> Failure {
         Failure::unknown(format!("{}/{what}: {error}", self.store.place()))
     }
+}
+
+/// Records of the gateway's own, or why they cannot be read.
+pub(super) type Own = Result<Vec<Record>, String>;
+
+/// The records in an object's bytes.
+fn own(bytes: &Bytes, compression: Compression) -> Own {
+    let encoding = match compression {
+        Compression::None => return audit::records(bytes),
+        Compression::Zstd => Encoding::Zstd,
+        Compression::Gzip => Encoding::Gzip,
+    };
+    let plain = decode(encoding, bytes, OWN_RAW_MAX).map_err(|e| e.to_string())?;
+    audit::records(&plain.bytes)
 }
 
 fn time(seconds: u64) -> Option<Time> {

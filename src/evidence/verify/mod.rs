@@ -2,8 +2,8 @@
 //!
 //! Order of calls: [`Inventory::of`] over a listing of `_weir/v1/`; for each session in it a [`SessionReader`] (they
 //! share nothing and can run side by side), its outcome to [`Verifier::session`]; each [`Expected`] object that came out
-//! is looked up and given to [`Verifier::object`]; the listing of `data/` to [`Verifier::data`]; lists of holds and the
-//! audit trail as far as wanted; then [`Verifier::finish`]. What the caller could not read goes to
+//! is looked up and given to [`Verifier::object`], with records of the gateway's own read to [`Verifier::audit`]; the
+//! listing of `data/` to [`Verifier::data`]; lists of holds as far as wanted; then [`Verifier::finish`]. What the caller could not read goes to
 //! [`Verifier::trouble`], and the verdict is unknown at best.
 
 mod books;
@@ -23,11 +23,12 @@ pub use trust::Trust;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
+use wire::Signal;
 
-use crate::audit::Chain;
+use crate::audit::{Record, Trails};
 use crate::digest::{Digest, hex, sha256};
 use crate::entry::{Lock, Obj};
-use crate::names::Origin;
+use crate::names::{Compression, OWN_TENANT, Origin};
 use crate::time::{Second, Time};
 use ranges::Ranges;
 use report::{Findings, NOT_PROVED, Tally, verdict};
@@ -87,6 +88,16 @@ impl Options {
         }
     }
 
+    /// Whether all records of the gateway's own lie in the range, and are read.
+    fn covers_audit(&self) -> bool {
+        let own = |wanted: &Option<String>, own: &str| wanted.as_ref().is_none_or(|wanted| wanted == own);
+        self.level == Level::Full
+            && self.from.is_none()
+            && self.to.is_none()
+            && own(&self.tenant, OWN_TENANT)
+            && own(&self.signal, Signal::Logs.as_str())
+    }
+
     /// Whether an object lies in the range.
     pub fn selects(&self, obj: &Obj) -> bool {
         let [first, last] = obj.ad;
@@ -112,6 +123,9 @@ pub struct Expected {
     pub lock: Option<Lock>,
     /// Records in it.
     pub records: u64,
+    /// On level `full`, if records of the gateway's own are in it: how they are compressed. To be read and given to
+    /// [`Verifier::audit`].
+    pub audit: Option<Compression>,
     /// When the last of them was admitted.
     pub admitted: Time,
     /// Time of the entry.
@@ -157,6 +171,8 @@ const CLOCK_WARN: i64 = 5 * 60_000;
 const CLOCK_FAIL: i64 = 15 * 60_000;
 /// An object that nobody names may be on its way for so long.
 const ORPHAN_FAIL: i64 = 48 * 3_600_000;
+/// An audit record may be gathered with others for so long without a word.
+const ANCHOR_WARN: i64 = 3_600_000;
 
 /// Compares a writer's time with the store's.
 fn clocks(found: &mut Findings, place: &str, written: Time, stored: Time) {
@@ -187,6 +203,9 @@ pub struct Verifier {
     /// Objects gone after their lock's end, which a hold would have kept.
     expired: Vec<(u128, String, String)>,
     hold_lists: HashMap<String, Vec<HoldItem>>,
+    trails: Trails,
+    /// Every record of the trails could be looked at.
+    is_trail_whole: bool,
     earliest_unlock: Option<Second>,
     /// Whether the store can say anything of locks.
     knows_locks: bool,
@@ -210,6 +229,7 @@ impl Verifier {
         for (what, key, detail) in inventory.oddities() {
             found.warn(Claim::I2, what, key, detail.clone());
         }
+        let is_trail_whole = options.covers_audit();
         Verifier {
             trust,
             options,
@@ -220,6 +240,8 @@ impl Verifier {
             held: HashSet::new(),
             expired: Vec::new(),
             hold_lists: HashMap::new(),
+            trails: Trails::default(),
+            is_trail_whole,
             earliest_unlock: None,
             knows_locks: false,
             troubles: Vec::new(),
@@ -290,6 +312,7 @@ impl Verifier {
     fn gone(&mut self, hash: u128, expected: &Expected) {
         let end = expected.lock.as_ref().map(|lock| lock.until.time());
         let held = expected.lock.as_ref().is_some_and(|lock| lock.hold);
+        self.is_trail_whole &= expected.audit.is_none();
         if end.is_some_and(|end| self.options.now > end) && !held {
             self.expired
                 .push((hash, expected.key.clone(), expected.place.clone()));
@@ -396,29 +419,17 @@ impl Verifier {
         }
     }
 
-    /// Takes the audit chain of a session, as read from its objects, and compares it with the session's anchors.
-    pub fn audit(&mut self, origin: &str, chain: &Chain) {
-        self.found.checked(Claim::I2, chain.len());
-        for (seq, what) in chain.faults() {
-            self.found.fail(
-                Claim::I2,
-                "audit_chain",
-                format!("{origin} audit {seq}"),
-                what.to_string(),
-            );
-        }
-        let anchors = self
-            .sessions
-            .iter()
-            .filter(|s| s.origin == origin)
-            .flat_map(|s| &s.anchors);
-        for (seq, hash, place) in anchors {
-            if chain.hash(*seq) != Some(*hash) {
-                let found = chain
-                    .hash(*seq)
-                    .map_or_else(|| "no such record".to_owned(), |h| h.to_string());
-                let detail = format!("audit record {seq}: expected {hash}, found {found}");
-                self.found.fail(Claim::I2, "audit_anchor", place, detail);
+    /// Takes what an object with records of the gateway's own holds, or why that cannot be read.
+    pub fn audit(&mut self, expected: &Expected, found: Result<Vec<Record>, String>) {
+        match found {
+            Ok(records) => {
+                let place = expected.key.as_str().into();
+                records.iter().for_each(|record| self.trails.push(&place, record));
+            }
+            Err(what) => {
+                self.is_trail_whole = false;
+                self.found
+                    .fail(Claim::I2, "audit_unreadable", &expected.key, what);
             }
         }
     }
@@ -448,6 +459,7 @@ impl Verifier {
         self.numbers(&successors);
         self.doubles();
         self.holds();
+        self.audits();
         let holes = self.coverage();
         for outcome in &mut self.sessions {
             self.found.merge(std::mem::take(&mut outcome.found));
@@ -460,6 +472,36 @@ impl Verifier {
                 .sum::<u64>();
         }
         self.report(holes, started, finished)
+    }
+
+    /// The gateway's own records hang together, and what the logs anchor is among them.
+    fn audits(&mut self) {
+        self.is_trail_whole &= !self.sessions.iter().any(|session| session.unread_own);
+        self.found.checked(Claim::I2, self.trails.len());
+        for broken in self.trails.broken(self.is_trail_whole) {
+            let place = format!("{} audit {}", broken.place, broken.seq);
+            self.found
+                .fail(Claim::I2, "audit_chain", place, broken.fault.to_string());
+        }
+        if !self.is_trail_whole {
+            return;
+        }
+        for session in &self.sessions {
+            for anchor in &session.anchors {
+                if self.trails.has(anchor.seq, &anchor.hash) {
+                    continue;
+                }
+                let detail = format!("audit record {} ({}) is in no object", anchor.seq, anchor.hash);
+                let age = self.options.now.since(anchor.t);
+                // Without a journal records may end with a process that is killed.
+                let was_killed = session.unclean.is_some_and(|start| start >= anchor.t);
+                if !was_killed && (session.closed || age > ORPHAN_FAIL) {
+                    self.found.fail(Claim::I2, "audit_anchor", &anchor.place, detail);
+                } else if was_killed || age > ANCHOR_WARN {
+                    self.found.warn(Claim::I2, "audit_anchor", &anchor.place, detail);
+                }
+            }
+        }
     }
 
     /// By session: its successor's index and what that knows of it.

@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use wire::Signal;
+
 use super::books::Books;
 use super::ranges::Ranges;
 use super::report::{Claim, Findings, Hole, Totals};
 use super::{Expected, Level, Options, Trust};
 use crate::digest::{Digest, hex, sha256};
-use crate::entry::{Entry, Gap, Hold, Kind, Obj, Open, Prev, Shred};
-use crate::names::{BadName, EvidenceKey, LogFile, Origin, Session};
+use crate::entry::{Audit, Entry, Gap, Hold, Kind, Obj, Open, Prev, Shred};
+use crate::names::{BadName, Compression, EvidenceKey, Format, LogFile, OWN_TENANT, Origin, Session};
 use crate::note::{Checkpoint, KeyId, Note, Signed, Vkey};
 use crate::time::Time;
 use crate::tree::Tree;
@@ -79,13 +81,26 @@ pub struct SessionOutcome {
     pub(super) named: Vec<(u128, bool)>,
     pub(super) holds: Vec<(Time, Hold, String)>,
     pub(super) shreds: Vec<Shred>,
-    pub(super) anchors: Vec<(u64, Digest, String)>,
+    pub(super) anchors: Vec<Anchor>,
+    /// Some records of the gateway's own are kept in a way that cannot be read here.
+    pub(super) unread_own: bool,
+    /// When it last began anew after a stop that was not orderly.
+    pub(super) unclean: Option<Time>,
     pub(super) holes: Vec<Hole>,
     /// Segments that do not follow and heads that nobody trusted signed.
     pub(super) foreign_segments: Vec<String>,
     pub(super) foreign_heads: Vec<(u64, String)>,
     pub(super) unlocked: bool,
     pub(super) locked: bool,
+}
+
+/// An entry that names a record of the gateway's own.
+#[derive(Debug)]
+pub(super) struct Anchor {
+    pub(super) t: Time,
+    pub(super) seq: u64,
+    pub(super) hash: Digest,
+    pub(super) place: String,
 }
 
 #[derive(Debug)]
@@ -311,7 +326,12 @@ impl SessionReader {
     fn kind(&mut self, index: u64, t: Time, kind: Kind, expected: &mut Vec<Expected>) {
         match kind {
             Kind::Open(open) => self.open(index, t, open),
-            Kind::Start(start) => self.books.started(start.clean),
+            Kind::Start(start) => {
+                self.books.started(start.clean);
+                if !start.clean {
+                    self.out.unclean = Some(t);
+                }
+            }
             Kind::Worm(worm) => {
                 self.out.unlocked = worm.worm == "none";
                 self.out.locked = !self.out.unlocked;
@@ -324,7 +344,11 @@ impl SessionReader {
                     .ledger(&ledger, &place, &mut self.out.totals, &mut self.found);
                 self.out.pending = ledger.pend.into_iter().filter(|[from, to]| from <= to).collect();
             }
-            Kind::Audit(audit) => self.out.anchors.push((audit.seq, audit.hash, self.place(index))),
+            Kind::Audit(audit) => {
+                let place = self.place(index);
+                let Audit { seq, hash } = audit;
+                self.out.anchors.push(Anchor { t, seq, hash, place });
+            }
             Kind::Peer(peer) => {
                 let place = self.place(index);
                 let heads = peer
@@ -428,7 +452,12 @@ impl SessionReader {
         self.out.locked |= obj.lock.is_some();
         if self.options.level > Level::Log {
             let place = self.place(index);
+            let is_own = obj.tenant == OWN_TENANT && obj.signal == Signal::Logs.as_str();
+            let is_plain = obj.enc.is_none() && obj.of.is_none() && obj.fmt == Format::OtlpProto.as_str();
+            let audit = Compression::parse(&obj.cmp).filter(|_| is_own && is_plain);
+            self.out.unread_own |= is_own && audit.is_none();
             expected.push(Expected {
+                audit: audit.filter(|_| self.options.level == Level::Full),
                 key: obj.key,
                 version: obj.ver,
                 size: obj.size,

@@ -634,6 +634,11 @@ impl Config {
                 class.name == "std",
                 "std is the class of all others",
             );
+            fault(
+                &key("name"),
+                ["audit", "evidence"].contains(&class.name.as_str()),
+                "audit and evidence are the classes of the gateway's own records",
+            );
             fault(&key("name"), twice, "two classes of this name");
             fault(
                 &key("match"),

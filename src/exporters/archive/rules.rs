@@ -14,6 +14,9 @@ const SPLITTER: u32 = 1;
 
 /// The class of what no other class wants.
 pub(super) const STD: &str = "std";
+/// The classes of the gateway's own records: its audit trail, and what that refers to.
+pub(super) const AUDIT: &str = "audit";
+pub(super) const EVIDENCE: &str = "evidence";
 
 /// One set of rules.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -23,7 +26,7 @@ pub(super) struct Rules {
     from: Vec<Source>,
     #[serde(with = "shared")]
     default: Arc<str>,
-    /// In the order in which they are asked; the last one is [`STD`] and wants everything.
+    /// In the order in which they are asked, until [`STD`], which wants everything; behind it those of the gateway's own.
     classes: Vec<Class>,
 }
 
@@ -91,6 +94,12 @@ impl Rules {
             retention: lock.retention,
             mode: lock.mode,
         });
+        classes.extend([AUDIT, EVIDENCE].map(|name| Class {
+            name: name.into(),
+            r#match: Match::default(),
+            retention: config.evidence_retention(),
+            mode: lock.mode,
+        }));
         let source = |from: &String| match from.strip_prefix("resource:") {
             Some(key) => Source::Resource(key.to_owned()),
             None => Source::Processor,
@@ -106,7 +115,7 @@ impl Rules {
     /// Reads what [`Rules::text`] wrote; none if it is of another version or damaged.
     pub(super) fn parse(text: &str) -> Option<Rules> {
         let rules: Rules = serde_json::from_str(text).ok()?;
-        let whole = rules.classes.last().is_some_and(|class| &*class.name == STD);
+        let whole = rules.place_of(STD).is_some();
         (rules.splitter == SPLITTER && whole).then_some(rules)
     }
 
@@ -122,6 +131,16 @@ impl Rules {
 
     pub(super) fn classes(&self) -> &[Class] {
         &self.classes
+    }
+
+    fn place_of(&self, name: &str) -> Option<usize> {
+        self.classes.iter().position(|class| &*class.name == name)
+    }
+
+    /// The place of a class of the gateway's own; of [`STD`] in rules that are older than it.
+    pub(super) fn own_class(&self, name: &str) -> u16 {
+        let place = self.place_of(name).or_else(|| self.place_of(STD));
+        place.unwrap_or_default() as u16
     }
 
     pub(super) fn sources(&self) -> &[Source] {

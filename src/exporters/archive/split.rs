@@ -6,11 +6,12 @@
 
 use bytes::Bytes;
 use component::prelude::*;
+use evidence::names::OWN_TENANT;
 use wire::view::{Any, Depth, Kind, Scratch, View};
 use wire::{NOWHERE, Part, divide};
 
 use super::facts::{self, Facts};
-use super::rules::{Needs, Rules, Source};
+use super::rules::{AUDIT, EVIDENCE, Needs, Rules, Source};
 
 /// What of a payload goes into one partition.
 #[derive(Debug)]
@@ -25,8 +26,6 @@ pub(super) struct Piece {
 
 /// Names longer than this, escaped, are no names.
 const TENANT_BYTES_MAX: usize = 128;
-/// The tenant of our own records: nobody else's name.
-const OWN: &str = "_weir";
 /// More pieces than labels can name: what comes after goes with the last one's neighbours, to the default.
 const PIECES_MAX: usize = NOWHERE as usize - 1;
 
@@ -41,6 +40,14 @@ pub(super) fn split(rules: &Rules, payload: &Payload, services: bool) -> Vec<Pie
     };
     let needs = rules.class_needs(payload.signal);
     for chunk in &payload.chunks {
+        if chunk.origin.tenant.as_deref() == Some(OWN_TENANT) {
+            let class = match is_evidence(payload.signal, chunk) {
+                true => EVIDENCE,
+                false => AUDIT,
+            };
+            pieces.add(rules.own_class(class), OWN_TENANT.into(), chunk);
+            continue;
+        }
         let known = tenant_of_chunk(rules, chunk);
         let by = match (&known, needs) {
             _ if payload.signal == Signal::Profiles => Needs::Nothing,
@@ -75,6 +82,17 @@ fn tenant_of_chunk(rules: &Rules, chunk: &Chunk) -> Option<Arc<str>> {
     }
 }
 
+/// Whether a chunk of the gateway's own is what its audit trail refers to: its scope says so.
+fn is_evidence(signal: Signal, chunk: &Chunk) -> bool {
+    const SCOPE: &[u8] = b"weir.evidence";
+    let bytes = chunk.bytes();
+    let mut scratch = Scratch::default();
+    // Name of the scope.
+    let is_it = |view: &View<'_>, n| view.kind(n) == Kind::Scope && view.text(n, 1) == SCOPE;
+    View::new(&mut scratch, signal, &bytes, Depth::Scope)
+        .is_ok_and(|view| view.nodes().any(|n| is_it(&view, n)))
+}
+
 /// Whether a text may be a tenant's name.
 fn is_name(text: &str) -> bool {
     let escaped = |b: u8| match b {
@@ -82,7 +100,7 @@ fn is_name(text: &str) -> bool {
         _ => 3,
     };
     let len: usize = text.bytes().map(escaped).sum();
-    (1..=TENANT_BYTES_MAX).contains(&len) && text != OWN
+    (1..=TENANT_BYTES_MAX).contains(&len) && text != OWN_TENANT
 }
 
 /// Divides a chunk by what its resources and records say; false if it cannot be seen.
@@ -191,7 +209,8 @@ fn class_of(
     let first = classes
         .iter()
         .position(|class| class.matches().holds(signal, tenant, &severity, &has));
-    first.unwrap_or(classes.len() - 1) as u16
+    // The class of all others is among them.
+    first.unwrap_or_default() as u16
 }
 
 struct Pieces {
@@ -363,6 +382,44 @@ mod tests {
             &half,
             &[(0, "b", 1), (0, "t", 1)],
         );
+    }
+
+    #[test]
+    fn the_gateways_own_records_are_of_their_own_classes_whatever_the_rules_say() {
+        use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+        use prost::Message;
+        let own = |scope: &str| {
+            let mut own = logs(&[("a", &[17])]);
+            let bytes = own.chunks[0].bytes();
+            let mut request = ExportLogsServiceRequest::decode(&*bytes).expect("it is one");
+            request.resource_logs[0].scope_logs[0].scope =
+                Some(opentelemetry_proto::tonic::common::v1::InstrumentationScope {
+                    name: scope.into(),
+                    ..Default::default()
+                });
+            own = payload(Signal::Logs, request.encode_to_vec());
+            own.chunks[0].origin.tenant = Some("_weir".into());
+            own
+        };
+        let greedy = "tenant: {from: ['resource:tenant.id']}\nlock: {retention: 30d, classes: [{name: all, match: {signal: [logs]}}]}";
+        check(greedy, &own("weir.audit"), &[(2, "_weir", 1)]);
+        check(greedy, &own("weir.evidence"), &[(3, "_weir", 1)]);
+        check("", &own("weir.audit"), &[(1, "_weir", 1)]);
+        let rules = rules(greedy);
+        let names: Vec<_> = rules.classes().iter().map(|c| (&*c.name, c.retention)).collect();
+        let days = crate::archive::units::Retention::days;
+        assert_eq!(
+            names,
+            [
+                ("all", days(30)),
+                ("std", days(30)),
+                ("audit", days(60)),
+                ("evidence", days(60))
+            ]
+        );
+        assert_eq!(rules.own_class("audit"), 2);
+        let older = rules.text().replace("\"audit\"", "\"other\"");
+        assert_eq!(Rules::parse(&older).expect("it reads back").own_class("audit"), 1);
     }
 
     #[test]

@@ -132,6 +132,7 @@ pub(super) async fn start(
         signer: signer.clone(),
         journals: sorted,
         covered,
+        audit: host.audit(),
     })
     .map_err(world)?;
     writer.save_if_new().await.map_err(world)?;
@@ -420,6 +421,7 @@ pub(super) async fn roll(shared: &Shared) -> Result<(), Trouble> {
         signer: shared.signer.clone(),
         journals,
         covered: 0,
+        audit: shared.host.audit(),
     };
     let writer = Writer::begin(begin)?;
     writer.save_if_new().await?;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use component::Audit;
+use evidence::digest::Digest;
 use evidence::entry::{self, Kind};
 use evidence::log::{Log, LogError, Segment};
 use evidence::names::Origin;
@@ -87,6 +89,10 @@ struct State {
     /// Entries that name a number, by index, until the state journal has that on the disk: the number, and whether it
     /// stands for nothing.
     untold: std::collections::BTreeMap<u64, (u64, bool)>,
+    /// The gateway's audit trail; each segment names its newest record.
+    audit: Option<Arc<dyn Audit>>,
+    /// The record that the open segment names.
+    anchored: Option<(u64, [u8; 32])>,
 }
 
 struct Sealed {
@@ -150,6 +156,7 @@ pub(super) struct Begin<'a> {
     pub(super) signer: Arc<Signer>,
     pub(super) journals: Vec<String>,
     pub(super) covered: u64,
+    pub(super) audit: Option<Arc<dyn Audit>>,
 }
 
 /// The moment of a checkpoint.
@@ -179,6 +186,8 @@ impl Writer {
             covered: begin.covered,
             journals: begin.journals,
             untold: Default::default(),
+            audit: begin.audit,
+            anchored: None,
         };
         let last = begin.segments.len();
         for (n, segment) in begin.segments.into_iter().enumerate() {
@@ -359,9 +368,15 @@ impl Writer {
                 state.last_ledger = Instant::now();
             }
         }
-        if let Some(segment) = state.log.seal() {
-            let session = state.session(clean);
-            state.sealed.push_back(Sealed { segment, session });
+        if state.log.open_entries() > 0 && !state.log.is_closed() {
+            match state.anchor(now) {
+                Ok(anchor) => bytes.extend_from_slice(&anchor),
+                // It names one already, if an older one.
+                Err(LogError::Full) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if state.seal(clean) {
             state.beat = Instant::now();
         }
         Ok(self.next.push(&bytes))
@@ -470,18 +485,53 @@ pub(super) fn backoff(tries: u32) -> Duration {
 }
 
 impl State {
-    /// Appends, sealing a full segment first.
+    /// Appends, sealing a full segment first. The newest audit record is named as soon as a segment has begun.
     fn append(&mut self, kind: Kind, now: Time) -> Result<evidence::log::Appended, LogError> {
-        match self.log.append(kind.clone(), now) {
+        let is_last = matches!(kind, Kind::Close(_));
+        let mut before = match is_last && self.anchored.is_none() {
+            true => self.anchor(now)?,
+            false => Vec::new(),
+        };
+        let mut appended = match self.log.append(kind.clone(), now) {
             Err(LogError::Full) => {
-                if let Some(segment) = self.log.seal() {
-                    let session = self.session(false);
-                    self.sealed.push_back(Sealed { segment, session });
-                }
-                self.log.append(kind, now)
+                self.seal(false);
+                self.log.append(kind, now)?
             }
-            done => done,
+            done => done?,
+        };
+        if !before.is_empty() {
+            before.append(&mut appended.bytes);
+            appended.bytes = before;
         }
+        if self.anchored.is_none() && !is_last {
+            appended.bytes.append(&mut self.anchor(now)?);
+        }
+        Ok(appended)
+    }
+
+    /// Names the newest audit record, unless the segment does so already. Gives the lines, if there are any.
+    fn anchor(&mut self, now: Time) -> Result<Vec<u8>, LogError> {
+        let head = self.audit.as_ref().and_then(|audit| audit.head());
+        let Some((seq, hash)) = head.filter(|_| head != self.anchored) else {
+            return Ok(Vec::new());
+        };
+        let hash_of = Digest(hash);
+        let appended = self
+            .log
+            .append(Kind::Audit(entry::Audit { seq, hash: hash_of }), now)?;
+        self.anchored = Some((seq, hash));
+        Ok(appended.bytes)
+    }
+
+    /// Ends the open segment; false if there is none.
+    fn seal(&mut self, clean: bool) -> bool {
+        let Some(segment) = self.log.seal() else {
+            return false;
+        };
+        let session = self.session(clean);
+        self.sealed.push_back(Sealed { segment, session });
+        self.anchored = None;
+        true
     }
 
     /// What is true once a head over all that is sealed is in the store.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use component::template::OWN_TENANT;
 use component::{Consumer, Refusal, Stop};
 use config::ComponentId;
 use storage::Journal;
@@ -17,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, warn};
 use wire::{Chunk, Context, Payload, Shape, Signal};
 
-use super::{TENANT, Trail};
+use super::Trail;
 use crate::service::journals::{AUDIT, blocking};
 
 /// What a journal keeps for the trail at most.
@@ -71,7 +72,7 @@ impl Store {
         let head = Head {
             kind: Signal::Logs.index() as u8,
             items: 1,
-            tenant: Some(TENANT.into()),
+            tenant: Some(OWN_TENANT.into()),
             destinations: [self.destination].into(),
         };
         let room = self.journal.reserve(&head, bytes.len());
@@ -335,7 +336,7 @@ fn payload(records: &[Bytes]) -> Payload {
             ..Shape::default()
         };
         let mut chunk = Chunk::new(bytes.clone(), shape);
-        chunk.origin.tenant = Some(TENANT.into());
+        chunk.origin.tenant = Some(OWN_TENANT.into());
         chunk
     });
     let mut payload = Payload {

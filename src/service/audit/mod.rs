@@ -42,8 +42,6 @@ use crowd::Crowd;
 use flow::Store;
 use keys::Wanted;
 
-/// Whose the records are.
-const TENANT: &str = "_weir";
 const SCOPE: &str = "weir.audit";
 /// What may wait in memory; with a journal only until that has it.
 const WAITING_MAX: usize = 4 << 20;

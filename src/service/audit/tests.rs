@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use chain::Chain;
+use component::template::OWN_TENANT;
 use component::{Outcome, Refusal};
 use config::ComponentId;
 use evidence::digest::Digest;
@@ -17,7 +17,7 @@ use super::*;
 #[derive(Default)]
 struct Taker {
     refusals: Mutex<VecDeque<Refusal>>,
-    taken: Mutex<Vec<serde_json::Value>>,
+    taken: Mutex<Vec<Bytes>>,
     told: tokio::sync::Notify,
 }
 
@@ -27,8 +27,8 @@ impl Consumer for Taker {
             return component::ready(Err(refusal));
         }
         for chunk in &payload.chunks {
-            assert_eq!(chunk.origin.tenant.as_deref(), Some(TENANT));
-            self.taken.lock().push(json(&chunk.bytes()));
+            assert_eq!(chunk.origin.tenant.as_deref(), Some(OWN_TENANT));
+            self.taken.lock().push(chunk.bytes());
         }
         self.told.notify_waiters();
         component::ready(Ok(Outcome::all()))
@@ -46,33 +46,27 @@ impl Taker {
         }
     }
 
-    /// The acts in order, once the chain was checked.
+    /// The acts in order, once the chain was found whole.
     fn acts(&self) -> Vec<String> {
+        self.acts_of(true)
+    }
+
+    /// The acts in order; with `whole` none is missing among them.
+    fn acts_of(&self, whole: bool) -> Vec<String> {
         let taken = self.taken.lock();
-        let mut checked = Chain::default();
-        let acts = taken.iter().map(|request| {
+        let mut checked = chain::Trails::default();
+        let acts = taken.iter().map(|bytes| {
+            for record in chain::records(bytes).unwrap() {
+                checked.push(&"taken".into(), &record);
+            }
+            let request = json(bytes);
             let record = &request["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0];
-            let attributes = record["attributes"].as_array().unwrap();
-            let attribute = |name: &str| {
-                let found = attributes.iter().find(|a| a["key"] == name).unwrap();
-                let value = &found["value"];
-                value["stringValue"]
-                    .as_str()
-                    .or(value["intValue"].as_str())
-                    .unwrap()
-                    .to_owned()
-            };
-            let digest = |name: &str| Digest(evidence::digest::unhex(&attribute(name)).unwrap());
-            checked.push(&chain::Record {
-                seq: attribute("weir.audit.seq").parse().unwrap(),
-                prev: digest("weir.audit.prev"),
-                hash: digest("weir.audit.hash"),
-                body: record["body"]["stringValue"].as_str().unwrap().to_owned(),
-            });
-            attribute("weir.audit.act")
+            let name = record["eventName"].as_str().unwrap();
+            name.strip_prefix("weir.audit.").unwrap().to_owned()
         });
-        let acts = acts.collect();
-        assert_eq!(checked.faults(), []);
+        let acts: Vec<String> = acts.collect();
+        assert_eq!(checked.broken(whole), []);
+        assert_eq!(checked.len(), acts.len() as u64);
         acts
     }
 }
@@ -244,7 +238,7 @@ async fn what_is_refused_for_good_holds_up_nobody() {
     }
     trail.tell(act("two"));
     taker.has(1).await;
-    assert_eq!(taker.acts(), ["two"]);
+    assert_eq!(taker.acts_of(false), ["two"]);
     assert_eq!(
         (outcomes(&trail, "rejected"), outcomes(&trail, "delivered")),
         (1, 1)
@@ -278,7 +272,7 @@ async fn a_trail_without_room_says_so_and_later_what_it_lost() {
         taker.has(told + 2).await;
         assert_eq!(taker.acts()[told..], ["audit.gap", "again"]);
         assert_eq!(outcomes(&trail, "lost"), 5);
-        let gap = taker.taken.lock()[told].to_string();
+        let gap = json(&taker.taken.lock()[told]).to_string();
         assert!(gap.contains(r#"\"d\":{\"lost\":5}"#), "{gap}");
     }
 }
@@ -300,12 +294,7 @@ async fn a_journal_keeps_what_nobody_took() {
     let taker = Arc::new(Taker::default());
     second.connect(taker.clone());
     taker.has(3).await;
-    let name = |request: &serde_json::Value| {
-        let record = &request["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0];
-        record["eventName"].as_str().unwrap().to_owned()
-    };
-    let names: Vec<String> = taker.taken.lock().iter().map(name).collect();
-    assert_eq!(names, ["weir.audit.one", "weir.audit.two", "weir.audit.three"]);
+    assert_eq!(taker.acts(), ["one", "two", "three"]);
     second.finish(act("four"), Duration::from_secs(20)).await;
     assert!(second.state.lock().store.as_ref().unwrap().is_empty());
 }

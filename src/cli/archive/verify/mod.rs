@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::reading::Reading;
+use super::reading::{Own, Reading};
 use super::which::{Part, Which, now};
 use super::{Failure, UNKNOWN, text};
 use crate::cli::{Sources, say};
@@ -85,7 +85,7 @@ enum Depth {
 
 /// What readers tell the verifier.
 enum News {
-    Object(Box<Expected>, Result<Option<Facts>, StoreError>),
+    Object(Box<Expected>, Result<(Option<Facts>, Option<Own>), StoreError>),
     Log(Box<SessionOutcome>),
     Failed(Failure),
 }
@@ -221,7 +221,12 @@ pub(super) async fn verify(
         match news {
             News::Log(outcome) => verifier.session(*outcome),
             News::Failed(failure) => return Err(failure),
-            News::Object(expected, Ok(facts)) => verifier.object(&expected, facts.as_ref()),
+            News::Object(expected, Ok((facts, own))) => {
+                verifier.object(&expected, facts.as_ref());
+                if let Some(own) = own {
+                    verifier.audit(&expected, own);
+                }
+            }
             News::Object(expected, Err(error)) => verifier.trouble(format!("{}: {error}", expected.key)),
         }
         progress.another();
@@ -306,8 +311,11 @@ impl Shared {
         };
         let (reading, level, tell) = (self.reading.clone(), self.options.level, self.tell.clone());
         tokio::spawn(async move {
-            let facts = reading.facts(&expected, level).await;
-            let _ = tell.send(News::Object(Box::new(expected), facts)).await;
+            let found = match expected.audit {
+                Some(compression) => reading.own(&expected, compression).await,
+                None => reading.facts(&expected, level).await.map(|facts| (facts, None)),
+            };
+            let _ = tell.send(News::Object(Box::new(expected), found)).await;
             drop(turn);
         });
     }

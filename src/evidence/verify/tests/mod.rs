@@ -1,5 +1,5 @@
 use super::*;
-use crate::entry::{Adopted, Gap, Hold, Key, Kind, Ledger, Peer, PeerHead, Row, Start, Worm};
+use crate::entry::{Adopted, Audit, Gap, Hold, Key, Kind, Ledger, Peer, PeerHead, Row, Start, Worm};
 use crate::names::Session;
 use crate::note::{Endorsement, Policy, SignedHead, Signer};
 use crate::test_kit::{Store, Writer, options};
@@ -929,58 +929,179 @@ fn holds_are_compared_with_the_store() {
     assert_eq!(build(true, false, true), ["I1 Fail altered"]);
 }
 
-#[test]
-fn audit_trails_meet_their_anchors() {
-    use crate::audit::{Act, Actor, Chain, Out, Trail};
-    let mut store = Store::default();
-    let mut w = writer("gw-0", 1);
+/// Three records of a trail, as the requests that carry them.
+fn trail(now: Time) -> (Vec<Record>, Vec<Vec<u8>>) {
+    use crate::audit::{Act, Actor, Out, Trail};
     let actor = Actor {
         kind: "system".to_owned(),
         id: "weir".to_owned(),
     };
     let mut trail = Trail::default();
-    let mut records = Vec::new();
-    for n in 0..3 {
-        let act = Act {
-            t: w.now,
-            act: "process.start",
-            actor: &actor,
-            out: Out::Success,
-            obj: "",
-            d: serde_json::json!({ "n": n }),
-        };
-        records.push(trail.record(&act).expect("a record"));
-    }
-    let (seq, hash) = trail.head().expect("three records");
-    w.append(Kind::Audit(crate::entry::Audit { seq, hash }));
-    w.close(&mut store, "shutdown", None);
-    let verify = |records: &[crate::audit::Record]| {
-        let options = options(w.now);
-        let trust = Trust::new(Policy::parse(&w.log_line()).expect("a policy"));
-        let inventory = Inventory::of(store.list("_weir/v1/"));
-        let mut verifier = Verifier::new(trust.clone(), options.clone(), &inventory);
-        for ((writer, session), files) in &inventory.logs {
-            let mut reader = SessionReader::new(&trust, &options, writer, session).expect("a name");
-            let read = |key: &str| store.files[key][0].bytes.clone().expect("content");
-            files
-                .checkpoints
-                .iter()
-                .for_each(|f| reader.checkpoint(f.number, &read(&f.key)));
-            for file in &files.segments {
-                reader.segment(file.number, &read(&file.key), file.modified);
-            }
-            verifier.session(reader.finish());
+    let records: Vec<_> = (0..3)
+        .map(|n| {
+            let act = Act {
+                t: now,
+                act: "process.start",
+                actor: &actor,
+                out: Out::Success,
+                obj: "",
+                d: serde_json::json!({ "n": n }),
+            };
+            trail.record(&act).expect("a record")
+        })
+        .collect();
+    let requests = records.iter().map(carried).collect();
+    (records, requests)
+}
+
+/// A record as an OTLP request.
+fn carried(record: &Record) -> Vec<u8> {
+    let field = |number: u8, content: &[u8]| {
+        let mut bytes = vec![number << 3 | 2];
+        let mut len = content.len();
+        while len > 127 {
+            bytes.push(len as u8 | 128);
+            len >>= 7;
         }
-        let mut chain = Chain::default();
-        records.iter().for_each(|r| chain.push(r));
-        verifier.audit(w.log.origin().as_str(), &chain);
-        words(&verifier.finish(w.now, w.now))
+        bytes.push(len as u8);
+        bytes.extend_from_slice(content);
+        bytes
     };
-    assert_eq!(verify(&records), Vec::<String>::new());
-    assert_eq!(verify(&records[..2]), ["I2 Fail audit_anchor"]);
-    let mut changed = records.clone();
-    changed[1].body = changed[1].body.replace("\"n\":1", "\"n\":7");
-    assert_eq!(verify(&changed), ["I2 Fail audit_chain", "I2 Fail audit_chain"]);
+    let attribute = |key: &str, value: &[u8]| {
+        let pair = [field(1, key.as_bytes()), field(2, value)].concat();
+        field(6, &pair)
+    };
+    let text = |text: &str| field(1, text.as_bytes());
+    let log = [
+        field(5, &text(&record.body)),
+        attribute("weir.audit.seq", &[3 << 3, record.seq as u8]),
+        attribute("weir.audit.prev", &text(&record.prev.to_string())),
+        attribute("weir.audit.hash", &text(&record.hash.to_string())),
+    ];
+    field(1, &field(2, &field(2, &log.concat())))
+}
+
+/// Words of the report on an archive with these objects of audit records, each before the anchor of the newest record,
+/// after so long.
+#[track_caller]
+fn check_trail(change: impl FnOnce(&mut Vec<Vec<u8>>), closed: bool, hours: i64, expected: &[&str]) {
+    let mut store = Store::default();
+    let mut w = writer("gw-0", 1);
+    let (records, mut requests) = trail(w.now);
+    change(&mut requests);
+    for request in &requests {
+        w.object(&mut store, "_weir", 1, request);
+    }
+    let (seq, hash) = (2, records[2].hash);
+    w.append(Kind::Audit(Audit { seq, hash }));
+    match closed {
+        true => w.close(&mut store, "shutdown", None),
+        false => drop(w.seal(&mut store)),
+    }
+    w.wait(hours * 3_600_000);
+    let report = store.verify(&w.log_line(), &options(w.now));
+    let words: Vec<String> = words(&report)
+        .into_iter()
+        .filter(|w| !w.starts_with("C4"))
+        .collect();
+    assert_eq!(words, expected);
+    // Without the records nothing is said of them.
+    let options = Options {
+        level: Level::Heads,
+        ..options(w.now)
+    };
+    let report = store.verify(&w.log_line(), &options);
+    assert!(!report.findings.iter().any(|f| f.what.starts_with("audit")));
+}
+
+#[test]
+fn audit_trails_hang_together_and_meet_their_anchors() {
+    check_trail(|_| {}, true, 0, &[]);
+    check_trail(|requests| requests.reverse(), true, 0, &[]);
+    check_trail(|requests| requests.extend_from_within(..), true, 0, &[]);
+    check_trail(
+        |requests| drop(requests.remove(0)),
+        true,
+        0,
+        &["I2 Fail audit_chain"],
+    );
+    check_trail(
+        |requests| drop(requests.remove(1)),
+        true,
+        0,
+        &["I2 Fail audit_chain"],
+    );
+    let forge = |requests: &mut Vec<Vec<u8>>| {
+        let at = requests[1]
+            .windows(5)
+            .position(|w| w == b"\"n\":1")
+            .expect("it is there");
+        requests[1][at + 4] = b'7';
+    };
+    check_trail(forge, true, 0, &["I2 Fail audit_chain", "I2 Fail audit_chain"]);
+    let cut = |requests: &mut Vec<Vec<u8>>| requests[1].truncate(9);
+    check_trail(cut, true, 0, &["I2 Fail audit_unreadable"]);
+    // The newest record may still be on its way.
+    let newest = |requests: &mut Vec<Vec<u8>>| drop(requests.pop());
+    check_trail(newest, true, 0, &["I2 Fail audit_anchor"]);
+    check_trail(newest, false, 0, &[]);
+    check_trail(newest, false, 2, &["I2 Warn audit_anchor"]);
+    check_trail(newest, false, 49, &["I2 Fail audit_anchor"]);
+    check_trail(|requests| requests.clear(), false, 49, &["I2 Fail audit_anchor"]);
+}
+
+#[test]
+fn audit_trails_are_judged_as_far_as_the_range_goes() {
+    let mut store = Store::default();
+    let mut w = writer("gw-0", 1);
+    let (records, requests) = trail(w.now);
+    w.object(&mut store, "_weir", 1, &requests[0]);
+    w.wait(10_000);
+    w.object(&mut store, "_weir", 1, &requests[1]);
+    w.append(Kind::Audit(Audit {
+        seq: 2,
+        hash: records[2].hash,
+    }));
+    w.close(&mut store, "shutdown", None);
+    let verify = |change: &dyn Fn(&mut Options)| {
+        let mut options = options(w.now);
+        change(&mut options);
+        words(&store.verify(&w.log_line(), &options))
+    };
+    let anchor = ["I2 Fail audit_anchor"];
+    assert_eq!(verify(&|_| {}), anchor);
+    assert_eq!(verify(&|options| options.tenant = Some("_weir".into())), anchor);
+    assert_eq!(verify(&|options| options.signal = Some("logs".into())), anchor);
+    let none: [&str; 0] = [];
+    assert_eq!(verify(&|options| options.from = Some(w.now)), none);
+    assert_eq!(verify(&|options| options.to = Some(w.now)), none);
+    assert_eq!(verify(&|options| options.tenant = Some("acme".into())), none);
+    assert_eq!(verify(&|options| options.signal = Some("traces".into())), none);
+    assert_eq!(verify(&|options| options.level = Level::Log), none);
+}
+
+#[test]
+fn audit_records_that_a_kill_took_are_a_warning() {
+    let mut store = Store::default();
+    let mut w = writer("gw-0", 1);
+    let (records, _) = trail(w.now);
+    let hash = records[0].hash;
+    w.append(Kind::Audit(Audit { seq: 0, hash }));
+    w.append(Kind::Start(Start {
+        version: "0.1.0".to_owned(),
+        config_sha256: sha256(b"config"),
+        clean: false,
+        recovered: 0,
+        git: None,
+        os: None,
+        boot_id: None,
+        journal: None,
+    }));
+    w.close(&mut store, "shutdown", None);
+    assert_eq!(
+        words(&store.verify(&w.log_line(), &options(w.now))),
+        ["I2 Warn audit_anchor"]
+    );
 }
 
 #[test]
