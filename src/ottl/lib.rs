@@ -15,7 +15,7 @@
 //! [`Program::reshape`] runs them on encoded requests.
 //!
 //! Where it differs from the collector: maps and lists keep the order in which they are written, text is never cut within a
-//! character, `Time` without a zone is in UTC, and names of months are English.
+//! character, and `Time` without a zone is in UTC.
 
 mod access;
 mod compare;
@@ -25,6 +25,7 @@ mod error;
 mod eval;
 mod functions;
 mod infer;
+mod locale;
 mod math;
 mod metrics;
 mod paths;

@@ -106,6 +106,7 @@ pub(crate) enum Ready {
     Cidrs(Vec<Cidr>),
     Layout(Layout),
     Zone(crate::time::Zone),
+    Locale(Box<crate::locale::Locale>),
     Charset(Charset),
     Levels(Levels),
 }

@@ -5,6 +5,7 @@ use codec::time::Civil;
 use super::{Args, Def, Kind, Ready, any, lit_utf8, of, opt};
 use crate::error::{Error, Result};
 use crate::eval::Arg;
+use crate::locale::{Locale, begins};
 use crate::time::{Time, Zone, at, offset_text, parse_duration};
 use crate::value::Val;
 
@@ -91,11 +92,14 @@ pub(crate) const DEFS: &[Def] = &[
             None => Zone::Utc,
         };
         args[2] = Arg::Ready(Ready::Zone(zone));
-        match lit_utf8(&args[3])? {
-            None => Ok(()),
-            Some(name) if name == "en" || name.starts_with("en-") || name.starts_with("en_") => Ok(()),
-            Some(name) => Err(format!("unsupported locale \"{name}\"; only English is known")),
+        if let Some(tag) = lit_utf8(&args[3])? {
+            let locale = Locale::named(tag);
+            let locale = locale.ok_or_else(|| {
+                format!("unsupported locale \"{tag}\"; it must be a tag of BCP 47 such as \"pt-BR\"")
+            })?;
+            args[3] = Arg::Ready(Ready::Locale(Box::new(locale)));
         }
+        Ok(())
     })
     .impure(),
 ];
@@ -125,8 +129,12 @@ fn parse_time(a: Args<'_>) -> Result<Val<'_>> {
         return Err(Error::new("the text with the time is empty"));
     }
     let now = a.cx.env.map(|env| (env.now)());
+    let locale = match a.ready(3) {
+        Some(Ready::Locale(locale)) => Some(&**locale),
+        _ => None,
+    };
     layout
-        .parse(&text, zone, now.as_ref())
+        .parse(&text, zone, now.as_ref(), locale)
         .map(Val::Time)
         .ok_or(Error::new("the text is not a time in this layout"))
 }
@@ -281,10 +289,17 @@ impl Layout {
     }
 
     /// The time that a text shows: in the zone that it names, else in this one. A missing year is that of `now`, or the
-    /// one before if that is less far.
-    pub(crate) fn parse(&self, text: &str, zone: &Zone, now: Option<&Time>) -> Option<Time> {
+    /// one before if that is less far. Names are English if no language is given.
+    pub(crate) fn parse(
+        &self,
+        text: &str,
+        zone: &Zone,
+        now: Option<&Time>,
+        locale: Option<&Locale>,
+    ) -> Option<Time> {
         let mut p = Parsing {
             rest: text,
+            locale,
             ..Parsing::default()
         };
         for (i, item) in self.0.iter().enumerate() {
@@ -311,6 +326,7 @@ impl Layout {
 #[derive(Default)]
 struct Parsing<'t> {
     rest: &'t str,
+    locale: Option<&'t Locale>,
     year: Option<i64>,
     month: Option<u8>,
     day: Option<u8>,
@@ -332,8 +348,14 @@ impl Parsing<'_> {
         Some(number)
     }
 
-    /// One of several names, whole or by its first three letters.
-    fn name(&mut self, names: &[&str], short: bool) -> Option<u8> {
+    /// One of several names, whole or by its first three letters; of a language, as that language has it.
+    fn name(&mut self, names: &[&str], short: bool, local: fn(&Locale) -> &[&'static str]) -> Option<u8> {
+        if let Some(locale) = self.locale {
+            let text = self.rest.trim_start();
+            let (at, len) = begins(text, local(locale))?;
+            self.rest = &text[len..];
+            return Some(at as u8);
+        }
         let lower = self.rest.to_ascii_lowercase();
         let shown = |name: &str| {
             if short {
@@ -368,13 +390,16 @@ impl Parsing<'_> {
                 });
             }
             'm' | 'o' | 'q' => self.month = Some(self.number(2, 12).filter(|m| *m > 0)? as u8),
-            'b' => self.month = Some(self.name(&MONTHS, true)? + 1),
-            'B' => self.month = Some(self.name(&MONTHS, false)? + 1),
+            'b' => self.month = Some(self.name(&MONTHS, true, |l| &l.months_short)? + 1),
+            'B' => self.month = Some(self.name(&MONTHS, false, |l| &l.months)? + 1),
             'd' | 'e' | 'g' => self.day = Some(self.number(2, 31).filter(|d| *d > 0)? as u8),
-            'a' => self.name(&DAYS, true).map(|_| ())?,
-            'A' => self.name(&DAYS, false).map(|_| ())?,
+            'a' => self.name(&DAYS, true, |l| &l.days_short).map(|_| ())?,
+            'A' => self.name(&DAYS, false, |l| &l.days).map(|_| ())?,
             'H' => self.hour = self.number(2, 23)? as u8,
             'I' | 'l' => self.hour = self.number(2, 12)? as u8,
+            'p' | 'P' if self.locale.is_some() => {
+                self.afternoon = Some(self.name(&[], false, |l| &l.halves)? == 1);
+            }
             'p' | 'P' => {
                 let half = self.rest.get(..2)?.to_ascii_lowercase();
                 self.afternoon = Some(match half.as_str() {
@@ -500,7 +525,7 @@ mod tests {
         let check = |format: &str, text: &str, expected: Option<&str>| {
             let layout = Layout::new(format).expect(format);
             let found = layout
-                .parse(text, &Zone::Utc, Some(&now))
+                .parse(text, &Zone::Utc, Some(&now), None)
                 .map(|t| t.rfc3339_nano());
             assert_eq!(found.as_deref(), expected, "{format} {text}");
         };

@@ -107,3 +107,13 @@ fn grok_finds_what_the_collector_finds() {
 fn agents_are_those_of_the_collector() {
     check(include_str!("testdata/agents.txt"), 93);
 }
+
+#[test]
+fn xml_is_that_of_the_collector() {
+    check(include_str!("testdata/xml.txt"), 211);
+}
+
+#[test]
+fn times_in_many_languages_are_those_of_the_collector() {
+    check(include_str!("testdata/times.txt"), 67);
+}

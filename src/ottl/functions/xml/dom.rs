@@ -49,7 +49,8 @@ impl Tree {
         };
         let mut tree = Tree { nodes: vec![root] };
         let mut open = vec![0];
-        let mut rest = text;
+        // What stands before the first tag is lost in the collector too.
+        let mut rest = text.trim_start();
         while !rest.is_empty() {
             let at = *open.last().unwrap_or(&0);
             let Some(tag) = rest.strip_prefix('<') else {
@@ -161,10 +162,23 @@ impl Tree {
         out
     }
 
-    /// Appends a node as XML. White space around texts is left out, as the collector's reader does.
+    /// Appends a node as XML. White space around texts stays, but where `xml:space="default"` is said.
     pub(super) fn write(&self, id: usize, out: &mut String) {
+        self.write_as(id, true, out);
+    }
+
+    fn write_as(&self, id: usize, spaces: bool, out: &mut String) {
         let node = &self.nodes[id];
-        let inner = |out: &mut String| node.children.iter().for_each(|child| self.write(*child, out));
+        let said = self.attributes(id).iter().find(|(key, _)| key == "xml:space");
+        let spaces = match said.map(|(_, value)| value.as_str()) {
+            Some("preserve") => true,
+            Some("default") => false,
+            _ => spaces,
+        };
+        let inner = |out: &mut String| {
+            let children = node.children.iter();
+            children.for_each(|child| self.write_as(*child, spaces, out));
+        };
         match &node.kind {
             Kind::Root => inner(out),
             Kind::Element { name, attributes } => {
@@ -183,6 +197,7 @@ impl Tree {
                 out.push_str(name);
                 out.push('>');
             }
+            Kind::Text(text) if spaces => escape(text, out),
             Kind::Text(text) => escape(text.trim(), out),
             Kind::CData(text) => {
                 out.push_str("<![CDATA[");
@@ -282,7 +297,8 @@ fn unescape(text: &str) -> Result<String> {
     Ok(out)
 }
 
-fn escape(text: &str, out: &mut String) {
+/// Appends a text with what means something in XML written otherwise.
+pub(super) fn escape(text: &str, out: &mut String) {
     for c in text.chars() {
         match c {
             '<' => out.push_str("&lt;"),

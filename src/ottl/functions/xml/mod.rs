@@ -3,17 +3,19 @@
 mod dom;
 mod xpath;
 
-use super::{Args, Def, Kind, any, lit_str, lit_utf8, of, opt};
+use super::{Args, Def, Kind, any, lit_utf8, of, opt};
 use crate::error::{Error, Result};
 use crate::eval::Arg;
 use crate::functions::Ready;
 use crate::value::{ListBuilder, MapBuilder, Val};
-use dom::{Kind as NodeKind, Tree};
+use dom::{Kind as NodeKind, Tree, escape};
 pub(crate) use xpath::XPath;
 use xpath::{Pick, text_of};
 
 /// Bytes that one call may put into a document.
 const INSERTED_MAX: usize = 16 << 20;
+/// Bytes that one call may take out of one: nodes that lie in each other are written more than once.
+const WRITTEN_MAX: usize = 64 << 20;
 
 pub(crate) const DEFS: &[Def] = &[
     Def::get("ParseXML", &[any("target")], |a| {
@@ -26,24 +28,32 @@ pub(crate) const DEFS: &[Def] = &[
         }
     }),
     Def::get("ParseSimplifiedXML", &[any("target")], |a| {
-        let tree = Tree::read(&a.utf8(0)?)?;
+        let tree = needed(&a.utf8(0)?)?;
         Ok(simplified(&tree, 0).value())
     }),
     Def::get("GetXML", &[any("target"), of("xpath", Kind::Str)], |a| {
-        let tree = Tree::read(&a.utf8(0)?)?;
+        let Some(tree) = document(&a.utf8(0)?)? else {
+            return Ok(Val::text(""));
+        };
         let mut out = String::new();
         for pick in picks(&a, 1, &tree)? {
             match (pick.attribute, &tree.nodes[pick.node].kind) {
-                (0, NodeKind::Text(text) | NodeKind::CData(text)) => out.push_str(text),
-                (0, _) => tree.write(pick.node, &mut out),
-                _ => out.push_str(&text_of(&tree, pick)),
+                (0, NodeKind::Element { .. }) => tree.write(pick.node, &mut out),
+                (0, NodeKind::Text(text) | NodeKind::CData(text)) => escape(text, &mut out),
+                (0, _) => {}
+                _ => escape(&text_of(&tree, pick), &mut out),
+            }
+            if out.len() > WRITTEN_MAX {
+                return Err(Error::new("the XPath picks too much"));
             }
         }
         Ok(Val::text(out))
     })
     .prepared(|args, _| prepare(args, 1, "/")),
     Def::get("RemoveXML", &[any("target"), of("xpath", Kind::Str)], |a| {
-        let mut tree = Tree::read(&a.utf8(0)?)?;
+        let Some(mut tree) = document(&a.utf8(0)?)? else {
+            return Ok(Val::text(""));
+        };
         // From behind, so that the places of those before stay.
         for pick in picks(&a, 1, &tree)?.into_iter().rev() {
             take_out(&mut tree, pick);
@@ -57,7 +67,7 @@ pub(crate) const DEFS: &[Def] = &[
         |a| {
             let mut tree = Tree::read(&a.utf8(0)?)?;
             let text = a.utf8(2)?;
-            let part = Tree::read(&text)?;
+            let part = needed(&text)?;
             let picks = picks(&a, 1, &tree)?;
             if picks.len().saturating_mul(text.len()) > INSERTED_MAX {
                 return Err(Error::new("too much would be inserted"));
@@ -76,7 +86,7 @@ pub(crate) const DEFS: &[Def] = &[
         "ConvertAttributesToElementsXML",
         &[any("target"), opt("xpath", Kind::Str)],
         |a| {
-            let mut tree = Tree::read(&a.utf8(0)?)?;
+            let mut tree = needed(&a.utf8(0)?)?;
             let picks = picks(&a, 1, &tree)?;
             for pick in picks.iter().filter(|pick| pick.attribute > 0) {
                 let found = tree.attributes(pick.node).get(pick.attribute - 1).cloned();
@@ -100,8 +110,8 @@ pub(crate) const DEFS: &[Def] = &[
             opt("element_name", Kind::Str),
         ],
         |a| {
-            let mut tree = Tree::read(&a.utf8(0)?)?;
-            let name = a.lit_str(2).unwrap_or(b"value");
+            let mut tree = needed(&a.utf8(0)?)?;
+            let name = a.lit_str(2).filter(|name| !name.is_empty()).unwrap_or(b"value");
             let name = String::from_utf8_lossy(name).into_owned();
             for pick in picks(&a, 1, &tree)?
                 .into_iter()
@@ -112,13 +122,26 @@ pub(crate) const DEFS: &[Def] = &[
             Ok(written(&tree))
         },
     )
-    .prepared(|args, _| {
-        if lit_str(&args[2]) == Some(b"") {
-            return Err("the element must have a name".into());
-        }
-        prepare(args, 1, "/")
-    }),
+    .prepared(|args, _| prepare(args, 1, "/")),
 ];
+
+/// A document; none of an empty text.
+fn document(text: &str) -> Result<Option<Tree>> {
+    match text {
+        "" => Ok(None),
+        text => needed(text).map(Some),
+    }
+}
+
+/// A document, which has an element at least.
+fn needed(text: &str) -> Result<Tree> {
+    let tree = Tree::read(text)?;
+    let has_element = elements(&tree, 0).next().is_some();
+    match has_element {
+        true => Ok(tree),
+        false => Err(Error::new("the XML has no element")),
+    }
+}
 
 fn prepare(args: &mut [Arg], i: usize, default: &str) -> std::result::Result<(), String> {
     let compiled = XPath::new(lit_utf8(&args[i])?.unwrap_or(default))?;
@@ -139,12 +162,13 @@ fn written(tree: &Tree) -> Val<'static> {
     Val::text(out)
 }
 
+/// Takes an attribute, an element, a text or a comment out; all else stays.
 fn take_out(tree: &mut Tree, pick: Pick) {
     match (pick.attribute.checked_sub(1), &mut tree.nodes[pick.node].kind) {
         (Some(i), NodeKind::Element { attributes, .. }) if i < attributes.len() => {
             attributes.remove(i);
         }
-        (None, NodeKind::Root) => tree.nodes[0].children.clear(),
+        (None, NodeKind::Root | NodeKind::Other(_)) => {}
         (None, _) => tree.remove(pick.node),
         _ => {}
     }
@@ -155,32 +179,25 @@ fn elements(tree: &Tree, id: usize) -> impl Iterator<Item = usize> {
     children.filter(|child| tree.is_element(*child))
 }
 
-/// Wraps each text that stands beside elements, anywhere in a node.
+/// Wraps each text that does not stand alone, anywhere in a node: beside elements, or beside other texts.
 fn wrap_texts(tree: &mut Tree, id: usize, name: &str) {
     let mut waiting = vec![id];
     while let Some(id) = waiting.pop() {
+        waiting.extend(elements(tree, id));
         let children = tree.nodes[id].children.clone();
-        if elements(tree, id).next().is_none() {
+        let is_text = |child: &usize| matches!(tree.nodes[*child].kind, NodeKind::Text(_));
+        let texts: Vec<usize> = (0..children.len()).filter(|i| is_text(&children[*i])).collect();
+        if texts.len() + elements(tree, id).count() < 2 {
             continue;
         }
-        for (i, child) in children.into_iter().enumerate() {
-            if tree.is_element(child) {
-                waiting.push(child);
-                continue;
-            }
-            let is_text = match &tree.nodes[child].kind {
-                NodeKind::Text(text) | NodeKind::CData(text) => !text.trim().is_empty(),
-                _ => false,
-            };
-            if is_text && id != 0 {
-                let name = name.to_owned();
-                let attributes = Vec::new();
-                let wrapper = tree.add(id, NodeKind::Element { name, attributes });
-                tree.nodes[id].children.pop();
-                tree.nodes[id].children[i] = wrapper;
-                tree.nodes[wrapper].children.push(child);
-                tree.nodes[child].parent = wrapper;
-            }
+        for i in texts {
+            let name = name.to_owned();
+            let attributes = Vec::new();
+            let wrapper = tree.add(id, NodeKind::Element { name, attributes });
+            tree.nodes[id].children.pop();
+            tree.nodes[id].children[i] = wrapper;
+            tree.nodes[wrapper].children.push(children[i]);
+            tree.nodes[children[i]].parent = wrapper;
         }
     }
 }
