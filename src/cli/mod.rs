@@ -8,6 +8,7 @@ mod journal;
 mod ledger;
 mod plan;
 mod quickstart;
+mod report;
 mod run;
 mod schema;
 
@@ -61,6 +62,9 @@ enum Command {
     /// Check, list and read an evidence archive
     #[command(subcommand)]
     Archive(archive::Command),
+    /// Write what an evidence archive shows of a period
+    #[command(subcommand)]
+    Report(report::Command),
     /// Serve OTLP on 4317 and 4318 with a built-in configuration, and show it at work
     Quickstart(quickstart::Options),
 }
@@ -146,6 +150,7 @@ pub fn main() -> ExitCode {
         Some(Command::Ledger(options)) => ledger::ledger(&arguments.sources, options),
         Some(Command::Journal(command)) => journal::run(&arguments.sources, command),
         Some(Command::Archive(command)) => return archive::run(&arguments.sources, command),
+        Some(Command::Report(command)) => return report::run(&arguments.sources, command),
         Some(Command::Quickstart(options)) => quickstart::quickstart(options),
     };
     match done {
@@ -171,7 +176,7 @@ fn without_command(error: &clap::Error) -> ExitCode {
             let told = told.split("\n\nFor more information").next().unwrap_or(told);
             say_error(&format!("Error: {}", told.trim_end()));
             // There 1 is an answer: the archive is not what was sealed.
-            match std::env::args_os().any(|argument| argument == "archive") {
+            match std::env::args_os().any(|argument| argument == "archive" || argument == "report") {
                 true => ExitCode::from(archive::USAGE),
                 false => ExitCode::FAILURE,
             }

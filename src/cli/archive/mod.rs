@@ -3,10 +3,10 @@
 //! Unlike other commands these say by their exit code what they found: 0 all well, 1 integrity, 2 completeness,
 //! 3 policy, 4 could not finish, 64 wrong usage. Nothing here writes to the archive.
 
-mod reading;
-mod text;
-mod verify;
-mod which;
+pub(super) mod reading;
+pub(super) mod text;
+pub(super) mod verify;
+pub(super) mod which;
 
 use std::process::ExitCode;
 
@@ -28,18 +28,18 @@ const UNKNOWN: u8 = 4;
 
 /// Why a command ends without an answer.
 #[derive(Debug, PartialEq, Eq)]
-struct Failure {
-    exit: u8,
-    told: String,
+pub(super) struct Failure {
+    pub(super) exit: u8,
+    pub(super) told: String,
 }
 
 impl Failure {
-    fn usage(told: impl Into<String>) -> Failure {
+    pub(super) fn usage(told: impl Into<String>) -> Failure {
         let told = told.into();
         Failure { exit: USAGE, told }
     }
 
-    fn unknown(told: impl Into<String>) -> Failure {
+    pub(super) fn unknown(told: impl Into<String>) -> Failure {
         let told = told.into();
         Failure { exit: UNKNOWN, told }
     }
@@ -52,6 +52,11 @@ pub(super) fn run(sources: &Sources, command: &Command) -> ExitCode {
             Command::Verify(arguments) => verify::run(sources, arguments).await,
         }
     };
+    ended(work)
+}
+
+/// Does the work; its exit code, or why there is no answer.
+pub(super) fn ended(work: impl Future<Output = Result<u8, Failure>>) -> ExitCode {
     let done = runtime()
         .map_err(Failure::unknown)
         .and_then(|runtime| runtime.block_on(work));

@@ -25,13 +25,13 @@ const OWN_RAW_MAX: usize = 512 << 20;
 
 /// A store as a verifier wants it.
 #[derive(Clone)]
-pub(super) struct Reading {
+pub(in crate::cli) struct Reading {
     store: Arc<dyn ObjectStore>,
     is_copy: bool,
 }
 
 impl Reading {
-    pub(super) fn of(archive: &Archive) -> Reading {
+    pub(in crate::cli) fn of(archive: &Archive) -> Reading {
         Reading {
             store: archive.store.clone(),
             is_copy: archive.is_copy,
@@ -39,7 +39,11 @@ impl Reading {
     }
 
     /// Every version below a prefix, page by page, to `take`.
-    pub(super) async fn list(&self, prefix: &str, mut take: impl FnMut(Listed)) -> Result<(), Failure> {
+    pub(in crate::cli) async fn list(
+        &self,
+        prefix: &str,
+        mut take: impl FnMut(Listed),
+    ) -> Result<(), Failure> {
         let mut mark = None;
         loop {
             let page = patiently(|| self.store.list_versions(prefix, mark.as_ref())).await;
@@ -64,7 +68,12 @@ impl Reading {
     }
 
     /// A file, or one byte more than `max` of it: whoever reads that knows that it is too long.
-    pub(super) async fn bytes(&self, key: &str, version: Option<&str>, max: usize) -> Result<Bytes, Failure> {
+    pub(in crate::cli) async fn bytes(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        max: usize,
+    ) -> Result<Bytes, Failure> {
         let read = patiently(|| async move {
             let mut body = self.store.get(key, version).await?.body;
             let mut all = BytesMut::new();
@@ -80,7 +89,7 @@ impl Reading {
     }
 
     /// Files one after the other, with those that follow already on their way.
-    pub(super) fn in_order(&self, files: Vec<File>, max: usize) -> InOrder {
+    pub(in crate::cli) fn in_order(&self, files: Vec<File>, max: usize) -> InOrder {
         let reading = self.clone();
         InOrder {
             reading,
@@ -91,7 +100,11 @@ impl Reading {
     }
 
     /// What the store says of an object; on level `full`, of the bytes themselves. None if it is not there.
-    pub(super) async fn facts(&self, expected: &Expected, level: Level) -> Result<Option<Facts>, StoreError> {
+    pub(in crate::cli) async fn facts(
+        &self,
+        expected: &Expected,
+        level: Level,
+    ) -> Result<Option<Facts>, StoreError> {
         let (key, version) = (expected.key.as_str(), expected.version.as_deref());
         let version = version.filter(|_| !self.is_copy);
         let found = patiently(|| async move {
@@ -167,7 +180,7 @@ impl Reading {
     }
 
     /// Whether versions and locks are those of the archive.
-    pub(super) fn is_copy(&self) -> bool {
+    pub(in crate::cli) fn is_copy(&self) -> bool {
         self.is_copy
     }
 
@@ -196,7 +209,7 @@ fn time(seconds: u64) -> Option<Time> {
 }
 
 /// See [`Reading::in_order`].
-pub(super) struct InOrder {
+pub(in crate::cli) struct InOrder {
     reading: Reading,
     max: usize,
     files: std::vec::IntoIter<File>,
@@ -205,7 +218,7 @@ pub(super) struct InOrder {
 
 impl InOrder {
     /// The next file and its bytes.
-    pub(super) async fn next(&mut self) -> Result<Option<(File, Bytes)>, Failure> {
+    pub(in crate::cli) async fn next(&mut self) -> Result<Option<(File, Bytes)>, Failure> {
         while self.coming.len() < AHEAD
             && let Some(file) = self.files.next()
         {

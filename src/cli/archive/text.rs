@@ -187,7 +187,7 @@ fn printable(text: &str) -> String {
 }
 
 /// `1,204,377`.
-pub(super) fn grouped(n: u64) -> String {
+pub(in crate::cli) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {

@@ -18,7 +18,7 @@ use crate::service::providers;
 
 /// Which archive.
 #[derive(Args, Clone, Default)]
-pub(super) struct Which {
+pub(in crate::cli) struct Which {
     /// Its store: s3://BUCKET/PREFIX, file:/PATH or a directory
     #[arg(long, value_name = "STORE", conflicts_with_all = ["from_dir", "exporter"])]
     store: Option<String>,
@@ -38,35 +38,35 @@ pub(super) struct Which {
 
 /// Which part of it.
 #[derive(Args, Clone, Default)]
-pub(super) struct Part {
+pub(in crate::cli) struct Part {
     /// Objects admitted from here on: RFC 3339 in UTC, a date, or how long ago as in -24h
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub(super) from: Option<String>,
+    pub(in crate::cli) from: Option<String>,
     /// And before this
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub(super) to: Option<String>,
+    pub(in crate::cli) to: Option<String>,
     /// Only this tenant
     #[arg(long, value_name = "NAME")]
-    pub(super) tenant: Option<String>,
+    pub(in crate::cli) tenant: Option<String>,
     /// Only logs, traces, metrics or profiles
     #[arg(long, value_name = "SIGNAL", value_parser = ["logs", "traces", "metrics", "profiles"])]
-    pub(super) signal: Option<String>,
+    pub(in crate::cli) signal: Option<String>,
 }
 
 /// An archive that can be read.
-pub(super) struct Archive {
-    pub(super) store: Arc<dyn ObjectStore>,
+pub(in crate::cli) struct Archive {
+    pub(in crate::cli) store: Arc<dyn ObjectStore>,
     /// Whether its times, versions and locks are those of the archive itself.
-    pub(super) is_copy: bool,
+    pub(in crate::cli) is_copy: bool,
     /// As its writer is configured, if that is known.
-    pub(super) intervals: Option<Intervals>,
+    pub(in crate::cli) intervals: Option<Intervals>,
 }
 
 /// How often a writer signs, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Intervals {
-    pub(super) checkpoint: i64,
-    pub(super) heartbeat: i64,
+pub(in crate::cli) struct Intervals {
+    pub(in crate::cli) checkpoint: i64,
+    pub(in crate::cli) heartbeat: i64,
 }
 
 /// Of an exporter: its `log`.
@@ -89,7 +89,7 @@ impl Default for LogKeys {
 
 impl Which {
     /// Opens it. Asks a network nothing yet.
-    pub(super) async fn open(&self, sources: &Sources) -> Result<Archive, Failure> {
+    pub(in crate::cli) async fn open(&self, sources: &Sources) -> Result<Archive, Failure> {
         let (store, intervals) = self.named(sources)?;
         let faults = store.faults();
         if let Some((key, text)) = faults.first() {
@@ -205,7 +205,7 @@ fn of_section(section: &mut Section) -> Result<(Store, Option<Intervals>), confi
 
 impl Part {
     /// Begin and end.
-    pub(super) fn range(&self, now: Time) -> Result<(Option<Time>, Option<Time>), Failure> {
+    pub(in crate::cli) fn range(&self, now: Time) -> Result<(Option<Time>, Option<Time>), Failure> {
         let moment = |option: &str, text: &Option<String>| {
             let parsed = text.as_deref().map(|text| {
                 let why = format!("--{option} {text}: say 2025-11-20T14:05:00Z, 2025-11-20 or -24h");
@@ -222,7 +222,7 @@ impl Part {
 }
 
 /// The present, by the machine's clock.
-pub(super) fn now() -> Time {
+pub(in crate::cli) fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -17,7 +17,7 @@ pub use inventory::{File, Inventory, Listed, SessionFiles};
 pub use report::{
     Claim, ClaimResult, FINDINGS_MAX, Finding, Hole, Outcome, Report, SessionResult, Severity, Totals,
 };
-pub use session::{SessionOutcome, SessionReader};
+pub use session::{SessionOutcome, SessionReader, Watch};
 pub use trust::Trust;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

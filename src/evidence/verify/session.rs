@@ -4,6 +4,7 @@
 //! segment by segment; what needs other sessions is kept for [`Verifier`](super::Verifier).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use wire::Signal;
 
@@ -17,6 +18,18 @@ use crate::names::{BadName, Compression, EvidenceKey, Format, LogFile, OWN_TENAN
 use crate::note::{Checkpoint, KeyId, Note, Signed, Vkey};
 use crate::time::Time;
 use crate::tree::Tree;
+
+/// Sees an entry of a log, and its index.
+pub type Watch = Box<dyn FnMut(u64, &Entry) + Send>;
+
+#[derive(Default)]
+struct Watching(Option<Watch>);
+
+impl fmt::Debug for Watching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Watching" } else { "Alone" })
+    }
+}
 
 /// One log, being read.
 #[derive(Debug)]
@@ -45,6 +58,7 @@ pub struct SessionReader {
     seqs: Ranges,
     books: Books,
     found: Findings,
+    watch: Watching,
     out: SessionOutcome,
 }
 
@@ -153,6 +167,7 @@ impl SessionReader {
             seqs: Ranges::default(),
             books: Books::default(),
             found: Findings::default(),
+            watch: Watching::default(),
             out: SessionOutcome {
                 origin: name,
                 archive: origin.as_ref().map(|o| o.archive().to_owned()),
@@ -162,6 +177,12 @@ impl SessionReader {
             },
             origin,
         })
+    }
+
+    /// Lets somebody see the entries of all segments from here on that belong to the log, in their order and whether
+    /// signed or not: what is counted of them is counted of the bytes that are verified.
+    pub fn watch(&mut self, watch: Watch) {
+        self.watch = Watching(Some(watch));
     }
 
     /// Takes the file `cp/<size>.txt`. All of them must come before the first segment.
@@ -253,7 +274,12 @@ impl SessionReader {
             self.tree.push(line);
         }
         match Entry::parse(line) {
-            Ok(entry) => self.entry(index, entry, is_first, from, expected),
+            Ok(entry) => {
+                if let Some(watch) = &mut self.watch.0 {
+                    watch(index, &entry);
+                }
+                self.entry(index, entry, is_first, from, expected);
+            }
             Err(e) => self
                 .found
                 .fail(Claim::I2, "malformed", self.place(index), e.to_string()),

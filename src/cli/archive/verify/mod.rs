@@ -16,7 +16,7 @@ use evidence::note::{NOTE_BYTES_MAX, Pin, Policy, Proof};
 use evidence::time::Time;
 use evidence::verify::{
     Expected, Facts, Inventory, Level, Listed, Options, Report, SessionFiles, SessionOutcome, SessionReader,
-    Trust, Verifier,
+    Trust, Verifier, Watch,
 };
 use objects::StoreError;
 use serde::Deserialize;
@@ -74,13 +74,29 @@ pub(in crate::cli) struct Arguments {
 
 /// How closely objects are looked at.
 #[derive(Clone, Copy, ValueEnum)]
-enum Depth {
+pub(in crate::cli) enum Depth {
     /// The logs alone
     Log,
     /// By what the store says
     Heads,
     /// By reading and hashing them
     Full,
+}
+
+impl From<Depth> for Level {
+    fn from(depth: Depth) -> Level {
+        match depth {
+            Depth::Log => Level::Log,
+            Depth::Heads => Level::Heads,
+            Depth::Full => Level::Full,
+        }
+    }
+}
+
+/// Sees the entries of logs while they are checked.
+pub(in crate::cli) trait Watcher: Send + Sync {
+    /// Who sees those of one log. Logs are read side by side.
+    fn log(&self, writer: &str, session: &Session) -> Watch;
 }
 
 /// What readers tell the verifier.
@@ -103,11 +119,7 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
     let started = now();
     let (from, to) = arguments.part.range(started)?;
     let mut options = Options {
-        level: match arguments.level {
-            Depth::Log => Level::Log,
-            Depth::Heads => Level::Heads,
-            Depth::Full => Level::Full,
-        },
+        level: arguments.level.into(),
         from,
         to,
         tenant: arguments.part.tenant.clone(),
@@ -145,7 +157,7 @@ async fn file(path: &Path) -> Result<Vec<u8>, Failure> {
     read.map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
 }
 
-async fn policy(path: &Path) -> Result<Policy, Failure> {
+pub(in crate::cli) async fn policy(path: &Path) -> Result<Policy, Failure> {
     let text = String::from_utf8(file(path).await?)
         .map_err(|_| Failure::usage(format!("{}: it is no text", path.display())))?;
     Policy::parse(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
@@ -164,7 +176,7 @@ struct Head {
     root: String,
 }
 
-async fn pins(path: &Path) -> Result<Vec<Pin>, Failure> {
+pub(in crate::cli) async fn pins(path: &Path) -> Result<Vec<Pin>, Failure> {
     let fault = |e: &dyn std::fmt::Display| Failure::usage(format!("{}: {e}", path.display()));
     let Heads { heads } = serde_json::from_slice(&file(path).await?).map_err(|e| fault(&e))?;
     let pins = heads.into_iter().map(|head| {
@@ -188,6 +200,18 @@ pub(super) async fn verify(
     parallel: usize,
     clock: impl Fn() -> Time,
 ) -> Result<Report, Failure> {
+    watched(reading, policy, options, parallel, clock, None).await
+}
+
+/// The same, with somebody who sees every entry.
+pub(in crate::cli) async fn watched(
+    reading: &Reading,
+    policy: Policy,
+    options: &Options,
+    parallel: usize,
+    clock: impl Fn() -> Time,
+    watcher: Option<Arc<dyn Watcher>>,
+) -> Result<Report, Failure> {
     let mut listing = Vec::new();
     reading.list(EVIDENCE, |listed| listing.push(listed)).await?;
     let mut inventory = Inventory::of(listing);
@@ -209,6 +233,7 @@ pub(super) async fn verify(
         logs,
         lookups: Arc::new(Semaphore::new(parallel)),
         tell,
+        watcher,
     });
     let mut tasks = tokio::task::JoinSet::new();
     for ((writer, session), files) in std::mem::take(&mut inventory.logs) {
@@ -216,7 +241,7 @@ pub(super) async fn verify(
         tasks.spawn(async move { shared.log(&writer, &session, files).await });
     }
     drop(shared);
-    let mut progress = Progress::new();
+    let mut progress = Progress::new("logs and objects looked at");
     while let Some(news) = told.recv().await {
         match news {
             News::Log(outcome) => verifier.session(*outcome),
@@ -263,6 +288,7 @@ struct Shared {
     logs: Semaphore,
     lookups: Arc<Semaphore>,
     tell: mpsc::Sender<News>,
+    watcher: Option<Arc<dyn Watcher>>,
 }
 
 impl Shared {
@@ -286,6 +312,9 @@ impl Shared {
     ) -> Result<SessionOutcome, Failure> {
         let reader = SessionReader::new(&self.trust, &self.options, writer, session);
         let mut reader = reader.map_err(|e| Failure::unknown(format!("{writer}/{session}: {e}")))?;
+        if let Some(watcher) = &self.watcher {
+            reader.watch(watcher.log(writer, session));
+        }
         let mut heads = self.reading.in_order(files.checkpoints, NOTE_BYTES_MAX);
         while let Some((file, bytes)) = heads.next().await? {
             reader.checkpoint(file.number, &bytes);
@@ -364,35 +393,33 @@ impl Wanted {
 }
 
 /// Says on a terminal how far it is.
-struct Progress {
+pub(in crate::cli) struct Progress {
+    what: &'static str,
     is_shown: bool,
     seen: u64,
     last: tokio::time::Instant,
 }
 
 impl Progress {
-    fn new() -> Progress {
+    pub(in crate::cli) fn new(what: &'static str) -> Progress {
         let is_shown = std::io::stderr().is_terminal();
         Progress {
+            what,
             is_shown,
             seen: 0,
             last: tokio::time::Instant::now(),
         }
     }
 
-    fn another(&mut self) {
+    pub(in crate::cli) fn another(&mut self) {
         self.seen += 1;
         if self.is_shown && self.last.elapsed() >= PROGRESS {
             self.last = tokio::time::Instant::now();
-            let _ = write!(
-                std::io::stderr(),
-                "\r{} logs and objects looked at",
-                text::grouped(self.seen)
-            );
+            let _ = write!(std::io::stderr(), "\r{} {}", text::grouped(self.seen), self.what);
         }
     }
 
-    fn end(&self) {
+    pub(in crate::cli) fn end(&self) {
         if self.is_shown {
             let _ = write!(std::io::stderr(), "\r{:60}\r", "");
         }
