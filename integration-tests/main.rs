@@ -14,6 +14,7 @@ mod admin;
 mod archive;
 mod audit;
 mod auth;
+mod awss3;
 mod bad_clients;
 mod books;
 mod branches;

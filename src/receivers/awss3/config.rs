@@ -20,6 +20,53 @@ pub(super) struct Config {
     pub(super) encodings: Vec<Encoding>,
     /// Who is told how far it is; not supported yet.
     pub(super) notifications: Notifications,
+    /// Not in the collector.
+    pub(super) weir: Weir,
+}
+
+/// What contrib's receiver does not have.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Weir {
+    /// Id of a storage extension that keeps how far the range was read. Empty (default): each start reads all of it.
+    pub(super) storage: String,
+    /// Objects that are fetched before their turn, of each signal. Default 4, at most 64.
+    pub(super) ahead: usize,
+    /// Only records of this time, by their own clock.
+    pub(super) records: Records,
+}
+
+/// A range of the records' own time; empty (default): as far as it goes. A record without a time is in every range.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Records {
+    /// From when on, as the receiver's own `starttime`.
+    pub(super) starttime: String,
+    /// Until when, exclusive.
+    pub(super) endtime: String,
+}
+
+impl Default for Weir {
+    fn default() -> Self {
+        Weir {
+            storage: String::new(),
+            ahead: 4,
+            records: Records::default(),
+        }
+    }
+}
+
+impl Records {
+    /// From when until when, nanoseconds since 1970; `None` if no record is left out.
+    pub(super) fn range(&self) -> Option<(u64, u64)> {
+        let at = |text: &str, otherwise| match text {
+            "" => otherwise,
+            text => u64::try_from(parse_time(text).unwrap_or(0))
+                .unwrap_or(0)
+                .saturating_mul(1_000_000_000),
+        };
+        (*self != Records::default()).then(|| (at(&self.starttime, 0), at(&self.endtime, u64::MAX)))
+    }
 }
 
 /// `s3downloader`: contrib's keys, and some of ours.
@@ -159,6 +206,28 @@ impl S3Downloader {
 }
 
 impl Config {
+    /// Which objects a signal has, in which order: an answer to how far they were read is one to this alone.
+    pub(super) fn objects(&self, signal: Signal) -> String {
+        let from = &self.s3downloader;
+        let parts = [
+            &*from.endpoint,
+            &from.s3_bucket,
+            &from.s3_prefix,
+            &from.s3_partition_format,
+            &from.s3_partition_timezone,
+            &from.file_prefix,
+            signal.as_str(),
+            if from.file_prefix_include_telemetry_type {
+                "_"
+            } else {
+                ""
+            },
+            &self.starttime,
+            &self.endtime,
+        ];
+        parts.join("\n")
+    }
+
     /// From when until when, Unix seconds; of a configuration without faults.
     pub(super) fn range(&self) -> Option<(i64, i64)> {
         Some((parse_time(&self.starttime)?, parse_time(&self.endtime)?))
@@ -215,6 +284,24 @@ impl config::Validate for Config {
             "s3downloader.skip_ingesting_tagged_objects",
             from.skip_ingesting_tagged_objects,
             no_tags,
+        );
+        let weir = &self.weir;
+        fault(
+            "weir.storage",
+            !weir.storage.is_empty() && ComponentId::parse(&weir.storage).is_err(),
+            "must be the id of a storage extension",
+        );
+        fault("weir.ahead", !(1..=64).contains(&weir.ahead), "must be 1 to 64");
+        for (key, text) in [
+            ("weir.records.starttime", &weir.records.starttime),
+            ("weir.records.endtime", &weir.records.endtime),
+        ] {
+            fault(key, !text.is_empty() && parse_time(text).is_none(), no_time);
+        }
+        fault(
+            "weir.records.endtime",
+            weir.records.range().is_some_and(|(start, end)| end <= start),
+            "endtime must be after starttime",
         );
         fault(
             "encodings",

@@ -1,14 +1,18 @@
 //! Receiver `awss3`: reads again what an `awss3` exporter wrote in a range of time.
 //!
 //! In: objects of a bucket, by the directories of the range in their order, each directory once; OTLP as JSON or
-//! protobuf, plain or compressed. Out: a payload an object, one after another; the next are read meanwhile. What fails
-//! for now is tried again, later and later, and what cannot be read is named and left out. A range is read from its
-//! beginning at every start.
+//! protobuf, plain or compressed. Out: a payload an object, one after another; the next are fetched meanwhile. What fails
+//! for now is tried again, later and later, and what cannot be read is named and left out. With a storage a restart goes
+//! on where the range was left, else it begins anew.
 
 mod config;
+mod hand_on;
+mod marks;
+mod object;
 mod read;
 
 use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use component::host::StopSwitch;
 use component::prelude::*;
@@ -16,12 +20,15 @@ use objects::ObjectStore;
 use objects::blocks::Store;
 use objects::partition::Partition;
 use parking_lot::Mutex;
-use telemetry::{Column, Place, Row};
+use storage::Journal;
+use telemetry::Place;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::config::Config;
-use self::read::Reader;
+use self::hand_on::HandOn;
+use self::marks::{Marks, Position};
+use self::read::{Patience, Reader};
 
 /// This receiver type.
 pub(crate) static FACTORY: ReceiverFactory = ReceiverFactory {
@@ -52,9 +59,6 @@ pub(crate) static FACTORY: ReceiverFactory = ReceiverFactory {
     },
 };
 
-/// Objects that are read before their turn, for each signal.
-const AHEAD: usize = 2;
-
 struct Awss3 {
     config: Config,
     partition: Partition,
@@ -65,7 +69,7 @@ struct Awss3 {
 }
 
 impl Receiver for Awss3 {
-    fn start<'a>(&'a self, outputs: Outputs, _: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
+    fn start<'a>(&'a self, outputs: Outputs, host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
         Box::pin(async move {
             let id = self.cx.id.to_string();
             if self.store.get().is_none() {
@@ -80,6 +84,7 @@ impl Receiver for Awss3 {
             let Some(store) = self.store.get() else {
                 return Ok(());
             };
+            let journal = self.journal(&*host)?;
             let (switch, stop) = Stop::new();
             let mut tasks = JoinSet::new();
             for signal in [Signal::Traces, Signal::Metrics, Signal::Logs] {
@@ -91,19 +96,39 @@ impl Receiver for Awss3 {
                     transport: "s3",
                 };
                 let row = self.cx.telemetry.ledger.row(place, signal);
-                let (to, from) = mpsc::channel(AHEAD);
+                let (marks, from) = match &journal {
+                    Some(journal) => {
+                        let objects = self.config.objects(signal);
+                        let (marks, from) = Marks::open(&id, journal.clone(), signal, objects).await;
+                        (Some(marks), from)
+                    }
+                    None => (None, Position::default()),
+                };
+                let (to, steps) = mpsc::channel(self.config.weir.ahead);
                 let reader = Reader {
-                    id: id.clone(),
+                    patience: Patience {
+                        id: id.clone(),
+                        store: store.clone(),
+                        stop: stop.clone(),
+                    },
                     signal,
-                    store: store.clone(),
                     names: self.config.s3downloader.clone(),
                     partition: self.partition.clone(),
                     range: self.range,
-                    stop: stop.clone(),
+                    from,
                     to,
                 };
+                let hand_on = HandOn {
+                    id: id.clone(),
+                    signal,
+                    records: self.config.weir.records.range(),
+                    next,
+                    row,
+                    marks,
+                    stop: stop.clone(),
+                };
                 tasks.spawn(reader.run());
-                tasks.spawn(hand_on(from, next, row, stop.clone(), id.clone()));
+                tasks.spawn(hand_on.run(steps));
             }
             *self.running.lock() = Some((switch, tasks));
             Ok(())
@@ -122,28 +147,33 @@ impl Receiver for Awss3 {
     }
 }
 
-/// Hands objects on one after another, each until it is taken, refused for good, or the gateway stops.
-async fn hand_on(
-    mut from: mpsc::Receiver<(String, Payload)>,
-    next: Arc<dyn Consumer>,
-    row: Arc<Row>,
-    mut stop: Stop,
-    id: String,
-) {
-    while let Some((key, payload)) = from.recv().await {
-        if stop.is_stopped() {
-            return;
+impl Awss3 {
+    /// Where marks are kept, if they are.
+    fn journal(&self, host: &dyn Host) -> Result<Option<Journal>, Fault> {
+        let name = &self.config.weir.storage;
+        if name.is_empty() {
+            return Ok(None);
         }
-        let items = payload.items as u64;
-        row.add_items(Column::Offered, None, items);
-        match deliver(&*next, &payload, &mut stop).await {
-            Ok(()) => row.add_items(Column::Accepted, None, items),
-            Err(refusal) => {
-                row.add_items(Column::Refused, None, items);
-                let reason = refusal.message();
-                tracing::warn!(receiver = id, key, items, reason, "an object was not taken");
-            }
+        let receiver = self.cx.id.to_string();
+        let no_id = || Fault::World(format!("receiver {receiver}: weir.storage: {name:?} is no id"));
+        let id = ComponentId::parse(name).map_err(|_| no_id())?;
+        let none = || {
+            Fault::World(format!(
+                "receiver {receiver}: weir.storage: no storage extension '{id}'"
+            ))
+        };
+        let found = host.extension(&id).map_err(|_| none())?;
+        let journal = found.journal().ok_or_else(none)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.range.1 > now.as_secs() as i64 {
+            // More may come into what was read.
+            tracing::warn!(
+                receiver,
+                "the range is not over: the next start reads all of it again"
+            );
+            return Ok(None);
         }
+        Ok(Some(journal))
     }
 }
 

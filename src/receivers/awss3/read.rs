@@ -1,4 +1,4 @@
-//! The walk over directories and objects of one signal.
+//! The walk over directories and objects of one signal: what there is in order, fetched some objects ahead.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,122 +6,217 @@ use std::time::Duration;
 use bytes::Bytes;
 use component::prelude::*;
 use objects::partition::Partition;
-use objects::{Class as Kind, ObjectStore, StoreError};
-use tokio::sync::mpsc;
-use wire::{Encoding, Limits};
+use objects::{Class as Kind, Listed, ObjectStore, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use super::config::S3Downloader;
+use super::marks::Position;
+use super::object::{Form, OBJECT_BYTES_MAX};
 
-/// Bytes of an object, as it lies in its bucket.
-const OBJECT_BYTES_MAX: u64 = 64 << 20;
-/// Bytes of an object, inflated.
-const INFLATED_BYTES_MAX: usize = 256 << 20;
+/// Bytes of objects that are fetched before their turn; a larger one comes alone.
+const AHEAD_BYTES_MAX: u64 = 64 << 20;
+/// What they are counted in.
+const UNIT: u64 = 1024;
 /// Directories change with the minute at most.
 const STEP_SECONDS: i64 = 60;
 /// Directories that are known to be read: more than the minutes that a clock can be put back by.
 const KNOWN_MAX: usize = 256;
-/// Steps until others may run.
-const STEPS_AT_ONCE: u32 = 1024;
+/// Steps until others may run, and until it is said that there was nothing.
+const STEPS_AT_ONCE: u32 = 256;
 /// Pauses between tries.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// What is handed on, in order.
+pub(super) enum Step {
+    /// An object that is being fetched.
+    Object(Object),
+    /// All before this place was listed.
+    Passed(Position),
+}
+
+/// An object on its way.
+pub(super) struct Object {
+    pub(super) key: String,
+    /// Where to go on once it was handed on.
+    pub(super) then: Position,
+    pub(super) form: Form,
+    /// Its bytes, as they lie in the bucket, and their share of the memory; nothing if it was left out.
+    pub(super) bytes: oneshot::Receiver<(Bytes, OwnedSemaphorePermit)>,
+}
+
 /// Reads what there is of a signal.
 pub(super) struct Reader {
-    pub(super) id: String,
+    pub(super) patience: Patience,
     pub(super) signal: Signal,
-    pub(super) store: Arc<dyn ObjectStore>,
     pub(super) names: S3Downloader,
     pub(super) partition: Partition,
     pub(super) range: (i64, i64),
-    pub(super) stop: Stop,
-    /// Keys and what they hold, in order.
-    pub(super) to: mpsc::Sender<(String, Payload)>,
+    pub(super) from: Position,
+    pub(super) to: mpsc::Sender<Step>,
 }
 
 /// The gateway stops.
-struct Stopped;
+pub(super) struct Stopped;
 
 impl Reader {
     pub(super) async fn run(mut self) {
-        let signal = self.signal.as_str();
-        match self.read_all().await {
-            Ok(objects) => tracing::info!(receiver = self.id, signal, objects, "the range was read"),
-            Err(Stopped) => tracing::info!(receiver = self.id, signal, "stopped before the range was read"),
+        let mut fetching = JoinSet::new();
+        if let Ok(()) = self.read_all(&mut fetching).await {
+            // Whoever is told of the end of the steps waits for no fetch.
+            while fetching.join_next().await.is_some() {}
         }
     }
 
-    /// Every directory of the range once, in order. Gives the objects that were handed on.
-    async fn read_all(&mut self) -> Result<u64, Stopped> {
-        let (mut now, end) = self.range;
-        let mut known: VecDeque<String> = VecDeque::new();
-        let (mut objects, mut steps) = (0, 0);
+    /// Every directory of the range once, in order.
+    async fn read_all(&mut self, fetching: &mut JoinSet<()>) -> Result<(), Stopped> {
+        let room = Arc::new(Semaphore::new((AHEAD_BYTES_MAX / UNIT) as usize));
+        let (start, end) = self.range;
+        let (mut now, mut after) = (self.from.moment.max(start), self.from.after.clone());
+        let mut known = self.known_at(start, now);
+        let mut steps = 0;
         while now < end {
             let prefix = self.names.names(&self.partition, now, self.signal);
             if !known.contains(&prefix) {
-                objects += self.read_below(&prefix).await?;
-                if known.len() == KNOWN_MAX {
-                    known.pop_front();
-                }
-                known.push_back(prefix);
+                self.read_below(&prefix, now, std::mem::take(&mut after), &room, fetching)
+                    .await?;
+                remember(&mut known, prefix);
             }
-            now = (now.div_euclid(STEP_SECONDS) + 1) * STEP_SECONDS;
+            now = next(now);
             steps += 1;
-            if steps == STEPS_AT_ONCE {
+            if steps == STEPS_AT_ONCE || now >= end {
                 steps = 0;
+                let passed = Position {
+                    moment: now.min(end),
+                    after: String::new(),
+                };
+                self.send(Step::Passed(passed)).await?;
                 tokio::task::yield_now().await;
             }
-            if self.stop.is_stopped() {
+            if self.patience.stop.is_stopped() {
                 return Err(Stopped);
             }
         }
-        Ok(objects)
+        Ok(())
     }
 
-    async fn read_below(&mut self, prefix: &str) -> Result<u64, Stopped> {
-        let store = self.store.clone();
-        let (mut after, mut objects) = (String::new(), 0);
+    /// The directories that were read when the walk came to `now`, as far as they can come again.
+    fn known_at(&self, start: i64, now: i64) -> VecDeque<String> {
+        let mut known = VecDeque::new();
+        let mut before = start.max(now.saturating_sub(KNOWN_MAX as i64 * STEP_SECONDS));
+        while before < now {
+            let prefix = self.names.names(&self.partition, before, self.signal);
+            if !known.contains(&prefix) {
+                remember(&mut known, prefix);
+            }
+            before = next(before);
+        }
+        known
+    }
+
+    async fn read_below(
+        &mut self,
+        prefix: &str,
+        moment: i64,
+        mut after: String,
+        room: &Arc<Semaphore>,
+        fetching: &mut JoinSet<()>,
+    ) -> Result<(), Stopped> {
+        let store = self.patience.store.clone();
         loop {
-            let page = self.patiently(prefix, || store.list(prefix, &after)).await?;
+            let page = self.patience.wait(prefix, || store.list(prefix, &after)).await?;
             let Some(last) = page.as_ref().and_then(|page| page.last()) else {
-                return Ok(objects);
+                return Ok(());
             };
             after.clone_from(&last.key);
-            for object in page.unwrap_or_default() {
-                let Some(form) = Form::of(&object.key) else {
-                    tracing::debug!(receiver = self.id, key = object.key, "no OTLP by its name");
-                    continue;
-                };
-                let key = object.key;
-                let read = || -> BoxFuture<'_, Result<Bytes, StoreError>> {
-                    Box::pin(async { store.get(&key, None).await?.body.collect(OBJECT_BYTES_MAX).await })
-                };
-                let Some(bytes) = self.patiently(&key, read).await? else {
-                    continue;
-                };
-                let (signal, id) = (self.signal, self.id.clone());
-                let decoded = tokio::task::spawn_blocking(move || payload(form, signal, &id, &bytes)).await;
-                let payload = match decoded.map_err(|e| e.to_string()).and_then(|decoded| decoded) {
-                    Ok(payload) => payload,
-                    Err(reason) => {
-                        tracing::error!(receiver = self.id, key, reason, "an object cannot be read");
-                        continue;
+            for listed in page.unwrap_or_default() {
+                match Form::of(&listed.key) {
+                    Some(form) => self.fetch(listed, form, moment, room, fetching).await?,
+                    None => {
+                        tracing::debug!(
+                            receiver = self.patience.id,
+                            key = listed.key,
+                            "no OTLP by its name"
+                        );
                     }
-                };
-                if payload.items == 0 {
-                    continue;
                 }
-                tokio::select! {
-                    sent = self.to.send((key, payload)) => sent.map_err(|_| Stopped)?,
-                    () = self.stop.stopped() => return Err(Stopped),
-                }
-                objects += 1;
             }
         }
     }
 
+    /// Begins to fetch an object once it may.
+    async fn fetch(
+        &mut self,
+        listed: Listed,
+        form: Form,
+        moment: i64,
+        room: &Arc<Semaphore>,
+        fetching: &mut JoinSet<()>,
+    ) -> Result<(), Stopped> {
+        let share = listed.size.clamp(1, AHEAD_BYTES_MAX).div_ceil(UNIT) as u32;
+        let share = tokio::select! {
+            share = room.clone().acquire_many_owned(share) => share.map_err(|_| Stopped)?,
+            () = self.patience.stop.stopped() => return Err(Stopped),
+        };
+        let (done, bytes) = oneshot::channel();
+        let step = Step::Object(Object {
+            key: listed.key.clone(),
+            then: Position {
+                moment,
+                after: listed.key.clone(),
+            },
+            form,
+            bytes,
+        });
+        self.send(step).await?;
+        let mut patience = self.patience.clone();
+        fetching.spawn(async move {
+            let (key, store) = (&listed.key, patience.store.clone());
+            let get = || -> BoxFuture<'_, Result<Bytes, StoreError>> {
+                Box::pin(async { store.get(key, None).await?.body.collect(OBJECT_BYTES_MAX).await })
+            };
+            if let Ok(Some(bytes)) = patience.wait(key, get).await {
+                // Nobody waits for it when the gateway stops.
+                let _ = done.send((bytes, share));
+            }
+        });
+        // What has ended makes room.
+        while fetching.try_join_next().is_some() {}
+        Ok(())
+    }
+
+    async fn send(&mut self, step: Step) -> Result<(), Stopped> {
+        tokio::select! {
+            sent = self.to.send(step) => sent.map_err(|_| Stopped),
+            () = self.patience.stop.stopped() => Err(Stopped),
+        }
+    }
+}
+
+/// The next moment whose directory may be another.
+fn next(now: i64) -> i64 {
+    (now.div_euclid(STEP_SECONDS) + 1) * STEP_SECONDS
+}
+
+fn remember(known: &mut VecDeque<String>, prefix: String) {
+    if known.len() == KNOWN_MAX {
+        known.pop_front();
+    }
+    known.push_back(prefix);
+}
+
+/// Who asks a store until it answers.
+#[derive(Clone)]
+pub(super) struct Patience {
+    pub(super) id: String,
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) stop: Stop,
+}
+
+impl Patience {
     /// Tries until it works; `None` for what will never. Credentials and settings may be put right meanwhile.
-    async fn patiently<'a, T>(
+    async fn wait<'a, T>(
         &mut self,
         what: &str,
         call: impl Fn() -> BoxFuture<'a, Result<T, StoreError>>,
@@ -151,69 +246,5 @@ impl Reader {
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }
-    }
-}
-
-/// How an object is written, by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Form {
-    is_json: bool,
-    compression: Option<Encoding>,
-}
-
-impl Form {
-    fn of(key: &str) -> Option<Form> {
-        let (name, compression) = if let Some(name) = key.strip_suffix(".gz") {
-            (name, Some(Encoding::Gzip))
-        } else if let Some(name) = key.strip_suffix(".zst") {
-            (name, Some(Encoding::Zstd))
-        } else {
-            (key, None)
-        };
-        let is_json = name.ends_with(".json");
-        (is_json || name.ends_with(".binpb")).then_some(Form { is_json, compression })
-    }
-}
-
-/// What an object holds.
-fn payload(form: Form, signal: Signal, receiver: &str, bytes: &Bytes) -> Result<Payload, String> {
-    let mut bytes = match form.compression {
-        None => bytes.clone(),
-        Some(encoding) => {
-            let inflated = net::compression::decode(encoding, bytes, INFLATED_BYTES_MAX);
-            inflated.map_err(|e| e.to_string())?.bytes
-        }
-    };
-    if form.is_json {
-        let mut out = Vec::new();
-        codec::otlp_json::read(signal, &bytes, &mut out).map_err(|e| e.to_string())?;
-        bytes = out.into();
-    }
-    let shape = wire::validate(signal, &bytes, &Limits::default()).map_err(|e| e.to_string())?;
-    let context = Context {
-        receiver: Some(receiver.into()),
-        ..Context::default()
-    };
-    Ok(Payload::new(signal, Chunk::new(bytes, shape), Arc::new(context)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_says_how_its_object_is_written() {
-        let check = |key: &str, expected: Option<(bool, Option<Encoding>)>| {
-            let found = Form::of(key).map(|form| (form.is_json, form.compression));
-            assert_eq!(found, expected, "{key}");
-        };
-        check("a/logs_1.json", Some((true, None)));
-        check("a/logs_1.json.gz", Some((true, Some(Encoding::Gzip))));
-        check("a/logs_1.binpb", Some((false, None)));
-        check("a/logs_1.binpb.zst", Some((false, Some(Encoding::Zstd))));
-        check("a/logs_1.txt", None);
-        check("a/logs_1.gz", None);
-        check("a/logs_1", None);
-        check("a/logs_1.json.gz.gz", None);
     }
 }

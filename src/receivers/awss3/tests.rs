@@ -1,9 +1,15 @@
+use std::path::Path;
+
 use component::test_kit::{Lonely, Sink, context, faults, section};
 use objects::{Body, FileStore, Put};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use prost::Message;
+use storage::Options;
+use storage::journal::sim::SimDisk;
+use telemetry::Column;
+use tokio::sync::Notify;
 
 use bytes::Bytes;
 
@@ -45,6 +51,19 @@ fn what_cannot_be_is_refused_with_a_reason() {
     );
     let told = faults((FACTORY.build)(section(&format!("{{{range}}}")), &context("awss3")).map(drop));
     assert!(told.contains("s3_bucket"), "{told}");
+    check(range, ", weir: {storage: 1/2/3}", "must be the id of a storage");
+    check(range, ", weir: {ahead: 0}", "must be 1 to 64");
+    check(range, ", weir: {ahead: 65}", "must be 1 to 64");
+    check(
+        range,
+        ", weir: {records: {starttime: soon}}",
+        "weir::records::starttime: must be a time",
+    );
+    check(
+        range,
+        ", weir: {records: {starttime: 2026-02-03, endtime: 2026-02-03}}",
+        "weir::records::endtime: endtime must be after",
+    );
     let tags = format!("{{{range}, s3downloader: {{s3_bucket: b, tag_object_after_ingestion: true}}}}");
     let told = faults((FACTORY.build)(section(&tags), &context("awss3")).map(drop));
     assert!(told.contains("tags are not supported"), "{told}");
@@ -81,10 +100,23 @@ fn compressed(encoding: wire::Encoding, bytes: Bytes) -> Bytes {
     net::compression::encode(encoding, 0, &[bytes])
 }
 
-/// What the records of the objects say that a receiver hands on, in order; and its books, offered and accepted.
-async fn read(yaml: &str, objects: &[(&str, Bytes)], expected: &[&str]) {
-    let folder = tempfile::tempdir().expect("there is room");
-    let store = FileStore::new(folder.path());
+/// A receiver of what lies in a folder.
+fn receiver(yaml: &str, folder: &Path) -> Awss3 {
+    let config: Config = section(yaml)
+        .parse_valid()
+        .unwrap_or_else(|faults| panic!("{faults}"));
+    Awss3 {
+        partition: config.s3downloader.partition().expect("it is right"),
+        range: config.range().expect("it is right"),
+        config,
+        cx: context("awss3"),
+        store: OnceLock::from(Arc::new(FileStore::new(folder)) as Arc<dyn ObjectStore>),
+        running: Mutex::new(None),
+    }
+}
+
+async fn write(folder: &Path, objects: &[(&str, Bytes)]) {
+    let store = FileStore::new(folder);
     for (key, bytes) in objects {
         let mut put = Put::default();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
@@ -94,31 +126,26 @@ async fn read(yaml: &str, objects: &[(&str, Bytes)], expected: &[&str]) {
             .await
             .expect("it is written");
     }
-    let config: Config = section(yaml)
-        .parse_valid()
-        .unwrap_or_else(|faults| panic!("{faults}"));
-    let cx = context("awss3");
-    let receiver = Awss3 {
-        partition: config.s3downloader.partition().expect("it is right"),
-        range: config.range().expect("it is right"),
-        config,
-        cx: cx.clone(),
-        store: OnceLock::from(Arc::new(store) as Arc<dyn ObjectStore>),
-        running: Mutex::new(None),
-    };
-    let sink = Arc::<Sink>::default();
+}
+
+/// Starts it for logs.
+async fn start(receiver: &Awss3, host: Arc<dyn Host>, sink: &Arc<Sink>) {
     let mut outputs = Outputs::default();
     outputs.set(Signal::Logs, sink.clone());
-    receiver
-        .start(outputs, Arc::new(Lonely::default()))
-        .await
-        .expect("it starts");
-    // Its tasks end by themselves when the range was read.
+    receiver.start(outputs, host).await.expect("it starts");
+}
+
+/// Waits until it has read its range.
+async fn ended(receiver: &Awss3) {
     let running = receiver.running.lock().take();
     let (_switch, mut tasks) = running.expect("it runs");
     while let Some(ended) = tasks.join_next().await {
         ended.expect("no panic");
     }
+}
+
+/// What the records say that it was offered, in order.
+fn bodies(sink: &Sink) -> Vec<String> {
     let taken = sink.taken();
     let bodies = taken.iter().map(|payload| {
         let request = ExportLogsServiceRequest::decode(payload.to_bytes()).expect("it is valid");
@@ -128,12 +155,23 @@ async fn read(yaml: &str, objects: &[(&str, Bytes)], expected: &[&str]) {
             _ => panic!("no text"),
         }
     });
-    assert_eq!(bodies.collect::<Vec<_>>(), expected);
+    bodies.collect()
+}
+
+/// What the records of the objects say that a receiver hands on, in order; and its books, offered and accepted.
+async fn read(yaml: &str, objects: &[(&str, Bytes)], expected: &[&str]) {
+    let folder = tempfile::tempdir().expect("there is room");
+    write(folder.path(), objects).await;
+    let receiver = receiver(yaml, folder.path());
+    let sink = Arc::<Sink>::default();
+    start(&receiver, Arc::new(Lonely::default()), &sink).await;
+    ended(&receiver).await;
+    assert_eq!(bodies(&sink), expected);
     let place = Place::Door {
         receiver: "awss3".into(),
         transport: "s3",
     };
-    let total = cx.telemetry.ledger.row(place, Signal::Logs).total();
+    let total = receiver.cx.telemetry.ledger.row(place, Signal::Logs).total();
     let expected = expected.len() as u64;
     assert_eq!(
         [Column::Offered, Column::Accepted, Column::Refused].map(|c| total.get(c)),
@@ -200,4 +238,170 @@ async fn every_directory_is_read_once() {
     // One directory for all.
     let yaml = range("d", "UTC", "2026-02-03", "2026-02-05");
     read(&yaml, &[("d/logs_1.json", json("1"))], &["1"]).await;
+}
+
+/// A service with a storage, and nothing else.
+struct Shelf(Journal);
+
+impl Host for Shelf {
+    fn exporter(&self, id: &ComponentId) -> Result<Arc<dyn Consumer>, Fault> {
+        Err(Fault::World(format!("no exporter {id}")))
+    }
+
+    fn extension(&self, id: &ComponentId) -> Result<Arc<dyn Extension>, Fault> {
+        match id.to_string().as_str() {
+            "shelf" => Ok(Arc::new(Shelf(self.0.clone()))),
+            _ => Err(Fault::World(format!("no extension {id}"))),
+        }
+    }
+
+    fn report(&self, _: &str, _: Status) {}
+}
+
+impl Extension for Shelf {
+    fn start<'a>(&'a self, _: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
+        ready(Ok(()))
+    }
+
+    fn journal(&self) -> Option<Journal> {
+        Some(self.0.clone())
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        ready(())
+    }
+}
+
+fn shelf() -> Arc<Shelf> {
+    let opened = Journal::open(Arc::new(SimDisk::default()), Options::default());
+    Arc::new(Shelf(opened.expect("there is room").0))
+}
+
+/// Four objects, and the range that has them with a mark.
+fn four() -> ([(&'static str, Bytes); 4], String) {
+    let objects = [
+        ("d/07.09/logs_1.json", json("1")),
+        ("d/07.09/logs_2.json", json("2")),
+        ("d/07.10/logs_0.json", json("3")),
+        ("d/07.12/logs_1.json", json("4")),
+    ];
+    let yaml = "{starttime: '2026-02-03 07:00', endtime: '2026-02-03 08:00', weir: {storage: shelf, ahead: 1}, \
+                s3downloader: {s3_bucket: b, s3_partition_format: d/%H.%M, s3_partition_timezone: UTC}}";
+    (objects, yaml.to_owned())
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_behind_what_was_taken() {
+    let (objects, yaml) = four();
+    let folder = tempfile::tempdir().expect("there is room");
+    write(folder.path(), &objects).await;
+    let shelf = shelf();
+    // The pipeline is full from the second object on, until the gateway stops.
+    for (refused, expected) in [
+        ("2", &["1", "2"][..]),
+        ("3", &["2", "3"]),
+        ("", &["3", "4"]),
+        ("", &[]),
+    ] {
+        let receiver = receiver(&yaml, folder.path());
+        let sink = Arc::<Sink>::default();
+        let gate = Arc::new(Gate {
+            sink: sink.clone(),
+            refused,
+            is_met: Notify::new(),
+        });
+        let mut outputs = Outputs::default();
+        outputs.set(Signal::Logs, gate.clone());
+        receiver.start(outputs, shelf.clone()).await.expect("it starts");
+        if refused.is_empty() {
+            ended(&receiver).await;
+        } else {
+            gate.is_met.notified().await;
+            receiver.stop().await;
+        }
+        // What is refused is offered until the stop comes.
+        let mut offered = bodies(&sink);
+        offered.dedup();
+        assert_eq!(offered, expected);
+    }
+    // Another range is another thing.
+    let other = receiver(&yaml.replace("08:00", "07:10"), folder.path());
+    let sink = Arc::<Sink>::default();
+    start(&other, shelf, &sink).await;
+    ended(&other).await;
+    assert_eq!(bodies(&sink), ["1", "2"]);
+}
+
+/// Has no room for one record.
+struct Gate {
+    sink: Arc<Sink>,
+    refused: &'static str,
+    is_met: Notify,
+}
+
+impl Consumer for Gate {
+    fn consume(&self, payload: Payload) -> BoxFuture<'_, Result<Outcome, Refusal>> {
+        Box::pin(async move {
+            let taken = self.sink.consume(payload).await;
+            match bodies(&self.sink).last() {
+                Some(last) if last == self.refused => {
+                    self.is_met.notify_one();
+                    Err(Refusal::unavailable("full"))
+                }
+                _ => taken,
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_mark_that_cannot_be_read_is_none() {
+    let (objects, yaml) = four();
+    let folder = tempfile::tempdir().expect("there is room");
+    write(folder.path(), &objects).await;
+    let shelf = shelf();
+    let (_, from) = Marks::open("awss3", shelf.0.clone(), Signal::Logs, String::new()).await;
+    assert_eq!(from, Position::default());
+    for damage in [false, true] {
+        if damage {
+            let name = marks::name_of("awss3", Signal::Logs);
+            shelf.0.put_blob(&name, b"{").expect("there is room");
+        }
+        let receiver = receiver(&yaml, folder.path());
+        let sink = Arc::<Sink>::default();
+        start(&receiver, shelf.clone(), &sink).await;
+        ended(&receiver).await;
+        assert_eq!(bodies(&sink), ["1", "2", "3", "4"]);
+    }
+}
+
+#[tokio::test]
+async fn a_range_that_is_not_over_has_no_mark() {
+    let (objects, yaml) = four();
+    let yaml = yaml
+        .replace("2026-02-03 08:00", "9000-01-01 00:00")
+        .replace("d/%H.%M", "d/07.09")
+        .replace("2026-02-03 07:00", "8999-12-31 00:00");
+    let folder = tempfile::tempdir().expect("there is room");
+    write(folder.path(), &objects).await;
+    let shelf = shelf();
+    for _ in 0..2 {
+        let receiver = receiver(&yaml, folder.path());
+        let sink = Arc::<Sink>::default();
+        start(&receiver, shelf.clone(), &sink).await;
+        ended(&receiver).await;
+        assert_eq!(bodies(&sink), ["1", "2"]);
+    }
+}
+
+#[tokio::test]
+async fn a_storage_that_is_none_is_a_fault() {
+    let (_, yaml) = four();
+    let folder = tempfile::tempdir().expect("there is room");
+    let receiver = receiver(&yaml, folder.path());
+    let started = receiver
+        .start(Outputs::default(), Arc::new(Lonely::default()))
+        .await;
+    let told = started.expect_err("there is none").to_string();
+    assert_eq!(told, "receiver awss3: weir.storage: no storage extension 'shelf'");
 }
