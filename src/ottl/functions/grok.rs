@@ -7,27 +7,38 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use codec::pattern::Pattern;
+use codec::pattern::{Pattern, PatternCache};
 
-use super::{Def, Kind, Prepare, Ready, any, lit_bool, lit_utf8, of, opt};
+use super::{Def, Kind, Prepare, Ready, any, lit_bool, lit_utf8, opt};
 use crate::compile::texts;
 use crate::error::{Error, Result};
-use crate::eval::{Arg, Tools};
+use crate::eval::Arg;
 use crate::value::{Map, MapBuilder, Val};
 
 pub(crate) const DEFS: &[Def] = &[Def::get(
     "ExtractGrokPatterns",
     &[
         any("target"),
-        of("pattern", Kind::Str),
+        any("pattern"),
         opt("named_captures_only", Kind::Bool),
         opt("pattern_definitions", Kind::Strs),
     ],
     |a| {
         let text = a.str(0)?;
         match a.ready(1) {
-            Some(Ready::Grok(grok)) => grok.fields(a.cx.tools, &text),
-            _ => Err(Error::new("the pattern was not prepared")),
+            Some(Ready::Grok(grok)) => {
+                let search = |pattern: &Pattern, cache: &mut PatternCache| pattern.groups(cache, &text);
+                let groups = a.cx.tools.search(grok.number, &grok.pattern, search);
+                map(&grok.fields, groups, &text)
+            }
+            _ => {
+                let expanded = Expanded::of(&a.utf8(1)?, &a.args[2], &a.args[3]).map_err(Error::text)?;
+                let source = expanded.expression.as_bytes();
+                a.cx.tools.search_dynamic(source, |pattern, cache| {
+                    let fields = expanded.fields(pattern).map_err(Error::text)?;
+                    map(&fields, pattern.groups(cache, &text), &text)
+                })?
+            }
         }
     },
 )
@@ -65,66 +76,87 @@ const OURS: &str = "grok__";
 /// A dot in the name of a group, which must be a word.
 const DOT: &str = "___";
 
+/// A pattern that is a literal is compiled once.
 fn prepare(args: &mut [Arg], prepare: &mut Prepare) -> std::result::Result<(), String> {
-    let source = lit_utf8(&args[1])?.unwrap_or("").to_owned();
-    let mut own = Vec::new();
-    for definition in texts(&args[3]) {
-        let definition = String::from_utf8(definition).map_err(|_| "a definition is not UTF-8")?;
-        let parts = definition
-            .split_once('=')
-            .filter(|(name, _)| !name.is_empty() && !name.contains(':'));
-        let (name, pattern) =
-            parts.ok_or_else(|| format!("{definition:?} is no definition, NAME=pattern"))?;
-        own.push((name.to_owned(), pattern.to_owned()));
-    }
-    let mut expansion = Expansion {
-        own: &own,
-        named_only: lit_bool(&args[2]) == Some(true),
-        fields: Vec::new(),
-        types: Vec::new(),
-        out: String::new(),
+    let Some(source) = lit_utf8(&args[1])? else {
+        // The definitions must be right all the same.
+        return definitions(&args[3]).map(|_| ());
     };
-    expansion.expand(&source, 0)?;
-    let Expansion {
-        fields,
-        types,
-        out,
-        named_only,
-        ..
-    } = expansion;
-    let kind = |name: &str| {
-        let found = types.iter().rev().find(|(n, _)| n == name);
-        found.map_or(Type::Text, |(_, kind)| *kind)
-    };
-    let Ready::Pattern(number, pattern) = prepare.pattern(&out)? else {
+    let expanded = Expanded::of(source, &args[2], &args[3])?;
+    let Ready::Pattern(number, pattern) = prepare.pattern(&expanded.expression)? else {
         return Err("the pattern was not prepared".into());
     };
-    let fields: Vec<_> = pattern
-        .group_names()
-        .into_iter()
-        .map(|group| {
-            let group = group?;
-            let ours = group.strip_prefix(OURS).and_then(|n| n.parse::<usize>().ok());
-            let name = match ours {
-                Some(n) => fields.get(n)?,
-                None => &group,
-            };
-            let name = name.replace(DOT, ".");
-            Some(Field {
-                kind: kind(&name),
-                name,
-            })
-        })
-        .collect();
-    if named_only && fields.iter().all(Option::is_none) {
-        return Err("at least 1 named capture group must be supplied in the given pattern".into());
-    }
+    let fields = expanded.fields(&pattern)?;
     args[1] = Arg::Ready(Ready::Grok(Grok {
         number,
         pattern,
         fields,
     }));
     Ok(())
+}
+
+/// Names with their patterns.
+fn definitions(arg: &Arg) -> std::result::Result<Vec<(String, String)>, String> {
+    let one = |definition: Vec<u8>| {
+        let definition = String::from_utf8(definition).map_err(|_| "a definition is not UTF-8")?;
+        let parts = definition.split_once('=');
+        let parts = parts.filter(|(name, _)| !name.is_empty() && !name.contains(':'));
+        let (name, pattern) =
+            parts.ok_or_else(|| format!("{definition:?} is no definition, NAME=pattern"))?;
+        Ok((name.to_owned(), pattern.to_owned()))
+    };
+    texts(arg).into_iter().map(one).collect()
+}
+
+/// A pattern with all names in it replaced.
+struct Expanded {
+    expression: String,
+    named_only: bool,
+    /// Names of our groups, by number.
+    names: Vec<String>,
+    types: Vec<(String, Type)>,
+}
+
+impl Expanded {
+    fn of(source: &str, named_only: &Arg, own: &Arg) -> std::result::Result<Expanded, String> {
+        let mut expansion = Expansion {
+            own: &definitions(own)?,
+            named_only: lit_bool(named_only) == Some(true),
+            fields: Vec::new(),
+            types: Vec::new(),
+            out: String::new(),
+        };
+        expansion.expand(source, 0)?;
+        Ok(Expanded {
+            expression: expansion.out,
+            named_only: expansion.named_only,
+            names: expansion.fields,
+            types: expansion.types,
+        })
+    }
+
+    /// What the groups of the compiled expression mean.
+    fn fields(&self, pattern: &Pattern) -> std::result::Result<Vec<Option<Field>>, String> {
+        let field = |group: Option<String>| {
+            let group = group?;
+            let ours = group.strip_prefix(OURS).and_then(|n| n.parse::<usize>().ok());
+            let name = match ours {
+                Some(n) => self.names.get(n)?,
+                None => &group,
+            };
+            let name = name.replace(DOT, ".");
+            let kind = self.types.iter().rev().find(|(known, _)| *known == name);
+            Some(Field {
+                kind: kind.map_or(Type::Text, |(_, kind)| *kind),
+                name,
+            })
+        };
+        let fields: Vec<_> = pattern.group_names().into_iter().map(field).collect();
+        if self.named_only && fields.iter().all(Option::is_none) {
+            return Err("at least 1 named capture group must be supplied in the given pattern".into());
+        }
+        Ok(fields)
+    }
 }
 
 struct Expansion<'d> {
@@ -220,32 +252,31 @@ impl<'p> Reference<'p> {
     }
 }
 
-impl Grok {
-    /// The fields of the first match; an empty map if there is none. Errors: a field is not of its type.
-    fn fields(&self, tools: &Tools, text: &[u8]) -> Result<Val<'static>> {
-        let groups = tools.search(self.number, &self.pattern, |pattern, cache| {
-            pattern.groups(cache, text)
-        });
-        let mut values: Vec<(&str, Val<'_>)> = Vec::new();
-        for (field, range) in self.fields.iter().zip(groups.into_iter().flatten()) {
-            let (Some(field), Some((start, end))) = (field, range) else {
-                continue;
-            };
-            if start == end {
-                continue;
-            }
-            let value = field.value(&text[start..end])?;
-            match values.iter_mut().find(|(name, _)| *name == field.name) {
-                Some(old) => old.1 = value,
-                None => values.push((&field.name, value)),
-            }
+/// The fields of the first match; an empty map if there is none. Errors: a field is not of its type.
+fn map(
+    fields: &[Option<Field>],
+    groups: Option<Vec<Option<(usize, usize)>>>,
+    text: &[u8],
+) -> Result<Val<'static>> {
+    let mut values: Vec<(&str, Val<'_>)> = Vec::new();
+    for (field, range) in fields.iter().zip(groups.into_iter().flatten()) {
+        let (Some(field), Some((start, end))) = (field, range) else {
+            continue;
+        };
+        if start == end {
+            continue;
         }
-        let mut map = MapBuilder::default();
-        for (name, value) in &values {
-            map.put(name.as_bytes(), value)?;
+        let value = field.value(&text[start..end])?;
+        match values.iter_mut().find(|(name, _)| *name == field.name) {
+            Some(old) => old.1 = value,
+            None => values.push((&field.name, value)),
         }
-        Ok(Val::Map(Map::Encoded(map.finish().into())))
     }
+    let mut map = MapBuilder::default();
+    for (name, value) in &values {
+        map.put(name.as_bytes(), value)?;
+    }
+    Ok(Val::Map(Map::Encoded(map.finish().into())))
 }
 
 impl Field {

@@ -15,7 +15,13 @@ use crate::editors::{expand, group};
 use crate::error::Result;
 use crate::value::{Map, MapBuilder, Val};
 
-pub(crate) const DEFS: &[Def] = &[Def::get("UserAgent", &[any("user_agent")], |a| parse(&a))];
+pub(crate) const DEFS: &[Def] = &[
+    Def::get("UserAgent", &[any("user_agent")], |a| parse(&a)).prepared(|_, _| {
+        // Read when a statement is compiled, not when the first record comes.
+        LazyLock::force(&RULES);
+        Ok(())
+    }),
+];
 
 /// Bytes of a text that the rules see. Longer ones are no header, and each rule would walk through all of it.
 const SEEN_MAX: usize = 2048;

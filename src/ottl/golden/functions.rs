@@ -939,6 +939,18 @@ fn grok() {
         "error: ExtractGrokPatterns: field n is no whole number",
     );
     check(
+        "ExtractGrokPatterns(body, Concat([\"%{WORD:\", attributes[\"m\"][\"x\"], \"}\"], \"\"))",
+        "{in: \"hello\"}",
+    );
+    check(
+        "ExtractGrokPatterns(body, Concat([\"%{\", attributes[\"m\"][\"x\"], \"}\"], \"\"), true)",
+        "error: ExtractGrokPatterns: pattern definition \"in\" unknown",
+    );
+    check(
+        "ExtractGrokPatterns(body, attributes[\"i\"])",
+        "error: ExtractGrokPatterns: expected string but got int64",
+    );
+    check(
         "ExtractGrokPatterns(attributes[\"i\"], \"%{WORD}\")",
         "error: ExtractGrokPatterns: expected string but got int64",
     );

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 /// The picks, each by its text.
@@ -212,4 +214,40 @@ fn what_is_no_xpath_is_refused() {
         picked(&wide, "//b[count(preceding::b) > count(following::b)]"),
         "refused: the XPath looks at too many parts of the document"
     );
+}
+
+#[test]
+fn the_largest_expressions_are_evaluated() {
+    let sum = format!("//e[1{} = 395]", " + 1".repeat(394));
+    assert_eq!(picked(DOC, &sum), "q");
+    let deep = format!("//e[{}1{}]", "(".repeat(46), ")".repeat(46));
+    assert_eq!(picked(DOC, &deep), "q");
+    let conditions = format!("//e{}{}", "[../e".repeat(20), "]".repeat(20));
+    assert_eq!(picked(DOC, &conditions), "q");
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_is_written_makes_it_panic(
+        parts in prop::collection::vec(
+            prop::sample::select(vec![
+                "/", "//", "a", "b", "e", "*", "@", "i", ".", "..", "[", "]", "(", ")", "|", "1", "2", " ", "-", "+", "=",
+                "!=", "<", ">", "'x'", "or", "and", "div", "mod", "::", "ancestor", "following", "preceding-sibling", ":",
+                "text()", "node()", "position()", "last()", "count", "substring('abc', ", "concat(", ",", "not(", "sum(//b)",
+                "string-join(//b, ", "translate(", "é", "$", "namespace-uri(", "matches('a', ", "replace(., 'b', ",
+            ]),
+            0..14,
+        ),
+    ) {
+        let text = parts.concat();
+        let tree = Tree::read(DOC).expect("it is XML");
+        if let Ok(path) = XPath::new(&text)
+            && let Ok(picks) = path.pick(&tree)
+        {
+            prop_assert!(picks.is_sorted(), "{text}");
+            for pick in picks {
+                prop_assert!(pick.attribute <= tree.attributes(pick.node).len(), "{text}");
+            }
+        }
+    }
 }
