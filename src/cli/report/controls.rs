@@ -6,11 +6,11 @@ use evidence::time::Time;
 use evidence::verify::{Claim, Hole, Level, Outcome, Severity};
 
 use super::document::{
-    ClaimLine, Document, Figure, Input, Listing, Making, Population, Signature, Value, Verified, listing,
-    monthly,
+    ClaimLine, Document, Figure, Input, Listing, Making, Population, Signature, Value, Verified, monthly,
 };
 use super::fold::Counts;
 use super::trail::Trail;
+use super::words::short;
 
 const LOG: &str = "log entries";
 const VERIFY: &str = "verification";
@@ -118,11 +118,11 @@ pub(super) fn document(input: &Input<'_>) -> (Document, Vec<Listing>) {
     (document, made.listings())
 }
 
-struct Make<'a> {
-    input: &'a Input<'a>,
+pub(super) struct Make<'a> {
+    pub(super) input: &'a Input<'a>,
     /// The trail, or why no figure can be taken from it.
-    trail: Result<&'a Trail, String>,
-    holes: Vec<(&'a Hole, Time, u64)>,
+    pub(super) trail: Result<&'a Trail, String>,
+    pub(super) holes: Vec<(&'a Hole, Time, u64)>,
 }
 
 impl<'a> Make<'a> {
@@ -170,7 +170,7 @@ impl<'a> Make<'a> {
     }
 
     /// A figure of the objects as they are in the store.
-    fn of_store(&self, n: u64) -> Result<u64, String> {
+    pub(super) fn of_store(&self, n: u64) -> Result<u64, String> {
         match self.input.verified.level {
             Level::Log => Err("objects were not looked at (--level log)".to_owned()),
             Level::Heads | Level::Full => Ok(n),
@@ -178,7 +178,7 @@ impl<'a> Make<'a> {
     }
 
     /// A figure of the locks as the store tells them.
-    fn of_locks<T>(&self, value: T) -> Result<T, String> {
+    pub(super) fn of_locks<T>(&self, value: T) -> Result<T, String> {
         let claim = self.input.verified.claims.get(&Claim::P1);
         match claim.map(|claim| claim.result) {
             None | Some(Outcome::NotChecked) => Err("the store told no locks".to_owned()),
@@ -188,7 +188,7 @@ impl<'a> Make<'a> {
     }
 
     /// A figure of the archive's own books.
-    fn of_books(&self, n: u64) -> Result<u64, String> {
+    pub(super) fn of_books(&self, n: u64) -> Result<u64, String> {
         match self.input.facts.ledgers {
             0 => Err("no books were closed in this period".to_owned()),
             _ => Ok(n),
@@ -891,303 +891,9 @@ impl<'a> Make<'a> {
         });
         m
     }
-
-    // --- in words ---
-
-    fn summary(&self) -> Vec<String> {
-        let (facts, verified) = (self.input.facts, self.input.verified);
-        let sums = &facts.sums;
-        let mut first = match self.of_books(0) {
-            Ok(_) => format!(
-                "Completeness: {} records admitted to the archive; {} archived; {} lost; {} waiting at the end.",
-                grouped(sums.admitted),
-                grouped(sums.archived),
-                grouped(sums.lost),
-                grouped(facts.held),
-            ),
-            Err(why) => format!("Completeness: not available: {why}."),
-        };
-        match &self.trail {
-            Err(why) => first.push_str(&format!(" Removed before it: not available: {why}.")),
-            Ok(trail) if trail.drops.is_empty() => {
-                first.push_str(" The audit trail tells of no record removed before it.")
-            }
-            Ok(trail) => {
-                let told = removed(trail);
-                first.push_str(&format!(" Removed before it: {told}."));
-            }
-        }
-        let totals = &verified.totals;
-        let second = match self.of_store(totals.present.saturating_sub(totals.altered)) {
-            Ok(equal) => format!(
-                "Integrity: {} of {} objects equal to their sealed digest ({}); {} missing.",
-                grouped(equal),
-                grouped(totals.objects),
-                match verified.level {
-                    Level::Full => "read and hashed",
-                    Level::Log | Level::Heads => "by what the store says",
-                },
-                grouped(totals.missing),
-            ),
-            Err(why) => format!("Integrity: not available: {why}."),
-        };
-        let below = verified.claims.get(&Claim::P1).map_or(0, |claim| claim.failed);
-        let third = match self.of_locks(below) {
-            Ok(0) => "Retention: no object has less than its promised date.".to_owned(),
-            Ok(n) => format!(
-                "Retention: {} objects have less than their promised date.",
-                grouped(n)
-            ),
-            Err(why) => format!("Retention: not available: {why}."),
-        };
-        let fourth = match (facts.tests.total, facts.deletes_tried) {
-            (0, _) => "WORM control: not available: no trial object was written in this period.".to_owned(),
-            (n, 0) => format!(
-                "WORM control: tested {} times; deleting was not tried.",
-                grouped(n)
-            ),
-            (n, tried) => format!(
-                "WORM control: tested {} times; {} of {} deletions refused.",
-                grouped(n),
-                grouped(facts.deletes_refused),
-                grouped(tried),
-            ),
-        };
-        let holes = self.holes.len() as u64;
-        let warned = verified.findings.len() as u64;
-        let fifth = format!(
-            "Verification: {}, {} findings; {} spans without a sign of life; {} gaps.",
-            verified.verdict.replace('_', " "),
-            grouped(warned),
-            grouped(holes),
-            grouped(facts.gaps.total),
-        );
-        vec![first, second, third, fourth, fifth]
-    }
-
-    fn listings(&self) -> Vec<Listing> {
-        let (facts, trail) = (self.input.facts, self.input.trail);
-        let mut all = vec![
-            listing(
-                "evidence/cc7.2-tests.csv",
-                &[
-                    "t",
-                    "lock",
-                    "result",
-                    "read_back",
-                    "second_write_refused",
-                    "delete_refused",
-                    "entry",
-                ],
-                &facts.tests,
-            ),
-            listing(
-                "evidence/a1.2-starts.csv",
-                &[
-                    "t",
-                    "stop_before",
-                    "version",
-                    "config_sha256",
-                    "recovered",
-                    "journal",
-                    "entry",
-                ],
-                &facts.starts,
-            ),
-            listing(
-                "evidence/a1.2-restores.csv",
-                &["t", "by", "filter", "records", "bytes", "to", "reason", "entry"],
-                &facts.restores,
-            ),
-            listing(
-                "evidence/c1.2-shreds.csv",
-                &[
-                    "t",
-                    "keys",
-                    "method",
-                    "objects",
-                    "effective",
-                    "approvals",
-                    "confirmed",
-                    "entry",
-                ],
-                &facts.shreds,
-            ),
-            listing(
-                "evidence/c1.2-holds.csv",
-                &["t", "id", "what", "filter", "objects", "by", "reason", "entry"],
-                &facts.holds,
-            ),
-            listing(
-                "evidence/pi1.3-gaps.csv",
-                &["t", "objects", "records", "why", "detail", "entry"],
-                &facts.gaps,
-            ),
-        ];
-        all.push(Listing {
-            file: "evidence/cc7.2-sources.csv",
-            columns: &["service"],
-            rows: facts.services.iter().map(|name| vec![name.clone()]).collect(),
-        });
-        let books = facts.books.iter().map(|([month, tenant, signal], sums)| {
-            let numbers = [
-                sums.carried_in,
-                sums.admitted,
-                sums.created,
-                sums.archived,
-                sums.dropped.total(),
-                sums.failed.total(),
-                sums.merged,
-                sums.lost,
-                sums.twice,
-                sums.objects,
-                sums.bytes,
-                sums.records,
-            ];
-            let mut row = vec![month.clone(), tenant.clone(), signal.clone()];
-            row.extend(numbers.iter().map(u64::to_string));
-            row
-        });
-        all.push(Listing {
-            file: "evidence/pi1.3-books.csv",
-            columns: &[
-                "month",
-                "tenant",
-                "signal",
-                "carried_in",
-                "in",
-                "created",
-                "archived",
-                "dropped",
-                "failed",
-                "merged",
-                "lost",
-                "possibly_twice",
-                "objects",
-                "bytes",
-                "records_in_objects",
-            ],
-            rows: books.collect(),
-        });
-        let kept = facts.kept.iter().map(|([class, tenant], kept)| {
-            let [least, most] = kept
-                .days
-                .map_or([String::new(), String::new()], |days| days.map(|n| n.to_string()));
-            let [first, last] = kept.until.map_or([String::new(), String::new()], |until| {
-                until.map(|t| t.to_string())
-            });
-            let counts = [kept.objects, kept.bytes, kept.unlocked, kept.held].map(|n| n.to_string());
-            [
-                vec![class.clone(), tenant.clone()],
-                counts.to_vec(),
-                vec![least, most, first, last],
-            ]
-            .concat()
-        });
-        all.push(Listing {
-            file: "evidence/pi1.5-objects.csv",
-            columns: &[
-                "class",
-                "tenant",
-                "objects",
-                "bytes",
-                "without_lock",
-                "on_hold",
-                "days_least",
-                "days_most",
-                "until_first",
-                "until_last",
-            ],
-            rows: kept.collect(),
-        });
-        if self.trail.is_ok() {
-            all.push(listing(
-                "evidence/cc6.1-authn.csv",
-                &["t", "actor", "object", "scheme", "reason", "attempts", "record"],
-                &trail.failed,
-            ));
-            all.push(listing(
-                "evidence/cc6.1-admin.csv",
-                &["t", "actor", "call", "outcome", "parameters_sha256", "record"],
-                &trail.called,
-            ));
-            all.push(listing(
-                "evidence/cc8.1-changes.csv",
-                &[
-                    "t",
-                    "act",
-                    "actor",
-                    "trigger",
-                    "old_sha256",
-                    "new_sha256",
-                    "change_id",
-                    "changed",
-                    "record",
-                ],
-                &trail.changes,
-            ));
-            let drops = trail.drops.iter().map(|(rule, (first, n))| {
-                let cells =
-                    [&rule.rule, &rule.edge, &rule.tenant, &rule.config, &rule.change].map(String::clone);
-                [vec![first.to_string()], cells.to_vec(), vec![n.to_string()]].concat()
-            });
-            all.push(Listing {
-                file: "evidence/pi1.3-removed.csv",
-                columns: &[
-                    "first",
-                    "rule",
-                    "edge",
-                    "tenant",
-                    "config_sha256",
-                    "change_id",
-                    "records",
-                ],
-                rows: drops.collect(),
-            });
-        }
-        all.sort_by_key(|listing| listing.file);
-        all
-    }
 }
 
 const NO_DOOR: &str = "the archive's log keeps only the archive's own books";
-
-/// What rules removed, with the configurations that had them.
-fn removed(trail: &Trail) -> String {
-    const TOLD: usize = 5;
-    let mut rules: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
-    for (rule, (_, n)) in &trail.drops {
-        *rules.entry((&rule.rule, &rule.config, &rule.change)).or_default() += n;
-    }
-    let mut told: Vec<String> = Vec::new();
-    for ((rule, config, change), n) in rules.iter().take(TOLD) {
-        let mut of = Vec::new();
-        if !config.is_empty() {
-            of.push(format!("configuration {}", short(config)));
-        }
-        if !change.is_empty() {
-            of.push(format!("change {change}"));
-        }
-        let of = if of.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", of.join(", "))
-        };
-        told.push(format!("{} by rule {rule}{of}", grouped(*n)));
-    }
-    if rules.len() > TOLD {
-        told.push(format!("and by {} more", rules.len() - TOLD));
-    }
-    told.join("; ")
-}
-
-fn short(digest: &str) -> &str {
-    digest.get(..8).unwrap_or(digest)
-}
-
-fn grouped(n: u64) -> String {
-    crate::cli::archive::text::grouped(n)
-}
 
 fn population(what: &'static str, count: u64, list: &'static str) -> Option<Population> {
     Some(Population {

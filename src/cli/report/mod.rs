@@ -9,7 +9,9 @@ mod csv;
 mod document;
 mod fold;
 mod html;
+mod lists;
 mod trail;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -109,7 +109,15 @@ impl Told {
 fn told() -> Told {
     let mut told = Told::new();
     let ok = Out::Success;
-    let drop = |n: u64| json!({"edges": [{"edge": "processor/filter/health", "signal": "logs", "tenant": HOSTILE, "drop": {"filter/health": n}}]});
+    // What a processor drops is told of its pipeline too; the other rule has no processor's line.
+    let drop = |n: u64| {
+        let own = json!({"filter/health": n});
+        let all = json!({"filter/health": n, "rate_limit": 1});
+        json!({"edges": [
+            {"edge": "pipeline logs", "signal": "logs", "tenant": HOSTILE, "drop": all},
+            {"edge": "processor filter/health in logs", "signal": "logs", "tenant": HOSTILE, "drop": own},
+        ]})
+    };
     told.act(
         "2025-11-30T23:00:01.000Z",
         "process.start",
@@ -397,8 +405,9 @@ fn figures_are_what_the_archive_holds() {
         ("gap_records", "0".to_owned()),
         ("ledger_imbalances", "0".to_owned()),
         ("dropped", "0".to_owned()),
-        ("dropped_before", "7".to_owned()),
+        ("dropped_before", "9".to_owned()),
         ("dropped_before{rule=filter/health}", "7".to_owned()),
+        ("dropped_before{rule=rate_limit}", "2".to_owned()),
         ("uncovered_seconds", "700".to_owned()),
         ("recovery_seconds_p95", "700".to_owned()),
         ("restarts_clean", "2".to_owned()),
@@ -461,7 +470,7 @@ fn figures_are_what_the_archive_holds() {
     );
     assert_eq!(
         parts(&find("dropped_before").months),
-        [month("2025-11", 5), month("2025-12", 2)]
+        [month("2025-11", 6), month("2025-12", 3)]
     );
     assert_eq!(
         parts(&find("records_in").tenants),
@@ -471,19 +480,20 @@ fn figures_are_what_the_archive_holds() {
         .iter()
         .find(|list| list.file == "evidence/pi1.3-removed.csv")
         .expect("a list");
-    let row = [
-        "2025-11-30T23:20:00.000Z",
-        "filter/health",
-        "processor/filter/health",
-        HOSTILE,
-        OLD,
-        "",
-        "7",
-    ];
-    assert_eq!(removed.rows, [row.map(str::to_owned)]);
+    let row = |rule: &str, edge: &str, n: &str| {
+        let cells = ["2025-11-30T23:20:00.000Z", rule, edge, HOSTILE, OLD, "", n];
+        cells.map(str::to_owned).to_vec()
+    };
+    assert_eq!(
+        removed.rows,
+        [
+            row("filter/health", "processor filter/health in logs", "7"),
+            row("rate_limit", "pipeline logs", "2")
+        ]
+    );
     let text = format!("{:?}", document.summary);
     assert!(
-        text.contains("Removed before it: 7 by rule filter/health (configuration 3f0a7c1d)."),
+        text.contains("Removed by rules before it: 7 by rule filter/health (configuration 3f0a7c1d); 2 by rule rate_limit (configuration 3f0a7c1d)."),
         "{text}"
     );
     assert!(!html::page(&document).to_lowercase().contains("compliant"));

@@ -249,10 +249,38 @@ impl Trail {
     fn ends(&mut self, writer: &str, t: Time, d: &Value) {
         let (config, change) = self.configs.get(writer).cloned().unwrap_or_default();
         let lines = d.get("edges").and_then(Value::as_array);
-        for line in lines.into_iter().flatten() {
+        let lines: Vec<&Value> = lines.into_iter().flatten().collect();
+        // A pipeline's line has what its processors' lines have.
+        let mut told: BTreeMap<[String; 5], u64> = BTreeMap::new();
+        for line in &lines {
+            let edge = text(line, "edge");
+            let Some((_, pipeline)) = edge
+                .strip_prefix("processor ")
+                .and_then(|edge| edge.rsplit_once(" in "))
+            else {
+                continue;
+            };
+            for key in ["drop", "fail"] {
+                for (why, n) in reasons(line, key) {
+                    *told.entry(end_of(line, pipeline, key, &why)).or_default() += n;
+                }
+            }
+        }
+        let left =
+            |line: &Value, key: &str, why: &str, n: u64| match text(line, "edge").strip_prefix("pipeline ") {
+                Some(pipeline) => {
+                    let inside = told.get(&end_of(line, pipeline, key, why));
+                    n.saturating_sub(inside.copied().unwrap_or(0))
+                }
+                None => n,
+            };
+        for line in lines {
             let edge = text(line, "edge");
             for (why, n) in reasons(line, "drop") {
-                let tenant = text(line, "tenant");
+                let (n, tenant) = (left(line, "drop", &why, n), text(line, "tenant"));
+                if n == 0 {
+                    continue;
+                }
                 self.dropped.add(&why, n);
                 if !tenant.is_empty() {
                     self.dropped_tenants.add(&tenant, n);
@@ -268,7 +296,10 @@ impl Trail {
                 self.drop(rule, t, n);
             }
             for (why, n) in reasons(line, "fail") {
-                self.undelivered.add(&shown(&format!("{edge} {why}")), n);
+                let n = left(line, "fail", &why, n);
+                if n > 0 {
+                    self.undelivered.add(&shown(&format!("{edge} {why}")), n);
+                }
             }
         }
     }
@@ -343,6 +374,18 @@ fn reasons(line: &Value, key: &str) -> Vec<(String, u64)> {
     counts
         .filter_map(|(why, n)| Some((shown(why), n.as_u64()?)))
         .collect()
+}
+
+/// What ended in a pipeline: signal, tenant, how and why.
+fn end_of(line: &Value, pipeline: &str, key: &str, why: &str) -> [String; 5] {
+    let (signal, tenant) = (text(line, "signal"), text(line, "tenant"));
+    [
+        pipeline.to_owned(),
+        signal,
+        tenant,
+        key.to_owned(),
+        why.to_owned(),
+    ]
 }
 
 /// At most [`TEXT_MAX`] characters.
