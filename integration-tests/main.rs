@@ -39,6 +39,7 @@ mod overload;
 mod prometheus;
 mod quickstart;
 mod reload;
+mod report;
 mod sampling;
 mod self_telemetry;
 mod shaping;
