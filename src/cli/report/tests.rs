@@ -237,6 +237,7 @@ fn archive(told: &Told) -> Made {
         why: "key_conflict".to_owned(),
         n: Some(0),
         detail: "key held foreign bytes".to_owned(),
+        adopted: None,
     };
     first.seq += 1;
     first.append(Kind::Gap(gap));

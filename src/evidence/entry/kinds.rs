@@ -234,6 +234,9 @@ pub struct Gap {
     pub n: Option<u64>,
     /// For people.
     pub detail: String,
+    /// The number of another session that this one explains: nothing was stored under it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
 }
 
 impl Gap {

@@ -242,6 +242,7 @@ fn a_gap_is_one_number_or_a_range() {
         why: String::new(),
         n: None,
         detail: String::new(),
+        adopted: None,
     };
     assert_eq!(gap(Some(3), None).range(), Some([3, 3]));
     assert_eq!(gap(None, Some([3, 5])).range(), Some([3, 5]));

@@ -121,6 +121,8 @@ pub struct Resumed {
     pub entries: Vec<Entry>,
     /// Bytes of whole lines; what comes after is a torn line that nobody was promised, to be cut off.
     pub whole: usize,
+    /// The log with the last of the segments still open: for whoever knows that the store does not have it.
+    pub unsealed: Option<Log>,
 }
 
 impl Log {
@@ -198,8 +200,10 @@ impl Log {
             self.take(&entry, line);
             entries.push(entry);
         }
+        let unsealed = (!self.open.is_empty()).then(|| self.clone());
         segments.extend(self.seal());
         Ok(Resumed {
+            unsealed,
             log: self,
             segments,
             entries,

@@ -600,7 +600,13 @@ impl Verifier {
                     self.found.fail(Claim::I2, "unsealed", place, detail);
                 }
             }
-            if outcome.totals.checkpoints == 0 && outcome.foreign_heads.is_empty() && outcome.top == 0 {
+            // A log whose first name was taken never began, as who came after says.
+            let never_began = successor.is_some_and(|(size, _)| *size == 0) && outcome.count == 0;
+            if outcome.totals.checkpoints == 0
+                && outcome.foreign_heads.is_empty()
+                && outcome.top == 0
+                && !never_began
+            {
                 let detail = "no head with a trusted signature".to_owned();
                 self.found
                     .fail(Claim::I3, "unsigned", outcome.origin.clone(), detail);
@@ -620,7 +626,9 @@ impl Verifier {
         let nobody = Ranges::default();
         for outcome in &self.sessions {
             let theirs = adopted.get(outcome.origin.as_str()).unwrap_or(&nobody);
-            let ended = outcome.closed || successors.contains_key(&outcome.session);
+            // One that went on beyond what its successor knows was not ended by that: two wrote it, and one left.
+            let succeeded = successors.get(&outcome.session);
+            let ended = outcome.closed || succeeded.is_some_and(|(size, _)| *size >= outcome.top);
             let (mut nameless, mut excused) = (Ranges::default(), theirs.clone());
             for range in &outcome.unnamed {
                 nameless.insert(*range);

@@ -169,6 +169,7 @@ impl SessionReader {
             found: Findings::default(),
             watch: Watching::default(),
             out: SessionOutcome {
+                roots: [(0, Tree::default().root())].into(),
                 origin: name,
                 archive: origin.as_ref().map(|o| o.archive().to_owned()),
                 writer: writer.to_owned(),
@@ -498,6 +499,9 @@ impl SessionReader {
     }
 
     fn gap(&mut self, index: u64, gap: &Gap) {
+        if let Some(adopted) = &gap.adopted {
+            self.out.adopted.push((adopted.origin.clone(), adopted.seq));
+        }
         match gap.range() {
             Some(range) if self.seqs.insert(range) => {
                 let n = gap

@@ -97,10 +97,22 @@ impl Books {
         account.again += n.min(account.held - account.again.min(account.held));
     }
 
-    /// Nothing that was taken before comes again.
-    pub(super) fn lose_what_was_to_come_again(&mut self) -> u64 {
+    /// Of what was to come again these are found, in an object that will be named.
+    pub(super) fn find(&mut self, tenant: &str, signal: &str, n: u64) {
+        let Some(signal) = signal_name(signal) else { return };
+        let account = self.account(&tenant.into(), signal);
+        let known = account.again.min(n);
+        account.again -= known;
+        // Taken after the last row was written.
+        account.carried_in += n - known;
+        account.held += n - known;
+    }
+
+    /// Nothing of these signals that was taken before comes again.
+    pub(super) fn lose_what_was_to_come_again(&mut self, is_lost: impl Fn(Signal) -> bool) -> u64 {
         let mut all = 0;
-        for account in self.rows.values_mut() {
+        let lost = |(_, signal): &Name| Signal::parse(signal).is_some_and(&is_lost);
+        for (_, account) in self.rows.iter_mut().filter(|(name, _)| lost(name)) {
             let lost = std::mem::take(&mut account.again);
             account.held -= lost;
             account.lost += lost;
@@ -119,7 +131,9 @@ impl Books {
         skew_ms: Option<i64>,
         anyway: bool,
     ) -> Vec<Ledger> {
-        let from = self.from.unwrap_or(to).min(to);
+        let from = self.from.unwrap_or(to);
+        // A clock that was put back: intervals join all the same.
+        let to = to.max(from);
         let row = |((tenant, signal), account): (&Name, &Account)| Row {
             tenant: tenant.to_string(),
             signal: (*signal).to_owned(),
@@ -232,6 +246,36 @@ impl Books {
         }
     }
 
+    /// The books of the session after one whose end nobody has: what was open at its last row comes again, and what was
+    /// taken since counts when it does.
+    pub(super) fn again(mut self) -> Books {
+        for account in self.rows.values_mut() {
+            let open = account.open.saturating_sub(account.archived);
+            *account = Account {
+                open,
+                held: open,
+                again: open,
+                ..Account::default()
+            };
+        }
+        self.rows.retain(|_, account| account.open > 0);
+        self
+    }
+
+    /// Of what is to come again only so much will as those books have; gives how many records are lost.
+    pub(super) fn lose_beyond(&mut self, known: &Books) -> u64 {
+        let mut all = 0;
+        for (name, account) in &mut self.rows {
+            let again = known.rows.get(name).map_or(0, |account| account.again);
+            let lost = account.again.saturating_sub(again);
+            account.again -= lost;
+            account.held -= lost;
+            account.lost += lost;
+            all += lost;
+        }
+        all
+    }
+
     /// Ends the restoration: what is sealed and not named is held, and the rest of what was open comes again.
     pub(super) fn settle<'a>(&mut self, sealed: impl Iterator<Item = (&'a str, &'a str, u64)>) {
         let mut held: BTreeMap<Name, u64> = BTreeMap::new();
@@ -328,12 +372,34 @@ mod tests {
         ledgers.iter().for_each(|ledger| books.follow(ledger));
         books.settle(std::iter::empty());
         assert_eq!(books.held(), 9);
-        let lost = books.lose_what_was_to_come_again();
+        let lost = books.lose_what_was_to_come_again(|signal| signal == Signal::Logs);
+        assert_eq!((lost, books.held()), (7, 2));
+        let lost = lost + books.lose_what_was_to_come_again(|_| true);
         assert_eq!((lost, books.held()), (9, 0));
         assert_eq!(
             sketch(&rows(&mut books, 6)),
             [[7, 0, 0, 0, 7, 0], [2, 0, 0, 0, 2, 0]]
         );
+    }
+
+    #[test]
+    fn what_is_found_is_not_lost() {
+        let check = |open: u64, found: u64, expected: [u64; 6]| {
+            let mut before = Books::new(Time::from_millis(0));
+            before.take(&"a".into(), Signal::Logs, open);
+            rows(&mut before, 1);
+            let mut books = Books::restore(&before.save());
+            books.settle(std::iter::empty());
+            books.find("a", "logs", found);
+            books.lose_what_was_to_come_again(|_| true);
+            assert!(books.balance());
+            books.archive("a", "logs", found);
+            assert_eq!(sketch(&rows(&mut books, 2)), [expected], "{open} {found}");
+        };
+        check(10, 4, [10, 0, 0, 4, 6, 0]);
+        check(10, 10, [10, 0, 0, 10, 0, 0]);
+        // Some came after the last row.
+        check(10, 13, [10, 3, 0, 13, 0, 0]);
     }
 
     #[test]

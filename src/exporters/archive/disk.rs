@@ -24,6 +24,8 @@ struct Pending {
     bytes: Vec<u8>,
     /// Groups begun; the one that `bytes` will be has this number.
     group: u64,
+    /// `bytes` take the place of all that was there.
+    anew: bool,
 }
 
 struct Open {
@@ -33,8 +35,10 @@ struct Open {
     synced: u64,
     /// Groups that are.
     groups: u64,
-    /// A group that could not be written yet.
+    /// A group that could not be written yet,
     left: Vec<u8>,
+    /// and takes the place of what is there.
+    anew: bool,
 }
 
 /// What was pushed; synced once [`Lines::sync`] of it has returned.
@@ -60,6 +64,7 @@ impl Lines {
             synced: whole,
             groups: 0,
             left: Vec::new(),
+            anew: false,
         };
         Ok(Lines(Arc::new(Inner {
             pending: Mutex::default(),
@@ -74,6 +79,13 @@ impl Lines {
         Ticket(pending.group)
     }
 
+    /// Puts bytes in the place of all that was ever pushed, with the next [`Lines::sync`].
+    pub(super) fn push_anew(&self, bytes: Vec<u8>) -> Ticket {
+        let mut pending = self.0.pending.lock();
+        (pending.bytes, pending.anew) = (bytes, true);
+        Ticket(pending.group)
+    }
+
     /// Returns when what the ticket stands for is on the disk. After an error nothing of it counts yet, and the next
     /// `sync` tries again with all that was pushed: nothing is lost but time.
     pub(super) async fn sync(&self, ticket: Ticket) -> io::Result<()> {
@@ -81,12 +93,17 @@ impl Lines {
         if open.groups > ticket.0 {
             return Ok(());
         }
-        let (bytes, group) = {
+        let (bytes, group, anew) = {
             let mut pending = self.0.pending.lock();
             pending.group += 1;
-            (std::mem::take(&mut pending.bytes), pending.group)
+            let anew = std::mem::take(&mut pending.anew);
+            (std::mem::take(&mut pending.bytes), pending.group, anew)
         };
         blocking(move || {
+            if anew {
+                open.left.clear();
+                open.anew = true;
+            }
             open.left.extend_from_slice(&bytes);
             open.write()?;
             open.groups = group;
@@ -112,6 +129,11 @@ impl Lines {
 
 impl Open {
     fn write(&mut self) -> io::Result<()> {
+        if self.anew {
+            self.rewrite(self.left.clone())?;
+            (self.left, self.anew) = (Vec::new(), false);
+            return Ok(());
+        }
         if self.left.is_empty() {
             return Ok(());
         }
@@ -203,6 +225,12 @@ mod tests {
         lines.sync(b).await.expect("it is written");
         assert_eq!(fs::read_to_string(&path).expect("it is there"), "old\na\nb\n");
         lines.sync(a).await.expect("it is there already");
+        let _ = lines.push(b"late\n");
+        let anew = lines.push_anew(b"anew\n".to_vec());
+        let more = lines.push(b"more\n");
+        lines.sync(anew).await.expect("it is replaced");
+        lines.sync(more).await.expect("with it");
+        assert_eq!(fs::read_to_string(&path).expect("it is there"), "anew\nmore\n");
         let c = lines.push(b"c\n");
         lines
             .rewrite_with(|_| b"kept\n".to_vec())

@@ -41,6 +41,8 @@ pub(super) struct Gather {
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     pub(super) writer: String,
+    /// Name of the present rules.
+    pub(super) rules: Arc<str>,
     pub(super) bounds: Bounds,
     pub(super) chunk_bytes: usize,
     pub(super) buffer_bytes_max: usize,
@@ -176,6 +178,7 @@ impl Gather {
                 signal,
                 class: rules.classes()[usize::from(piece.class)].name.clone(),
                 tenant: piece.tenant.clone(),
+                rules: receipt.rules.as_ref().unwrap_or(&self.limits.rules).clone(),
             };
             let partition = match table.partitions.entry(key) {
                 Entry::Occupied(there) => there,

@@ -5,11 +5,13 @@
 //! under a number, claimed in the journal, put, logged, covered by a signed head, complete. Until then it is owed, and
 //! comes again after a restart unless an object has it.
 
+mod adopt;
 mod books;
 mod buffer;
 mod config;
 mod disk;
 mod facts;
+mod fence;
 mod frames;
 mod gather;
 mod metrics;
@@ -18,14 +20,13 @@ mod partition;
 mod recover;
 mod rules;
 mod run;
+mod salvage;
 mod split;
 mod spool;
 mod start;
 mod state;
 mod units;
 mod writer;
-
-use std::collections::HashMap;
 
 use ::config::{Diags, Effective};
 use component::prelude::*;
@@ -106,8 +107,6 @@ pub(crate) struct Archive {
 
 struct Running {
     shared: Arc<Shared>,
-    /// Rules of before, by name.
-    rules: HashMap<String, Arc<Rules>>,
     orders: mpsc::Sender<Order>,
     task: JoinHandle<()>,
     /// Held as long as the state directory is ours.
@@ -138,7 +137,7 @@ impl Archive {
         let rules = match rules {
             None => Some(self.rules.clone()),
             Some(name) if *name == *running.shared.rules_id => Some(self.rules.clone()),
-            Some(name) => running.rules.get(name).cloned(),
+            Some(name) => running.shared.rules_before.get(name).cloned(),
         };
         // Cut otherwise, its pieces would be others: a part of it would be missing, or twice there.
         let gone = || Refusal::unavailable("the rules by which this record was partly archived are gone");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use component::prelude::*;
-use component::{Claim, Debts, Set};
+use component::{Debts, Set};
 use evidence::digest::Digest;
 use evidence::entry::{Gap, Kind, Obj};
 use evidence::names::DataKey;
@@ -19,7 +19,6 @@ use super::gather::Closed;
 use super::run::Shared;
 use super::spool::{self, Whole};
 use super::state::{Line, Live, Sealed};
-use super::writer::Trouble;
 
 /// An object that the log names.
 #[derive(Debug)]
@@ -29,6 +28,8 @@ pub(super) struct Logged {
     pub(super) index: u64,
     pub(super) token: String,
     pub(super) signal: Signal,
+    /// Name of the rules that they were split by.
+    pub(super) rules: String,
     /// The journal records in it.
     pub(super) set: Set,
     /// Its part, and the bytes of that.
@@ -44,7 +45,7 @@ const DISK_RETRY: Duration = Duration::from_secs(1);
 
 /// What is put of an object.
 #[derive(Clone)]
-enum Content {
+pub(super) enum Content {
     File(PathBuf),
     Memory(bytes::Bytes),
 }
@@ -56,6 +57,7 @@ pub(super) async fn live(shared: &Shared, closed: Closed) -> Option<Logged> {
     } = closed;
     let seq = shared.writer().give_seq();
     let part = partition.part.take()?;
+    let part_id = part.id().to_owned();
     let capacity = partition.buffer.capacity();
     let before = part.len();
     let part = shared.compress(part, partition.buffer.take()).await;
@@ -109,12 +111,13 @@ pub(super) async fn live(shared: &Shared, closed: Closed) -> Option<Logged> {
             .indexes_services()
             .then(|| summary.services.iter().map(|s| s.to_string()).collect()),
         svc_more: shared.indexes_services() && summary.more_services,
-        lock: shared.lock_of(&key.class),
+        lock: shared.lock_of(&key.class, &key.rules),
         of: None,
         adopted: None,
     };
     let debts = shared.debts(key.signal)?;
-    let sealed = Sealed::new(obj, &key.class, &shared.rules_id, debts.journal(), &partition.set);
+    let mut sealed = Sealed::new(obj, &key.class, &key.rules, debts.journal(), &partition.set);
+    sealed.part = Some(part_id);
     shared.line(&Line::Sealed(Box::new(sealed.clone()))).await;
     shared.step("archive.sealed").await;
     let live = Live {
@@ -143,7 +146,7 @@ pub(super) async fn resume(shared: &Shared, live: Live) -> Option<Logged> {
     let mut live = live;
     let mut content = Content::File(path.clone());
     if live.put.is_none() && live.logged.is_none() && !is_whole(&path, &live.sealed.obj).await {
-        let Some(version) = find(shared, &live.sealed.obj).await else {
+        let Some(version) = super::adopt::find(shared, &live.sealed.obj).await else {
             let obj = &live.sealed.obj;
             let gap = Gap {
                 seq: Some(obj.seq),
@@ -152,6 +155,7 @@ pub(super) async fn resume(shared: &Shared, live: Live) -> Option<Logged> {
                 n: Some(0),
                 detail: "its part was lost before it was sent; its records are sent again from the journal"
                     .into(),
+                adopted: None,
             };
             let gap = match debts.journal() {
                 Some(_) => gap,
@@ -163,7 +167,7 @@ pub(super) async fn resume(shared: &Shared, live: Live) -> Option<Logged> {
             };
             let i = append(shared, Kind::Gap(gap)).await?;
             shared.line(&Line::Gap { seq: obj.seq, i }).await;
-            shared.writer().told(i);
+            shared.writer().told(obj.seq);
             shared.writer().with_books(|books| {
                 books.release(&obj.tenant, &obj.signal, obj.n);
             });
@@ -202,7 +206,7 @@ pub(super) async fn claim_again(shared: &Shared, live: &Live) {
 }
 
 /// Claims, puts and logs what is sealed.
-async fn carry(shared: &Shared, mut live: Live, set: Set, content: Content) -> Option<Logged> {
+pub(super) async fn carry(shared: &Shared, mut live: Live, set: Set, content: Content) -> Option<Logged> {
     let signal = Signal::parse(&live.sealed.obj.signal)?;
     let debts = shared.debts(signal)?;
     let mut content = content;
@@ -239,7 +243,7 @@ async fn carry(shared: &Shared, mut live: Live, set: Set, content: Content) -> O
             let index = append(shared, Kind::Obj(Box::new(obj))).await?;
             shared.step("archive.entry").await;
             shared.line(&Line::Logged { seq, i: index }).await;
-            shared.writer().told(index);
+            shared.writer().told(seq);
             shared.step("archive.logged").await;
             index
         }
@@ -250,6 +254,7 @@ async fn carry(shared: &Shared, mut live: Live, set: Set, content: Content) -> O
         index,
         token: token(shared, seq),
         signal,
+        rules: live.sealed.rules,
         set,
         bytes: match &content {
             Content::File(_) => live.sealed.obj.size,
@@ -270,10 +275,6 @@ pub(super) fn token(shared: &Shared, seq: u64) -> String {
 pub(super) async fn append(shared: &Shared, kind: Kind) -> Option<u64> {
     match shared.writer().append(kind, shared.now()).await {
         Ok(index) => Some(index),
-        Err(error @ Trouble::Fenced { .. }) => {
-            shared.fenced(&error);
-            None
-        }
         Err(error) => {
             tracing::error!(exporter = shared.id, %error, "the archive's log takes no entry, the object stays owed");
             None
@@ -300,7 +301,7 @@ async fn finish(shared: &Shared, part: spool::Part, seq: u64) -> Whole {
     }
 }
 
-async fn claim(shared: &Shared, debts: &dyn Debts, sealed: &Sealed, set: &Set) {
+pub(super) async fn claim(shared: &Shared, debts: &dyn Debts, sealed: &Sealed, set: &Set) {
     if debts.journal().is_none() {
         return;
     }
@@ -459,6 +460,7 @@ async fn renumber(
         why: "key_conflict".into(),
         n: Some(0),
         detail: format!("key held foreign bytes; records sent again as seq {seq}"),
+        adopted: None,
     };
     shared.line(&Line::Sealed(Box::new(fresh.clone()))).await;
     shared.step("archive.renumber.sealed").await;
@@ -466,7 +468,7 @@ async fn renumber(
     shared.step("archive.renumber.claimed").await;
     let i = append(shared, Kind::Gap(gap)).await?;
     shared.line(&Line::Gap { seq: old, i }).await;
-    shared.writer().told(i);
+    shared.writer().told(old);
     if let Some(path) = old_part {
         let _ = tokio::fs::remove_file(path).await;
     }
@@ -492,76 +494,4 @@ pub(super) async fn release(shared: &Shared, debts: &dyn Debts, token: &str) {
         shared.journal_trouble(&error);
         tokio::time::sleep(DISK_RETRY).await;
     }
-}
-
-/// What a claim without a line of ours says: an object of a life that is forgotten. If the store has it, it is taken over
-/// under a number of this session; if not, its records come again.
-pub(super) async fn adopt(shared: &Shared, signal: Signal, claim: Claim) -> Option<Logged> {
-    let debts = shared.debts(signal)?;
-    let found = match (
-        super::recover::owner(&claim),
-        serde_json::from_str::<Obj>(&claim.note),
-    ) {
-        (Some(owner), Ok(obj)) => find(shared, &obj).await.map(|version| (owner, obj, version)),
-        _ => None,
-    };
-    let Some(((origin, old), mut obj, version)) = found else {
-        release(shared, &*debts, &claim.token).await;
-        return None;
-    };
-    let seq = shared.writer().give_seq();
-    obj.seq = seq;
-    obj.adopted = Some(evidence::entry::Adopted {
-        origin: origin.to_string(),
-        seq: old,
-    });
-    let class = obj
-        .key
-        .split('/')
-        .find_map(|part| part.strip_prefix("class="))
-        .unwrap_or(super::rules::STD);
-    let mut sealed = Sealed::new(obj.clone(), class, &claim.rules, debts.journal(), &claim.set);
-    sealed.obj = obj;
-    shared.line(&Line::Sealed(Box::new(sealed.clone()))).await;
-    self::claim(shared, &*debts, &sealed, &claim.set).await;
-    shared.step("archive.adopt.claimed").await;
-    shared
-        .line(&Line::Put {
-            seq,
-            ver: version.clone(),
-        })
-        .await;
-    release(shared, &*debts, &claim.token).await;
-    let records = (sealed.obj.tenant.as_str().into(), sealed.obj.n);
-    shared
-        .writer()
-        .with_books(|books| books.take(&records.0, signal, records.1));
-    let live = Live {
-        sealed,
-        put: Some(version),
-        logged: None,
-    };
-    carry(shared, live, claim.set, Content::Memory(bytes::Bytes::new())).await
-}
-
-/// Looks for an object twice: a request of a process that is gone may still land.
-async fn find(shared: &Shared, obj: &Obj) -> Option<Option<String>> {
-    const AGAIN: Duration = Duration::from_secs(60);
-    for again in [false, true] {
-        if again {
-            tokio::time::sleep(AGAIN).await;
-        }
-        let mut tries = 0;
-        let found = loop {
-            match ours(shared, obj).await {
-                Ok(found) => break found,
-                Err(error) => tokio::time::sleep(shared.put_failed(&error, tries)).await,
-            }
-            tries = tries.saturating_add(1);
-        };
-        if found.is_some() {
-            return found;
-        }
-    }
-    None
 }

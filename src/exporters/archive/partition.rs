@@ -21,6 +21,8 @@ pub(super) struct Key {
     pub(super) signal: Signal,
     pub(super) class: Arc<str>,
     pub(super) tenant: Arc<str>,
+    /// Name of the rules that its records were split by: a record ends under those it began with.
+    pub(super) rules: Arc<str>,
 }
 
 /// Why an object is finished.
@@ -241,6 +243,7 @@ mod tests {
             signal: Signal::Logs,
             class: "std".into(),
             tenant: tenant.into(),
+            rules: "r".into(),
         }
     }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use component::Claim;
 use component::prelude::*;
+use evidence::digest::Digest;
 use evidence::entry::{Entry, Head, Kind};
 use evidence::log::{Log, Segment};
 use evidence::names::{EvidenceKey, LOGS, LogFile, Origin, Session as SessionId};
@@ -18,23 +19,57 @@ use objects::{ObjectStore, StoreError};
 
 use super::books::Books;
 use super::disk;
-use super::state::{Live, State};
-use super::writer::{Seqs, Session, from_index};
+use super::state::{Begun, Live, State};
+use super::writer::{Seqs, Session, from_index, is_stale};
 
 /// A session as it goes on.
 pub(super) struct Recovered {
     pub(super) log: Log,
     /// Sealed, and perhaps not in the store.
     pub(super) segments: Vec<Segment>,
+    /// The log before the last of them was sealed.
+    pub(super) unsealed: Option<Log>,
     /// Length of `next.jsonl`.
     pub(super) next_bytes: u64,
     pub(super) covered: u64,
+    /// The tree's hash there.
+    pub(super) root: Digest,
     pub(super) books: Books,
     pub(super) seqs: Seqs,
     pub(super) state: State,
     pub(super) clean: bool,
     /// The journals of the life before; none if it is not known.
     pub(super) journals: Option<Vec<String>>,
+    /// Numbers of other sessions that this one explained, as far as it matters.
+    pub(super) adopted: BTreeSet<Named>,
+}
+
+/// A number of a session.
+pub(super) type Named = (Origin, u64);
+
+/// A session that another one follows, as far as the store has it under a signed head.
+#[derive(Debug)]
+pub(super) struct Before {
+    pub(super) origin: Origin,
+    pub(super) head: Head,
+    /// Numbers of its objects.
+    pub(super) named: BTreeSet<u64>,
+    /// Numbers that it gave, and that no entry of it explains.
+    pub(super) missing: BTreeSet<u64>,
+    /// What it explained of others.
+    pub(super) adopted: BTreeSet<Named>,
+}
+
+/// More numbers than this were never given and not named.
+const MISSING_MAX: usize = 1 << 17;
+
+fn adopted_of(kind: &Kind) -> Option<Named> {
+    let adopted = match kind {
+        Kind::Obj(obj) => obj.adopted.as_ref(),
+        Kind::Gap(gap) => gap.adopted.as_ref(),
+        _ => None,
+    };
+    adopted.and_then(|adopted| Some((adopted.origin.parse().ok()?, adopted.seq)))
 }
 
 /// Why a state directory cannot be used, and what to do.
@@ -79,6 +114,16 @@ pub(super) fn read(dir: &Path, archive: &str, writer: &str) -> Result<Option<Rec
     let (mut state, _) = State::read(&journal).map_err(|e| unusable(dir, &format!("journal.jsonl: {e}")))?;
     let mut books = Books::restore(&session.books);
     let mut named = BTreeSet::new();
+    let mut adopted: BTreeSet<Named> = resumed
+        .entries
+        .iter()
+        .filter_map(|e| adopted_of(&e.kind))
+        .collect();
+    let live = state
+        .live
+        .values()
+        .filter_map(|live| live.sealed.obj.adopted.as_ref());
+    adopted.extend(live.filter_map(|a| Some((a.origin.parse().ok()?, a.seq))));
     for [seq, i] in &session.named {
         if let Some(live) = state.live.get_mut(seq) {
             live.logged = Some(*i);
@@ -136,14 +181,39 @@ pub(super) fn read(dir: &Path, archive: &str, writer: &str) -> Result<Option<Rec
     Ok(Some(Recovered {
         next_bytes: resumed.whole as u64,
         covered: session.log.size,
+        root: session.log.prev.as_ref().map_or_else(nothing, |prev| prev.root),
         log: resumed.log,
         segments: resumed.segments,
+        unsealed: resumed.unsealed,
+        adopted,
         books,
         seqs,
         state,
         clean: session.clean && resumed.entries.is_empty(),
         journals: Some(session.journals),
     }))
+}
+
+/// Lets a log go on in its last segment if that is old and not in the store: it then ends with an entry of now.
+pub(super) async fn go_on(recovered: &mut Recovered, store: &dyn ObjectStore, now: Time) {
+    let [segment] = recovered.segments.as_slice() else {
+        return;
+    };
+    if !is_stale(segment.last, now) || recovered.log.is_closed() {
+        return;
+    }
+    // Who cannot tell sends it as it is.
+    let asked = store.head(&segment.key, None).await;
+    let is_missing = asked.is_err_and(|error| error.class == objects::Class::NotFound);
+    if let Some(log) = recovered.unsealed.take_if(|_| is_missing) {
+        recovered.log = log;
+        recovered.segments.clear();
+    }
+}
+
+/// The tree's hash of a log without entries.
+fn nothing() -> Digest {
+    evidence::tree::Tree::default().root()
 }
 
 /// A session that begins now.
@@ -156,6 +226,9 @@ pub(super) fn fresh(archive: &str, writer: &str, now: Time) -> Result<Recovered,
     Ok(Recovered {
         log: Log::open(origin),
         segments: Vec::new(),
+        unsealed: None,
+        adopted: BTreeSet::new(),
+        root: nothing(),
         next_bytes: 0,
         covered: 0,
         books: Books::new(now),
@@ -166,33 +239,34 @@ pub(super) fn fresh(archive: &str, writer: &str, now: Time) -> Result<Recovered,
     })
 }
 
-/// Deletes the parts that nobody needs: those that were never sealed come again. Blocks.
-pub(super) fn sweep(spool: &Path, state: &State) -> std::io::Result<u64> {
+/// Deletes the parts that nobody needs: those that were never sealed come again, but for those of `keep`. Blocks.
+pub(super) fn sweep(spool: &Path, state: &State, keep: &[Begun]) -> std::io::Result<u64> {
     let mut kept = 0;
     for entry in std::fs::read_dir(spool)? {
         let entry = entry?;
         let name = entry.file_name();
+        let name = name.to_str().unwrap_or_default();
         let seq = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(".part")?.parse::<u64>().ok());
-        let live = seq.and_then(|seq| state.live.get(&seq));
-        match live {
-            Some(_) => kept += entry.metadata()?.len(),
-            None => std::fs::remove_file(entry.path())?,
+            .strip_suffix(".part")
+            .and_then(|name| name.parse::<u64>().ok());
+        let open = name.strip_suffix(".open");
+        let is_kept = open.is_some_and(|open| keep.iter().any(|begun| begun.part == open));
+        match seq.is_some_and(|seq| state.live.contains_key(&seq)) || is_kept {
+            true => kept += entry.metadata()?.len(),
+            false => std::fs::remove_file(entry.path())?,
         }
     }
     Ok(kept)
 }
 
-/// The latest session of this writer that the store knows, besides this one: its head, and the numbers of the objects
-/// that stand under it.
+/// The latest session of this writer that the store knows, besides this one.
 ///
-/// The head must be signed by a key that the session itself names: what is not is no head of ours.
+/// Its head must be signed by a key that the session itself names: what is not is no head of ours.
 pub(super) async fn before(
     store: &dyn ObjectStore,
     writer: &str,
     own: &SessionId,
-) -> Result<Option<(Head, BTreeSet<u64>)>, StoreError> {
+) -> Result<Option<Before>, StoreError> {
     let prefix = format!("{LOGS}{writer}/");
     let mut latest: Option<SessionId> = None;
     let mut after = String::new();
@@ -219,11 +293,22 @@ pub(super) async fn before(
     }
 }
 
-async fn session_of(
+/// What a segment says of numbers.
+#[derive(Default)]
+struct Numbers {
+    named: BTreeSet<u64>,
+    gaps: BTreeSet<u64>,
+    adopted: BTreeSet<Named>,
+    /// Of the newest ledger.
+    pend: Option<Vec<[u64; 2]>>,
+}
+
+/// One session as the store has it; none if it has no head that it signed itself.
+pub(super) async fn session_of(
     store: &dyn ObjectStore,
     writer: &str,
     session: &SessionId,
-) -> Result<Option<(Head, BTreeSet<u64>)>, StoreError> {
+) -> Result<Option<Before>, StoreError> {
     let mut segments: BTreeMap<u64, String> = BTreeMap::new();
     let mut heads: BTreeMap<u64, String> = BTreeMap::new();
     let prefix = format!("{LOGS}{writer}/{session}/");
@@ -247,12 +332,12 @@ async fn session_of(
     // Segment by segment, so that no more than one is in memory.
     let mut log: Option<Log> = None;
     let mut vkey: Option<Vkey> = None;
-    let mut open: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    let mut open: BTreeMap<u64, Numbers> = BTreeMap::new();
     let mut roots = BTreeMap::new();
     for key in segments.values() {
         let max = evidence::log::SEGMENT_BYTES_MAX as u64;
         let bytes = store.get(key, None).await?.body.collect(max).await?;
-        let parsed = match log.take() {
+        let parsed = match &log {
             None => first_segment(&bytes),
             Some(log) => log
                 .state()
@@ -261,12 +346,16 @@ async fn session_of(
         let Some(resumed) = parsed.filter(|resumed| resumed.whole == bytes.len()) else {
             break;
         };
+        let numbers = open.entry(resumed.log.size()).or_default();
         for entry in &resumed.entries {
+            numbers.adopted.extend(adopted_of(&entry.kind));
             match &entry.kind {
                 Kind::Open(open) => vkey = vkey.or_else(|| open.vkey.parse().ok()),
                 Kind::Obj(obj) => {
-                    open.entry(resumed.log.size()).or_default().insert(obj.seq);
+                    numbers.named.insert(obj.seq);
                 }
+                Kind::Gap(gap) => numbers.gaps.extend(gap.seq),
+                Kind::Ledger(ledger) => numbers.pend = Some(ledger.pend.clone()),
                 _ => {}
             }
         }
@@ -286,16 +375,42 @@ async fn session_of(
         let signed = note.signed_by(&vkey) == Signed::Yes;
         let fits = head.origin == log.origin().as_str() && head.size == *size;
         if signed && fits && roots.get(size) == Some(&head.root) {
-            let named = open.range(..=*size).flat_map(|(_, seqs)| seqs).copied().collect();
             let head = Head {
                 session: session.to_string(),
                 size: *size,
                 root: head.root,
             };
-            return Ok(Some((head, named)));
+            return Ok(Some(Before::new(log.origin(), head, open)));
         }
     }
     Ok(None)
+}
+
+impl Before {
+    fn new(origin: &Origin, head: Head, segments: BTreeMap<u64, Numbers>) -> Before {
+        let mut all = Numbers::default();
+        for (_, segment) in segments.into_iter().filter(|(size, _)| *size <= head.size) {
+            all.named.extend(segment.named);
+            all.gaps.extend(segment.gaps);
+            all.adopted.extend(segment.adopted);
+            all.pend = segment.pend.or(all.pend);
+        }
+        let last = all.named.last().max(all.gaps.last()).copied();
+        let below = (0..=u64::MAX).take_while(|seq| last.is_some_and(|last| *seq <= last));
+        let pend = all.pend.into_iter().flatten().flat_map(|[from, to]| from..=to);
+        let missing = below.chain(pend.take(MISSING_MAX));
+        let missing = missing
+            .filter(|seq| !all.named.contains(seq) && !all.gaps.contains(seq))
+            .take(MISSING_MAX)
+            .collect();
+        Before {
+            origin: origin.clone(),
+            head,
+            named: all.named,
+            missing,
+            adopted: all.adopted,
+        }
+    }
 }
 
 /// The first segment says whose log it is.
@@ -314,7 +429,7 @@ fn first_segment(bytes: &[u8]) -> Option<evidence::log::Resumed> {
 }
 
 /// Whose claim it is: the session, and the number there.
-pub(super) fn owner(claim: &Claim) -> Option<(Origin, u64)> {
+pub(super) fn owner(claim: &Claim) -> Option<Named> {
     let (origin, seq) = claim.token.rsplit_once('#')?;
     Some((origin.parse().ok()?, seq.parse().ok()?))
 }

@@ -3,7 +3,7 @@
 //! It owns every task that it starts, and stops when all is done or the time is up; whatever is left then is owed, and
 //! comes again after the next start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration as Time;
@@ -25,11 +25,13 @@ use super::frames::Compressor;
 use super::gather::{Framing, Gather, Limits};
 use super::metrics::Metrics;
 use super::object::{self, Logged};
+use super::recover::Before;
 use super::rules::Rules;
 use super::spool::Part;
-use super::state::{Line, Live, State};
+use super::state::{Begun, Line, Live, State};
 use super::units::Retention;
 use super::writer::{At, Trouble, Writer, backoff};
+use super::{adopt, fence, start};
 
 /// What all tasks of an archive share.
 pub(super) struct Shared {
@@ -37,6 +39,8 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) rules: Rules,
     pub(super) rules_id: Arc<str>,
+    /// Rules of before, by name.
+    pub(super) rules_before: HashMap<String, Arc<Rules>>,
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) writer: ArcSwap<Writer>,
     pub(super) lines: Lines,
@@ -275,12 +279,19 @@ impl Shared {
         }
     }
 
-    /// The lock of an object of this class, from now on.
-    pub(super) fn lock_of(&self, class: &str) -> Option<evidence::entry::Lock> {
+    /// The lock of an object of this class, from now on; `rules`: of whom the class may be, if it is none any more.
+    pub(super) fn lock_of(&self, class: &str, rules: &str) -> Option<evidence::entry::Lock> {
         if !self.locking.asks {
             return None;
         }
-        let own = self.rules.classes().iter().find(|own| &*own.name == class)?;
+        let all = [
+            Some(&self.rules),
+            self.rules_before.get(rules).map(|rules| &**rules),
+        ];
+        let classes = all.into_iter().flatten().flat_map(Rules::classes);
+        // Of a class that nobody knows any more: as long as any.
+        let longest = self.rules.classes().iter().max_by_key(|class| class.retention);
+        let own = { classes }.find(|own| &*own.name == class).or(longest)?;
         Some(evidence::entry::Lock {
             mode: own.mode.as_str().to_owned(),
             until: self.until(own.retention),
@@ -321,15 +332,13 @@ impl Shared {
         }
     }
 
-    /// Nothing more is signed for this session.
-    pub(super) fn fenced(&self, trouble: &Trouble) {
-        self.gather.shut(true);
+    /// Nothing more is signed for this session; the next one begins when everything that is open is finished.
+    fn fenced(&self, trouble: &Trouble) {
         self.metrics.fenced.add(1);
-        tracing::error!(exporter = self.id, error = %trouble, "the archive stops: it is not alone under its name");
-        self.host.report(
-            &format!("exporter:{}", self.id),
-            Status::Permanent(trouble.to_string()),
-        );
+        tracing::error!(exporter = self.id, error = %trouble, "the archive is not alone under its name");
+        self.told.store(true, Relaxed);
+        let status = Status::Recoverable(trouble.to_string());
+        self.host.report(&format!("exporter:{}", self.id), status);
     }
 }
 
@@ -342,13 +351,19 @@ pub(super) enum Order {
     },
 }
 
-/// Runs until it is told to stop. `live`: objects of the life before.
-pub(super) async fn run(
-    shared: Arc<Shared>,
-    mut orders: mpsc::Receiver<Order>,
-    live: Vec<Live>,
-    claims: Vec<(Signal, Claim)>,
-) {
+/// What there is to do from the start.
+pub(super) struct Begin {
+    /// Objects of the life before.
+    pub(super) live: Vec<Live>,
+    /// Claims of lives that are forgotten.
+    pub(super) claims: Vec<(Signal, Claim)>,
+    /// A session whose end has to be explained, and what of it is.
+    pub(super) rescue: Option<(Before, BTreeSet<u64>)>,
+}
+
+/// Runs until it is told to stop.
+pub(super) async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>, begin: Begin) {
+    let Begin { live, claims, rescue } = begin;
     let config = &shared.config;
     let period = (config.roll.max_age.0 / 10).clamp(Time::from_millis(20), Time::from_secs(1));
     let period = period.min(config.log.checkpoint_interval.0);
@@ -366,8 +381,16 @@ pub(super) async fn run(
         closed: false,
         rolling: false,
         rolls: JoinSet::new(),
+        asides: JoinSet::new(),
         shared: shared.clone(),
     };
+    let (rescued, mut found) = mpsc::channel(16);
+    if let Some((before, explained)) = rescue {
+        let shared = shared.clone();
+        work.asides.spawn(async move {
+            adopt::rescue(&shared, before, explained, rescued).await;
+        });
+    }
     for live in live {
         let shared = shared.clone();
         work.objects
@@ -376,7 +399,7 @@ pub(super) async fn run(
     for (signal, claim) in claims {
         let shared = shared.clone();
         work.objects
-            .spawn(async move { object::adopt(&shared, signal, claim).await });
+            .spawn(async move { adopt::adopt(&shared, signal, claim).await });
     }
     let mut stop: Option<(Instant, oneshot::Sender<()>)> = None;
     loop {
@@ -397,6 +420,8 @@ pub(super) async fn run(
             Some(done) = work.heads.join_next() => work.head(done.ok()),
             Some(_) = work.completions.join_next() => {}
             Some(done) = work.rolls.join_next() => work.rolled(done.ok()),
+            Some(_) = work.asides.join_next() => {}
+            Some(logged) = found.recv() => work.logged(Some(logged)),
             () = shared.gather.work.notified() => {}
             _ = tick.tick() => work.look(),
             order = orders.recv(), if stop.is_none() => match order {
@@ -422,8 +447,9 @@ struct Work {
     objects: JoinSet<Option<Logged>>,
     heads: JoinSet<Result<u64, Trouble>>,
     completions: JoinSet<()>,
-    /// Not under a head yet, by the index of their entries.
-    logged: BTreeMap<u64, Logged>,
+    /// Not under a head yet, by the index of their entries, and by number: of two that are told the same index one has
+    /// moved to a lower place since.
+    logged: BTreeMap<(u64, u64), Logged>,
     next_head: Instant,
     failures: u32,
     /// The head under way is the last.
@@ -431,7 +457,9 @@ struct Work {
     closed: bool,
     /// A new session is to begin: everything that is open ends first.
     rolling: bool,
-    rolls: JoinSet<Result<(), Trouble>>,
+    rolls: JoinSet<Result<Vec<Logged>, Trouble>>,
+    /// What nobody waits for.
+    asides: JoinSet<()>,
 }
 
 impl Work {
@@ -452,23 +480,29 @@ impl Work {
         }
         // Who stops waits only for a store that said no.
         let early = Instant::now() < self.next_head && (!stopping || self.failures > 0);
-        if !self.heads.is_empty() || !self.rolls.is_empty() || early || shared.writer().is_fenced() {
+        let writer = shared.writer();
+        let fenced = writer.is_fenced();
+        if !self.heads.is_empty() || !self.rolls.is_empty() || (early && !fenced) {
             return;
         }
-        let writer = shared.writer();
-        if !stopping && writer.is_due_to_roll(shared.now()) {
+        if !stopping && !self.rolling && (fenced || writer.is_due_to_roll(shared.now())) {
             self.rolling = true;
             shared.gather.pause(true);
             shared.gather.flush();
         }
-        if self.rolling
-            && !stopping
-            && self.is_idle()
-            && self.logged.is_empty()
-            && self.completions.is_empty()
-        {
+        let is_done = self.is_idle() && self.completions.is_empty();
+        if self.rolling && !stopping && is_done && (fenced || self.logged.is_empty()) {
+            let logged = std::mem::take(&mut self.logged).into_values().collect();
             let shared = shared.clone();
-            self.rolls.spawn(async move { super::start::roll(&shared).await });
+            self.rolls.spawn(async move {
+                match fenced {
+                    true => Ok(fence::leave(&shared, logged).await),
+                    false => start::roll(&shared).await.map(|()| Vec::new()),
+                }
+            });
+            return;
+        }
+        if fenced {
             return;
         }
         let heartbeat = shared.config.log.heartbeat_interval.0;
@@ -501,7 +535,7 @@ impl Work {
 
     fn logged(&mut self, logged: Option<Logged>) {
         if let Some(logged) = logged {
-            self.logged.insert(logged.index, logged);
+            self.logged.insert((logged.index, logged.seq), logged);
             // One of the life before may be under a head already.
             self.complete(self.shared.writer().covered());
         }
@@ -523,10 +557,7 @@ impl Work {
                 self.shared.metrics.log_size.set(size.cast_signed());
                 self.complete(size);
             }
-            Some(Err(trouble @ Trouble::Fenced { .. })) => {
-                self.shared.fenced(&trouble);
-                self.next_head = now + Time::from_secs(86_400 * 365);
-            }
+            Some(Err(trouble @ Trouble::Fenced { .. })) => self.shared.fenced(&trouble),
             Some(Err(trouble)) => {
                 self.next_head = now + backoff(self.failures);
                 self.failures += 1;
@@ -540,12 +571,16 @@ impl Work {
     }
 
     /// A new session has begun, or not yet.
-    fn rolled(&mut self, done: Option<Result<(), Trouble>>) {
+    fn rolled(&mut self, done: Option<Result<Vec<Logged>, Trouble>>) {
         match done {
-            Some(Ok(())) => {
+            Some(Ok(waiting)) => {
                 self.rolling = false;
+                self.next_head = Instant::now();
+                let waiting = waiting
+                    .into_iter()
+                    .map(|logged| ((logged.index, logged.seq), logged));
+                self.logged.extend(waiting);
                 self.shared.gather.pause(false);
-                self.shared.works();
             }
             Some(Err(trouble)) => self.head(Some(Err(trouble))),
             None => self.next_head = Instant::now() + backoff(0),
@@ -554,7 +589,7 @@ impl Work {
 
     /// Completes what is below `size`, and frees its parts.
     fn complete(&mut self, size: u64) {
-        let left = self.logged.split_off(&size);
+        let left = self.logged.split_off(&(size, 0));
         let covered = std::mem::replace(&mut self.logged, left);
         if covered.is_empty() {
             return;
@@ -647,14 +682,17 @@ async fn frame(shared: &Shared, framing: Framing) {
     shared.metrics.frames(why);
     if part.len() == 0 {
         let j = shared.debts(key.signal).and_then(|debts| debts.journal());
-        shared.lines_unsynced(&Line::Part {
+        let begun = Begun {
             part: part.id().to_owned(),
             class: key.class.to_string(),
             tenant: key.tenant.to_string(),
             signal: key.signal.as_str().to_owned(),
             hour: key.hour,
+            rules: key.rules.to_string(),
             j: j.map(super::state::journal_name),
-        });
+        };
+        // A part that nobody knows of could not be salvaged.
+        shared.line(&Line::Part(begun)).await;
     }
     let part = shared.compress(part, segments).await;
     shared.step("archive.frame").await;

@@ -11,9 +11,10 @@ use component::prelude::*;
 use component::{Claim, Debts, Ending};
 use evidence::digest::sha256;
 use evidence::entry::{self, Kind};
+use evidence::names::Origin;
 use evidence::note::Signer;
 use objects::check::{self, Found, Wanted};
-use objects::{Body, FileStore, ObjectStore, Put};
+use objects::{Body, FileStore, ObjectStore, Put, StoreError};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -26,7 +27,7 @@ use super::rules::Rules;
 use super::run::{self, Locking, NEVER, Shared};
 use super::state::journal_name;
 use super::writer::{Begin, Trouble, Writer};
-use super::{Archive, Metrics, NO_STORAGE, Running};
+use super::{Archive, Metrics, NO_STORAGE, Running, adopt, salvage};
 
 fn world(what: impl std::fmt::Display) -> Fault {
     Fault::World(what.to_string())
@@ -54,9 +55,15 @@ pub(super) async fn start(
         None => open_store(config).await?,
     };
     let now = evidence::time::Time::from_millis((archive.clock.0)().cast_signed());
-    let read = recover::read(&dir, &config.archive, &writer_name)?;
-    let fresh = read.is_none() || read.as_ref().is_some_and(|r| r.log.is_closed());
-    let recovered = match read.filter(|_| !fresh) {
+    let interrupted = super::fence::is_interrupted(&dir).map_err(world)?;
+    let read = match interrupted {
+        true => None,
+        false => recover::read(&dir, &config.archive, &writer_name)?,
+    };
+    // What another session left is looked for if nothing here says what it was.
+    let is_lost = read.is_none();
+    let fresh = read.as_ref().is_none_or(|r| r.log.is_closed());
+    let mut recovered = match read.filter(|_| !fresh) {
         Some(recovered) => recovered,
         None => recover::fresh(&config.archive, &writer_name, now)?,
     };
@@ -71,32 +78,28 @@ pub(super) async fn start(
             .map_err(world)?,
         false => None,
     };
+    if let (true, Some(before)) = (is_lost, &before) {
+        adopt::remember(&dir, &before.origin).map_err(world)?;
+    }
+    recover::go_on(&mut recovered, &*store, now).await;
 
-    let journals: Vec<String> = debts
-        .iter()
-        .filter_map(|d| d.journal().map(journal_name))
-        .collect();
-    let mut sorted = journals.clone();
-    sorted.sort();
-    sorted.dedup();
-    let journal = match &recovered.journals {
-        None => "new",
-        Some(known) if known.iter().all(|journal| sorted.contains(journal)) => "same",
-        Some(_) => "lost",
-    };
-    let has_journal = !sorted.is_empty();
+    let journals = Journals::of(&debts, recovered.journals.as_deref());
     let spool = (config.spool == Spool::Disk).then(|| dir.join("spool"));
     let Recovered {
         log,
         segments,
+        unsealed,
         next_bytes,
         covered,
-        mut books,
+        root,
+        books,
         seqs,
-        state,
+        mut state,
         clean,
+        adopted,
         ..
     } = recovered;
+    let alone = salvage::only_copies(&state, |signal| journals.of_signal(signal));
     let kept = match &spool {
         Some(spool) => {
             std::fs::DirBuilder::new()
@@ -104,35 +107,29 @@ pub(super) async fn start(
                 .mode(0o700)
                 .create(spool)
                 .map_err(world)?;
-            recover::sweep(spool, &state).map_err(world)?
+            recover::sweep(spool, &state, &alone).map_err(world)?
         }
         None => 0,
     };
+    state
+        .parts
+        .retain(|part, _| alone.iter().any(|begun| begun.part == *part));
     let metrics = Metrics::new(&archive.cx);
-    if !has_journal || journal == "lost" {
-        let lost = books.lose_what_was_to_come_again();
-        metrics.lost(lost);
-        if lost > 0 {
-            tracing::error!(
-                exporter = id,
-                records = lost,
-                "records that were not archived are lost: no journal has them"
-            );
-        }
-    }
     let recount = state.live.values().filter(|live| live.logged.is_none()).count() as u64;
     let writer = Writer::begin(Begin {
         dir: &dir,
         log,
         segments,
+        unsealed,
         next_bytes,
         books,
         seqs,
         store: store.clone(),
         signer: signer.clone(),
-        journals: sorted,
+        journals: journals.present.clone(),
         covered,
         audit: host.audit(),
+        root,
     })
     .map_err(world)?;
     writer.save_if_new().await.map_err(world)?;
@@ -143,17 +140,19 @@ pub(super) async fn start(
         Lines::open(&path, text.len() as u64)
     });
     let lines = lines.await.map_err(world)?;
+    super::fence::is_over(&dir).await.map_err(world)?;
 
     metrics.worm_ok.set(i64::from(found.worm != check::Worm::None));
     let shared = Shared {
         rules: (*archive.rules).clone(),
         rules_id: archive.rules.id().into(),
+        rules_before: rules_before(&debts),
         store: store.clone(),
         writer: ArcSwap::from_pointee(writer),
         lines,
         line_bytes: AtomicU64::new(0),
         debts: by_signal(&debts),
-        gather: Gather::new(limits(config, &writer_name)),
+        gather: Gather::new(limits(config, &writer_name, &archive.rules)),
         spool,
         puts: Semaphore::new(config.put_concurrency),
         workers: Semaphore::new(workers(config)),
@@ -185,7 +184,7 @@ pub(super) async fn start(
         .fetch_add(kept, std::sync::atomic::Ordering::Relaxed);
 
     if shared.writer().size() == 0 {
-        let head = before.as_ref().map(|(head, _)| head.clone());
+        let head = before.as_ref().map(|before| before.head.clone());
         open_log(&shared, head).await.map_err(world)?;
     }
     let start = entry::Start {
@@ -196,12 +195,12 @@ pub(super) async fn start(
         git: None,
         os: None,
         boot_id: None,
-        journal: Some(journal.to_owned()),
+        journal: Some(journals.state().to_owned()),
     };
     for kind in [Kind::Start(start), Kind::Worm(shared.worm.clone())] {
         shared.writer().append(kind, shared.now()).await.map_err(world)?;
     }
-    let rules = note_rules(&shared, &archive.rules).await?;
+    note_rules(&shared, &archive.rules).await?;
     // What was sealed is claimed before anything comes again.
     let mut live = Vec::new();
     for (_, object) in state.live {
@@ -210,17 +209,196 @@ pub(super) async fn start(
         }
         live.push(object);
     }
-    let claims = foreign_claims(&shared, &debts, &live, before).await;
+    live.extend(salvage::salvage(&shared, alone).await);
+    let lost = shared
+        .writer()
+        .with_books(|books| books.lose_what_was_to_come_again(|signal| journals.is_lost(signal)));
+    if lost > 0 {
+        shared.metrics.lost(lost);
+        tracing::error!(
+            exporter = shared.id,
+            records = lost,
+            "records that were not archived are lost: no journal has them"
+        );
+    }
+    let mut left = Left {
+        adopted,
+        before: before.into_iter().map(|b| (b.origin.clone(), Some(b))).collect(),
+        ..Left::default()
+    };
+    let remembered = adopt::remembered(&dir).map_err(world)?;
+    left.claims(&shared, &debts, &live, remembered.is_some())
+        .await
+        .map_err(world)?;
+    let rescue = match remembered {
+        Some(origin) => left.of(&shared, &origin).await.map_err(world)?,
+        None => None,
+    };
     let shared = Arc::new(shared);
     let (orders, inbox) = mpsc::channel(1);
-    let task = tokio::spawn(run::run(shared.clone(), inbox, live, claims));
+    let begin = run::Begin {
+        live,
+        claims: left.foreign,
+        rescue: rescue.map(|before| (before, left.explained)),
+    };
+    let task = tokio::spawn(run::run(shared.clone(), inbox, begin));
     Ok(Running {
         shared,
-        rules,
         orders,
         task,
         _lock: lock,
     })
+}
+
+/// The journals of now, beside those of the life before.
+struct Journals {
+    by_signal: [Option<Option<String>>; 4],
+    /// In order, each once.
+    present: Vec<String>,
+    known: Option<Vec<String>>,
+}
+
+impl Journals {
+    fn of(debts: &[Arc<dyn Debts>], known: Option<&[String]>) -> Journals {
+        let mut by_signal = [const { None }; 4];
+        for debts in debts {
+            by_signal[debts.signal().index()] = Some(debts.journal().map(journal_name));
+        }
+        let mut present: Vec<String> = by_signal.iter().flatten().flatten().cloned().collect();
+        present.sort();
+        present.dedup();
+        Journals {
+            by_signal,
+            present,
+            known: known.map(<[String]>::to_vec),
+        }
+    }
+
+    /// Of a signal, if anything of it comes.
+    fn of_signal(&self, signal: Signal) -> Option<Option<String>> {
+        self.by_signal[signal.index()].clone()
+    }
+
+    fn known_are(&self, test: impl Fn(&String) -> bool) -> bool {
+        self.known.iter().flatten().all(test)
+    }
+
+    /// What was taken of this signal before and is in no object does not come again.
+    fn is_lost(&self, signal: Signal) -> bool {
+        match self.of_signal(signal) {
+            None => false,
+            Some(None) => true,
+            Some(Some(own)) => {
+                !self.known_are(|known| self.present.contains(known)) && self.known_are(|known| *known != own)
+            }
+        }
+    }
+
+    /// As `start` says it.
+    fn state(&self) -> &'static str {
+        let is_new = |own: &String| self.known_are(|known| known != own);
+        match &self.known {
+            None => "new",
+            Some(_) if self.known_are(|known| self.present.contains(known)) => "same",
+            Some(_) if self.present.iter().any(is_new) || self.present.is_empty() => "lost",
+            Some(_) => "same",
+        }
+    }
+}
+
+/// What is there of other sessions.
+#[derive(Default)]
+struct Left {
+    /// As far as they were asked for; none: no head of theirs is to be trusted.
+    before: HashMap<Origin, Option<recover::Before>>,
+    /// Numbers that were explained in lives before.
+    adopted: std::collections::BTreeSet<recover::Named>,
+    /// Claims that no line of ours knows.
+    foreign: Vec<(Signal, Claim)>,
+    /// Numbers of the session before that need no more explanation.
+    explained: std::collections::BTreeSet<u64>,
+}
+
+impl Left {
+    /// What the store has of a session; taken out.
+    async fn of(&mut self, shared: &Shared, origin: &Origin) -> Result<Option<recover::Before>, StoreError> {
+        self.read(shared, origin).await?;
+        let known: Vec<recover::Named> = self.adopted.iter().cloned().collect();
+        self.explained
+            .extend(known.iter().filter(|(own, _)| own == origin).map(|(_, seq)| *seq));
+        let before = self.before.remove(origin).flatten();
+        Ok(before.filter(|before| before.origin != shared.writer().origin()))
+    }
+
+    async fn read(&mut self, shared: &Shared, origin: &Origin) -> Result<(), StoreError> {
+        if !self.before.contains_key(origin) {
+            let found = recover::session_of(&*shared.store, origin.writer(), origin.session()).await?;
+            self.before.insert(origin.clone(), found);
+        }
+        Ok(())
+    }
+
+    /// Sorts the claims that no line of ours knows: objects under a signed head of their session are complete, what was
+    /// taken over before is released, and the others are to be looked for.
+    async fn claims(
+        &mut self,
+        shared: &Shared,
+        debts: &[Arc<dyn Debts>],
+        live: &[super::state::Live],
+        anyway: bool,
+    ) -> Result<(), StoreError> {
+        let own = shared.writer().origin();
+        let is_ours = |claim: &Claim| {
+            let owner = recover::owner(claim);
+            owner.is_some_and(|(origin, seq)| {
+                origin == own && live.iter().any(|live| live.sealed.obj.seq == seq)
+            })
+        };
+        let mut foreign = Vec::new();
+        for debts in debts {
+            let claims = debts.claims().into_iter().filter(|claim| !is_ours(claim));
+            foreign.push((debts, claims.collect::<Vec<_>>()));
+        }
+        if anyway || foreign.iter().any(|(_, claims)| !claims.is_empty()) {
+            // What our own session explained and has under a head, its state directory may have forgotten.
+            self.read(shared, &own).await?;
+            if let Some(Some(before)) = self.before.get(&own) {
+                self.adopted.extend(before.adopted.iter().cloned());
+            }
+        }
+        // Two claims of one object, where taking it over was cut off: the newer one counts.
+        let notes = foreign
+            .iter()
+            .flat_map(|(_, claims)| claims)
+            .map(|claim| &claim.note);
+        let notes = notes.filter_map(|note| serde_json::from_str::<entry::Obj>(note).ok()?.adopted);
+        self.adopted
+            .extend(notes.filter_map(|adopted| Some((adopted.origin.parse().ok()?, adopted.seq))));
+        for (debts, claims) in foreign {
+            for claim in claims {
+                let Some(owner) = recover::owner(&claim) else {
+                    self.foreign.push((debts.signal(), claim));
+                    continue;
+                };
+                let (origin, seq) = &owner;
+                if self.adopted.contains(&owner) {
+                    super::object::release(shared, &**debts, &claim.token).await;
+                    continue;
+                }
+                self.read(shared, origin).await?;
+                let known = self.before.get(origin).and_then(Option::as_ref);
+                if known.is_some_and(|known| known.named.contains(seq)) {
+                    match debts.complete(&claim.token, &claim.set, Ending::Stored).await {
+                        Ok(()) => continue,
+                        Err(error) => shared.journal_trouble(&error),
+                    }
+                }
+                self.explained.insert(*seq);
+                self.foreign.push((debts.signal(), claim));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn by_signal(debts: &[Arc<dyn Debts>]) -> [Option<Arc<dyn Debts>>; 4] {
@@ -237,10 +415,11 @@ fn workers(config: &Config) -> usize {
     }
 }
 
-fn limits(config: &Config, writer: &str) -> Limits {
+fn limits(config: &Config, writer: &str, rules: &Rules) -> Limits {
     let roll = &config.roll;
     Limits {
         writer: writer.to_owned(),
+        rules: rules.id().into(),
         bounds: Bounds {
             max_age: roll.max_age.0,
             max_age_small: config.max_age_small(),
@@ -400,35 +579,44 @@ async fn open_log(shared: &Shared, before: Option<entry::Head>) -> Result<(), Tr
     Ok(())
 }
 
-/// Ends the session and begins the next one. Nothing is on its way, and nothing is taken meanwhile.
-pub(super) async fn roll(shared: &Shared) -> Result<(), Trouble> {
-    let old = shared.writer();
-    let head = old.end(shared.at()).await?;
-    let limits = shared.limits();
-    let fresh = recover::fresh(&shared.config.archive, &limits.writer, shared.now());
+/// Begins a session that follows `before`.
+pub(super) async fn begin_session(
+    shared: &Shared,
+    before: entry::Head,
+    books: impl FnOnce(super::books::Books) -> super::books::Books,
+) -> Result<(), Trouble> {
+    let fresh = recover::fresh(&shared.config.archive, &shared.limits().writer, shared.now());
     let fresh = fresh.map_err(|e| std::io::Error::other(e.to_string()))?;
-    shared.lines.rewrite_with(|_| Vec::new()).await?;
-    let journals = old.journals();
-    drop(old);
     let begin = Begin {
         dir: &shared.config.state_dir,
         log: fresh.log,
         segments: Vec::new(),
+        unsealed: None,
         next_bytes: 0,
-        books: fresh.books,
+        books: books(fresh.books),
         seqs: fresh.seqs,
         store: shared.store.clone(),
         signer: shared.signer.clone(),
-        journals,
+        journals: shared.writer().journals(),
         covered: 0,
         audit: shared.host.audit(),
+        root: fresh.root,
     };
     let writer = Writer::begin(begin)?;
     writer.save_if_new().await?;
     shared.writer.store(Arc::new(writer));
-    open_log(shared, Some(head)).await?;
+    open_log(shared, Some(before)).await?;
     let worm = Kind::Worm(shared.worm.clone());
     shared.writer().append(worm, shared.now()).await?;
+    Ok(())
+}
+
+/// Ends the session and begins the next one. Nothing is on its way, and nothing is taken meanwhile.
+pub(super) async fn roll(shared: &Shared) -> Result<(), Trouble> {
+    let old = shared.writer();
+    let head = old.end(shared.at()).await?;
+    shared.lines.rewrite_with(|_| Vec::new()).await?;
+    begin_session(shared, head, |books| books).await?;
     tracing::info!(exporter = shared.id, session = %shared.writer().origin(), "the archive's log begins a new session");
     Ok(())
 }
@@ -460,56 +648,25 @@ fn worm(found: &Found) -> entry::Worm {
     }
 }
 
-/// Writes the present rules down beside the records, and gives those of before.
-async fn note_rules(shared: &Shared, rules: &Rules) -> Result<HashMap<String, Arc<Rules>>, Fault> {
-    let text = rules.text();
-    let mut known = HashMap::new();
-    for debts in shared.debts.iter().flatten() {
-        for (name, text) in debts.notes() {
-            if let Some(rules) = Rules::parse(&text) {
-                known.insert(name, Arc::new(rules));
-            }
-        }
-        if debts.journal().is_some() {
-            let noted = debts.note(&shared.rules_id, &text).await;
-            noted.map_err(|e| world(format!("the journal takes no note: {e}")))?;
-        }
-    }
-    Ok(known)
+/// Rules of before, by name.
+fn rules_before(debts: &[Arc<dyn Debts>]) -> HashMap<String, Arc<Rules>> {
+    let notes = debts.iter().flat_map(|debts| debts.notes());
+    notes
+        .filter_map(|(name, text)| Some((name, Arc::new(Rules::parse(&text)?))))
+        .collect()
 }
 
-/// Claims that no line of ours knows. Those whose objects stand under the last head of the session before are done.
-async fn foreign_claims(
-    shared: &Shared,
-    debts: &[Arc<dyn Debts>],
-    live: &[super::state::Live],
-    before: Option<(entry::Head, std::collections::BTreeSet<u64>)>,
-) -> Vec<(Signal, Claim)> {
-    let own = shared.writer().origin();
-    let mut foreign = Vec::new();
-    for debts in debts {
-        for claim in debts.claims() {
-            let owner = recover::owner(&claim);
-            let is_ours = |(origin, seq): &(evidence::names::Origin, u64)| {
-                *origin == own && live.iter().any(|live| live.sealed.obj.seq == *seq)
-            };
-            let is_done = |(origin, seq): &(evidence::names::Origin, u64)| {
-                let known = before
-                    .as_ref()
-                    .filter(|(head, _)| head.session == origin.session().as_str());
-                known.is_some_and(|(_, named)| named.contains(seq))
-            };
-            if owner.as_ref().is_some_and(is_ours) {
-                continue;
-            }
-            if owner.as_ref().is_some_and(is_done) {
-                match debts.complete(&claim.token, &claim.set, Ending::Stored).await {
-                    Ok(()) => continue,
-                    Err(error) => shared.journal_trouble(&error),
-                }
-            }
-            foreign.push((debts.signal(), claim));
-        }
+/// Writes the present rules down beside the records.
+async fn note_rules(shared: &Shared, rules: &Rules) -> Result<(), Fault> {
+    let text = rules.text();
+    for debts in shared
+        .debts
+        .iter()
+        .flatten()
+        .filter(|debts| debts.journal().is_some())
+    {
+        let noted = debts.note(&shared.rules_id, &text).await;
+        noted.map_err(|e| world(format!("the journal takes no note: {e}")))?;
     }
-    foreign
+    Ok(())
 }

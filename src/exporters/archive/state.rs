@@ -15,15 +15,7 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "k", rename_all = "snake_case")]
 pub(super) enum Line {
     /// A part has its first frame. Only for salvage where the journal is lost.
-    Part {
-        part: String,
-        class: String,
-        tenant: String,
-        signal: String,
-        hour: u64,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        j: Option<String>,
-    },
+    Part(Begun),
     /// The part lies under its number, whole and synced.
     Sealed(Box<Sealed>),
     /// The store has the object.
@@ -34,6 +26,22 @@ pub(super) enum Line {
     Gap { seq: u64, i: u64 },
     /// The journal says that these are complete.
     Done { seqs: Vec<u64> },
+}
+
+/// Whose records a part gathers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Begun {
+    pub(super) part: String,
+    pub(super) class: String,
+    pub(super) tenant: String,
+    pub(super) signal: String,
+    pub(super) hour: u64,
+    /// Name of the rules that its records were split by.
+    #[serde(default)]
+    pub(super) rules: String,
+    /// The journal that has the records, in hex; without one none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) j: Option<String>,
 }
 
 /// All that will be said of an object.
@@ -53,6 +61,9 @@ pub(super) struct Sealed {
     /// The number whose place it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<u64>,
+    /// The part that it was, as [`Begun::part`] has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) part: Option<String>,
 }
 
 impl Sealed {
@@ -64,6 +75,7 @@ impl Sealed {
             j: journal.map(journal_name),
             set: base64::encode(Alphabet::Standard, &set.to_bytes()),
             from: None,
+            part: None,
         }
     }
 
@@ -120,8 +132,8 @@ pub(super) struct State {
     pub(super) live: BTreeMap<u64, Live>,
     /// Numbers that stand for nothing, as the log says.
     pub(super) gaps: BTreeSet<u64>,
-    /// Parts that were begun, by name.
-    pub(super) parts: BTreeMap<String, Line>,
+    /// Parts that were begun and not sealed, by name.
+    pub(super) parts: BTreeMap<String, Begun>,
     /// Every number that was ever seen.
     pub(super) seen: BTreeSet<u64>,
 }
@@ -154,12 +166,15 @@ impl State {
 
     fn take(&mut self, line: Line) {
         match line {
-            Line::Part { ref part, .. } => {
-                self.parts.insert(part.clone(), line);
+            Line::Part(begun) => {
+                self.parts.insert(begun.part.clone(), begun);
             }
             Line::Sealed(sealed) => {
                 if let Some(from) = sealed.from {
                     self.live.remove(&from);
+                }
+                if let Some(part) = &sealed.part {
+                    self.parts.remove(part);
                 }
                 let seq = sealed.obj.seq;
                 self.seen.insert(seq);
@@ -193,13 +208,14 @@ impl State {
 
     /// The lines that still mean something.
     pub(super) fn lines(&self) -> Vec<u8> {
-        let mut out: Vec<u8> = self.parts.values().flat_map(Line::bytes).collect();
+        let parts = self.parts.values().cloned().map(Line::Part);
+        let mut out: Vec<u8> = parts.flat_map(|line| line.bytes()).collect();
         for seq in &self.gaps {
             out.extend(Line::Gap { seq: *seq, i: 0 }.bytes());
         }
         for (seq, live) in &self.live {
             let mut sealed = live.sealed.clone();
-            sealed.from = None;
+            (sealed.from, sealed.part) = (None, None);
             out.extend(Line::Sealed(Box::new(sealed)).bytes());
             if let Some(ver) = &live.put {
                 let ver = ver.clone();
@@ -297,6 +313,36 @@ pub(super) mod tests {
         check(&[sealed(0, None), Line::Gap { seq: 0, i: 4 }], &[]);
         check(&[sealed(0, None), sealed(1, Some(0))], &[(1, None, None)]);
         check(&[put(5, None)], &[]);
+    }
+
+    #[test]
+    fn a_part_is_known_until_it_is_sealed() {
+        let begun = |part: &str| {
+            Line::Part(Begun {
+                part: part.into(),
+                class: "std".into(),
+                tenant: "t".into(),
+                signal: "logs".into(),
+                hour: 7,
+                rules: "r".into(),
+                j: Some(journal_name(7)),
+            })
+        };
+        let mut whole = sealed(0, None);
+        if let Line::Sealed(sealed) = &mut whole {
+            sealed.part = Some("a".into());
+        }
+        let bytes: Vec<u8> = [begun("a"), begun("b"), whole]
+            .iter()
+            .flat_map(Line::bytes)
+            .collect();
+        let (state, _) = State::read(&bytes).expect("whole lines");
+        let (again, _) = State::read(&state.lines()).expect("whole lines");
+        let names = |s: &State| s.parts.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(
+            (names(&state), names(&again)),
+            (vec!["b".to_owned()], vec!["b".to_owned()])
+        );
     }
 
     #[test]

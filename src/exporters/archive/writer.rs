@@ -2,7 +2,9 @@
 //!
 //! An entry counts once it is synced in `next.jsonl`. At each checkpoint the open segment is sealed and put, then a head
 //! over it is signed and put; then `session.json` says so, and its lines leave `next.jsonl`. The name of a segment is
-//! taken once: whoever finds other bytes under it is not alone, and never signs for this session again.
+//! taken once: whoever finds other bytes under it is not alone, and never signs for this session again. A segment that
+//! the store does not have after minutes is opened again and goes on: its end would be older than its arrival, which is
+//! what entries that were dated back look like.
 
 use std::collections::VecDeque;
 use std::io;
@@ -85,8 +87,10 @@ struct State {
     fenced: bool,
     /// Size under the last head in the store.
     covered: u64,
+    /// Where the last segment in the store ends, and the tree's hash there.
+    stored: (u64, Digest),
     journals: Vec<String>,
-    /// Entries that name a number, by index, until the state journal has that on the disk: the number, and whether it
+    /// Entries that name a number, until the state journal has that on the disk: by number their index, and whether it
     /// stands for nothing.
     untold: std::collections::BTreeMap<u64, (u64, bool)>,
     /// The gateway's audit trail; each segment names its newest record.
@@ -98,6 +102,8 @@ struct State {
 struct Sealed {
     segment: Segment,
     session: Session,
+    /// The log as it was before.
+    before: Option<Log>,
 }
 
 /// Numbers of objects: dense, each given once.
@@ -146,8 +152,10 @@ impl Seqs {
 pub(super) struct Begin<'a> {
     pub(super) dir: &'a Path,
     pub(super) log: Log,
-    /// What `next.jsonl` held, sealed.
+    /// What `next.jsonl` held, sealed;
     pub(super) segments: Vec<Segment>,
+    /// the log before the last of them was.
+    pub(super) unsealed: Option<Log>,
     /// Bytes of it that count.
     pub(super) next_bytes: u64,
     pub(super) books: Books,
@@ -157,6 +165,8 @@ pub(super) struct Begin<'a> {
     pub(super) journals: Vec<String>,
     pub(super) covered: u64,
     pub(super) audit: Option<Arc<dyn Audit>>,
+    /// The tree's hash there.
+    pub(super) root: Digest,
 }
 
 /// The moment of a checkpoint.
@@ -172,6 +182,15 @@ pub(super) struct At {
 /// How long the store is left alone after it said no.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// A segment that waits for longer is opened again, in milliseconds: a verifier is content with 5 minutes.
+const STALE_MS: i64 = 4 * 60_000;
+/// Names of heads that strangers may have taken before it is for later.
+const SQUATTED_MAX: usize = 8;
+
+/// Whether a segment with this last entry is too old to be put as it is.
+pub(super) fn is_stale(last: Time, now: Time) -> bool {
+    now.since(last) > STALE_MS
+}
 
 impl Writer {
     pub(super) fn begin(begin: Begin<'_>) -> io::Result<Writer> {
@@ -184,17 +203,23 @@ impl Writer {
             last_ledger: Instant::now(),
             fenced: false,
             covered: begin.covered,
+            stored: (begin.covered, begin.root),
             journals: begin.journals,
             untold: Default::default(),
             audit: begin.audit,
             anchored: None,
         };
         let last = begin.segments.len();
+        let mut unsealed = begin.unsealed;
         for (n, segment) in begin.segments.into_iter().enumerate() {
             // The head goes over the last one, which is the whole log.
             let session = state.session(false);
             debug_assert!(n + 1 < last || segment.size == session.log.size);
-            state.sealed.push_back(Sealed { segment, session });
+            state.sealed.push_back(Sealed {
+                segment,
+                session,
+                before: unsealed.take_if(|_| n + 1 == last),
+            });
         }
         Ok(Writer {
             state: Mutex::new(state),
@@ -225,9 +250,9 @@ impl Writer {
         Ok(index)
     }
 
-    /// The state journal has on the disk what this entry says.
-    pub(super) fn told(&self, index: u64) {
-        self.state.lock().untold.remove(&index);
+    /// The state journal has on the disk what the entry of this number says.
+    pub(super) fn told(&self, seq: u64) {
+        self.state.lock().untold.remove(&seq);
     }
 
     fn push(&self, kind: Kind, now: Time) -> Result<(u64, Ticket), Trouble> {
@@ -243,7 +268,7 @@ impl Writer {
         let appended = state.append(kind, now)?;
         if let Some(seq) = named {
             state.seqs.named(seq);
-            state.untold.insert(appended.index, (seq, archived.is_none()));
+            state.untold.insert(seq, (appended.index, archived.is_none()));
         }
         if let Some((tenant, signal, n)) = archived {
             state.books.archive(&tenant, &signal, n);
@@ -280,6 +305,21 @@ impl Writer {
 
     pub(super) fn size(&self) -> u64 {
         self.state.lock().log.size()
+    }
+
+    /// The session as far as the store has it.
+    pub(super) fn stored(&self) -> entry::Head {
+        let state = self.state.lock();
+        entry::Head {
+            session: state.log.origin().session().to_string(),
+            size: state.stored.0,
+            root: state.stored.1,
+        }
+    }
+
+    /// Its books.
+    pub(super) fn books(&self) -> Books {
+        self.state.lock().books.clone()
     }
 
     /// Entries under the last head in the store.
@@ -337,7 +377,7 @@ impl Writer {
             return Err(Trouble::Fenced { key });
         }
         let ticket = self.seal(at, heartbeat, false)?;
-        self.settle(ticket, at.lock).await
+        self.settle(ticket, at).await
     }
 
     /// Ends the session, or this process's part of it.
@@ -347,66 +387,52 @@ impl Writer {
             return Err(Trouble::Fenced { key });
         }
         let ticket = self.seal(at, Duration::ZERO, true)?;
-        self.settle(ticket, at.lock).await
+        self.settle(ticket, at).await
     }
 
     fn seal(&self, at: At, heartbeat: Duration, clean: bool) -> Result<Ticket, Trouble> {
-        let At { now, skew_ms, .. } = at;
-        /// With more rows than this the books are written at heartbeats only.
-        const ROWS_EACH_TIME: usize = 500;
         let mut state = self.state.lock();
-        let mut bytes = Vec::new();
-        let beats = state.beat.elapsed() >= heartbeat;
-        let writes_books =
-            state.books.len() <= ROWS_EACH_TIME || state.last_ledger.elapsed() >= heartbeat || clean;
-        if state.sealed.is_empty() && writes_books && !state.log.is_closed() {
-            let anyway = beats || state.log.open_entries() > 0;
-            let pend = state.seqs.pend();
-            for ledger in state.books.close(now, pend, skew_ms, anyway) {
-                let appended = state.append(Kind::Ledger(ledger), now)?;
-                bytes.extend_from_slice(&appended.bytes);
-                state.last_ledger = Instant::now();
-            }
-        }
-        if state.log.open_entries() > 0 && !state.log.is_closed() {
-            match state.anchor(now) {
-                Ok(anchor) => bytes.extend_from_slice(&anchor),
-                // It names one already, if an older one.
-                Err(LogError::Full) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if state.seal(clean) {
-            state.beat = Instant::now();
-        }
+        let bytes = state.seal(at, heartbeat, clean)?;
         Ok(self.next.push(&bytes))
     }
 
     /// Puts what is sealed, and a head over the last of it.
-    async fn settle(&self, ticket: Ticket, lock: objects::Lock) -> Result<u64, Trouble> {
+    async fn settle(&self, ticket: Ticket, at: At) -> Result<u64, Trouble> {
         self.sync(ticket).await;
+        let mut squatted = 0;
         loop {
-            let head = {
+            let (segment, last, stale) = {
                 let state = self.state.lock();
                 let Some(first) = state.sealed.front() else {
                     return Ok(state.covered);
                 };
-                (first.segment.clone(), state.sealed.len() == 1)
+                let stale = first.before.is_some() && is_stale(first.segment.last, at.now);
+                (first.segment.clone(), state.sealed.len() == 1, stale)
             };
-            let (segment, last) = head;
-            self.put_segment(&segment, lock).await?;
-            if last {
-                let signed = {
-                    let state = self.state.lock();
-                    state.log.checkpoint(&segment, &[&self.signer])
+            if stale && self.is_missing(&segment.key).await? {
+                let ticket = {
+                    let mut state = self.state.lock();
+                    state.reopen(at)?.map(|lines| self.next.push_anew(lines))
                 };
-                let signed = signed.map_err(|e| io::Error::other(e.to_string()))?;
-                let (body, put) = put(signed.note.clone().into(), "text/plain; charset=utf-8", lock);
-                match self.store.put(&signed.key, body, &put).await? {
-                    // A name that somebody else took is covered by the next head: ours is above more by then.
-                    PutOutcome::Stored(_) | PutOutcome::Exists => {}
-                    PutOutcome::Conflict => return Err(conflict(&signed.key).into()),
+                if let Some(ticket) = ticket {
+                    self.sync(ticket).await;
+                    continue;
                 }
+            }
+            self.put_segment(&segment, at.lock).await?;
+            self.state.lock().stored = (segment.size, segment.root);
+            if last && !self.put_head(&segment, at.lock).await? {
+                squatted += 1;
+                if squatted > SQUATTED_MAX {
+                    return Err(conflict(&segment.key).into());
+                }
+                let ticket = {
+                    let mut state = self.state.lock();
+                    let bytes = state.step_over(segment.size, at)?;
+                    self.next.push(&bytes)
+                };
+                self.sync(ticket).await;
+                continue;
             }
             let done = self.state.lock().sealed.pop_front();
             if let (true, Some(done)) = (last, done) {
@@ -415,12 +441,54 @@ impl Writer {
         }
     }
 
+    async fn is_missing(&self, key: &str) -> Result<bool, StoreError> {
+        match self.store.head(key, None).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.class == Class::NotFound => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Signs and puts a head over a segment; false if somebody else took its name.
+    async fn put_head(&self, segment: &Segment, lock: objects::Lock) -> Result<bool, Trouble> {
+        let signed = {
+            let state = self.state.lock();
+            state.log.checkpoint(segment, &[&self.signer])
+        };
+        let signed = signed.map_err(|e| io::Error::other(e.to_string()))?;
+        let (body, put) = put(signed.note.clone().into(), "text/plain; charset=utf-8", lock);
+        match self.store.put(&signed.key, body, &put).await? {
+            PutOutcome::Stored(_) => Ok(true),
+            PutOutcome::Conflict => Err(conflict(&signed.key).into()),
+            PutOutcome::Exists => {
+                let ours = self.holds(&signed.key, signed.note.as_bytes()).await?;
+                if !ours {
+                    tracing::error!(
+                        key = signed.key,
+                        "somebody took the name of a head of the archive's log"
+                    );
+                }
+                Ok(ours)
+            }
+        }
+    }
+
+    /// Whether the store has these bytes under a key.
+    async fn holds(&self, key: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+        let found = self.store.get(key, None).await?;
+        Ok(match found.head.size == bytes.len() as u64 {
+            true => found.body.collect(bytes.len() as u64).await? == bytes,
+            false => false,
+        })
+    }
+
     /// A head is in the store: says so on the disk.
     async fn covered_now(&self, done: &Sealed) -> Result<u64, Trouble> {
         let mut session = done.session.clone();
         // Their lines leave `next.jsonl`, and the state journal may be behind.
-        for (index, (seq, gap)) in self.state.lock().untold.range(..done.segment.size) {
+        for (seq, (index, gap)) in &self.state.lock().untold {
             match gap {
+                _ if *index >= done.segment.size => {}
                 true => session.gaps.push(*seq),
                 false => session.named.push([*seq, *index]),
             }
@@ -446,13 +514,7 @@ impl Writer {
             PutOutcome::Stored(_) => Ok(()),
             PutOutcome::Conflict => Err(conflict(&segment.key).into()),
             PutOutcome::Exists => {
-                let found = self.store.get(&segment.key, None).await?;
-                let max = evidence::log::SEGMENT_BYTES_MAX as u64;
-                let same = match found.head.size == segment.bytes.len() as u64 {
-                    true => found.body.collect(max).await? == segment.bytes,
-                    false => false,
-                };
-                if same {
+                if self.holds(&segment.key, &segment.bytes).await? {
                     return Ok(());
                 }
                 self.state.lock().fenced = true;
@@ -494,7 +556,7 @@ impl State {
         };
         let mut appended = match self.log.append(kind.clone(), now) {
             Err(LogError::Full) => {
-                self.seal(false);
+                self.seal_segment(false);
                 self.log.append(kind, now)?
             }
             done => done?,
@@ -523,15 +585,116 @@ impl State {
         Ok(appended.bytes)
     }
 
-    /// Ends the open segment; false if there is none.
-    fn seal(&mut self, clean: bool) -> bool {
-        let Some(segment) = self.log.seal() else {
-            return false;
+    /// Ends the open segment, if there is one.
+    fn seal_segment(&mut self, clean: bool) {
+        let before = (self.log.open_entries() > 0).then(|| self.log.clone());
+        if let Some(segment) = self.log.seal() {
+            let session = self.session(clean);
+            self.sealed.push_back(Sealed {
+                segment,
+                session,
+                before,
+            });
+            self.anchored = None;
+        }
+    }
+
+    /// Writes the books down, and seals; gives the lines that this took.
+    fn seal(&mut self, at: At, heartbeat: Duration, clean: bool) -> Result<Vec<u8>, LogError> {
+        /// With more rows than this the books are written at heartbeats only.
+        const ROWS_EACH_TIME: usize = 500;
+        let beats = self.beat.elapsed() >= heartbeat;
+        let writes_books =
+            self.books.len() <= ROWS_EACH_TIME || self.last_ledger.elapsed() >= heartbeat || clean;
+        let mut bytes = Vec::new();
+        if self.sealed.is_empty() && writes_books && !self.log.is_closed() {
+            let anyway = beats || self.log.open_entries() > 0;
+            bytes = self.write_books(at, anyway)?;
+        }
+        bytes.extend(self.anchor_last(at.now)?);
+        if self.log.open_entries() > 0 {
+            self.seal_segment(clean);
+            self.beat = Instant::now();
+        }
+        Ok(bytes)
+    }
+
+    /// Names the newest audit record in a segment that is about to end.
+    fn anchor_last(&mut self, now: Time) -> Result<Vec<u8>, LogError> {
+        if self.log.open_entries() == 0 || self.log.is_closed() {
+            return Ok(Vec::new());
+        }
+        match self.anchor(now) {
+            // It names one already, if an older one.
+            Err(LogError::Full) => Ok(Vec::new()),
+            done => done,
+        }
+    }
+
+    fn write_books(&mut self, at: At, anyway: bool) -> Result<Vec<u8>, LogError> {
+        let mut bytes = Vec::new();
+        let pend = self.seqs.pend();
+        for ledger in self.books.close(at.now, pend, at.skew_ms, anyway) {
+            bytes.extend(self.append(Kind::Ledger(ledger), at.now)?.bytes);
+            self.last_ledger = Instant::now();
+        }
+        Ok(bytes)
+    }
+
+    /// Opens the first sealed segment again, which the store does not have, and ends it with an entry of now; gives all
+    /// lines that no head covers. None if it cannot be: the log has ended, or something before it is in the store.
+    ///
+    /// Entries move to lower places, for a segment's head goes away: who was told a place knows one that is no lower.
+    fn reopen(&mut self, at: At) -> Result<Option<Vec<u8>>, LogError> {
+        let starts_there = |first: &Sealed| first.segment.start == self.covered;
+        if self.log.is_closed() || !self.sealed.front().is_some_and(starts_there) {
+            return Ok(None);
+        }
+        let clean = self.sealed.back().is_some_and(|last| last.session.clean);
+        let Some(before) = self.sealed.front_mut().and_then(|first| first.before.take()) else {
+            return Ok(None);
         };
-        let session = self.session(clean);
-        self.sealed.push_back(Sealed { segment, session });
-        self.anchored = None;
-        true
+        let mut later: Vec<u8> = Vec::new();
+        for sealed in self.sealed.drain(..).skip(1) {
+            later.extend(sealed.segment.bytes);
+        }
+        later.extend_from_slice(self.log.open_bytes());
+        (self.log, self.anchored) = (before, None);
+        let mut lines = self.log.open_bytes().to_vec();
+        for line in later.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            let entry = entry::Entry::parse(line)?;
+            let seq = match &entry.kind {
+                // Made again, as they are by then.
+                Kind::Seg(_) | Kind::Audit(_) => continue,
+                Kind::Obj(obj) => Some(obj.seq),
+                Kind::Gap(gap) => gap.seq,
+                _ => None,
+            };
+            let appended = self.append(entry.kind, entry.t)?;
+            if let Some(untold) = seq.and_then(|seq| self.untold.get_mut(&seq)) {
+                untold.0 = appended.index;
+            }
+            lines.extend(appended.bytes);
+        }
+        lines.extend(self.write_books(at, true)?);
+        lines.extend(self.anchor_last(at.now)?);
+        self.seal_segment(clean);
+        Ok(Some(lines))
+    }
+
+    /// The head over this size has no name of its own: the next one is over more.
+    fn step_over(&mut self, size: u64, at: At) -> Result<Vec<u8>, LogError> {
+        self.sealed.pop_front();
+        let mut bytes = Vec::new();
+        if self.log.open_entries() == 0 && !self.log.is_closed() {
+            let note = entry::Note {
+                by: None,
+                text: format!("the name of the head over {size} entries is taken by a stranger"),
+            };
+            bytes = self.append(Kind::Note(note), at.now)?.bytes;
+        }
+        self.seal_segment(false);
+        Ok(bytes)
     }
 
     /// What is true once a head over all that is sealed is in the store.

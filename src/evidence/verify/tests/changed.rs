@@ -78,6 +78,7 @@ fn fill(w: &mut Writer, store: &mut Store, dice: &mut Dice) {
                     why: "key_conflict".to_owned(),
                     n: Some(0),
                     detail: String::new(),
+                    adopted: None,
                 }));
                 w.seq += 2;
             }

@@ -480,6 +480,7 @@ fn gaps_and_what_is_in_flight_are_declared() {
                 why: "spool_lost".to_owned(),
                 n: Some(0),
                 detail: String::new(),
+                adopted: None,
             }));
         }
         let ledger = w.ledger(pend);

@@ -92,38 +92,6 @@ async fn a_journal_that_is_full_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_segment_under_our_name_ends_the_session() {
-    let rig = Rig::new("");
-    rig.record(&["a"], 2);
-    rig.store.tell("_weir/v1/log/gw-0/", [Answer::Squatted]);
-    let archive = rig.start(0).await.expect("it starts");
-    rig.journal.pump(&archive).await;
-    tokio::time::sleep(Duration::from_secs(300)).await;
-    assert!(!rig.journal.is_done());
-    let told = rig.host.reports();
-    assert!(
-        told.iter().any(
-            |(_, status)| matches!(status, component::Status::Permanent(text) if text.contains("/seg/"))
-        ),
-        "{told:?}"
-    );
-    rig.record(&["a"], 2);
-    rig.journal.pump(&archive).await;
-    let signed = || {
-        rig.store
-            .puts
-            .lock()
-            .iter()
-            .filter(|key| key.contains("/log/"))
-            .count()
-    };
-    let before = signed();
-    tokio::time::sleep(Duration::from_secs(900)).await;
-    assert_eq!(signed(), before, "nothing more is signed");
-    archive.stop(Instant::now() + Duration::from_secs(10)).await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_store_that_is_gone_loses_nothing() {
     let rig = Rig::new("");
     rig.record(&["a"], 2);
@@ -142,4 +110,93 @@ async fn a_store_that_is_gone_loses_nothing() {
     rig.store.forgive();
     rig.live(0).await;
     rig.assert_whole("the store came back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_for_half_an_hour_leaves_no_doubt_about_times() {
+    let rig = Rig::new("");
+    rig.record(&["a"], 2);
+    let archive = rig.start(0).await.expect("it starts");
+    rig.pump(&archive).await;
+    rig.store.set_away(true);
+    for _ in 0..6 {
+        rig.record(&["a", "b"], 2);
+        rig.journal.pump(&archive).await;
+        archive.seal(component::Seal::Flush).await;
+        tokio::time::sleep(Duration::from_secs(300)).await;
+    }
+    rig.store.set_away(false);
+    rig.pump(&archive).await;
+    archive.stop(Instant::now() + Duration::from_secs(60)).await;
+    rig.assert_whole("half an hour");
+    let times: Vec<_> = rig
+        .verify()
+        .findings
+        .into_iter()
+        .filter(|f| f.what == "clock")
+        .collect();
+    assert!(times.is_empty(), "{times:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_was_gone_for_hours_leaves_no_doubt_about_times() {
+    for step in ["archive.logged", "archive.entry", "archive.put"] {
+        let rig = Rig::new("");
+        let archive = rig.start(0).await.expect("it starts");
+        tokio::time::sleep(Duration::from_secs(70)).await;
+        archive.cut.set_at(step);
+        rig.record(&["a", "b"], 2);
+        rig.journal.pump(&archive).await;
+        archive.seal(component::Seal::Flush).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        rig.kill(archive).await;
+        tokio::time::sleep(Duration::from_secs(7200)).await;
+        rig.record(&["a"], 1);
+        rig.live(0).await;
+        rig.assert_whole(step);
+        let times: Vec<_> = rig
+            .verify()
+            .findings
+            .into_iter()
+            .filter(|f| f.what == "clock")
+            .collect();
+        assert!(times.is_empty(), "{step} {times:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clocks_that_jump_lose_nothing() {
+    // Times that were too late are found out; those that were too early never get into the log.
+    for (ahead, exit) in [(3_600_000, 3), (-3_600_000, 0)] {
+        let rig = Rig::new("");
+        rig.record(&["a"], 2);
+        let archive = rig.start(0).await.expect("it starts");
+        rig.pump(&archive).await;
+        rig.ahead.store(ahead, std::sync::atomic::Ordering::Relaxed);
+        rig.record(&["a", "b"], 2);
+        rig.pump(&archive).await;
+        rig.record(&["b"], 1);
+        rig.pump(&archive).await;
+        archive.stop(Instant::now() + Duration::from_secs(60)).await;
+        rig.record(&["b"], 1);
+        rig.live(0).await;
+        rig.ahead.store(0, std::sync::atomic::Ordering::Relaxed);
+        rig.record(&["b"], 1);
+        rig.live(0).await;
+        let mut found = super::rig::archived(&rig.copy());
+        found.sort();
+        let mut expected = rig.names.lock().clone();
+        expected.sort();
+        assert_eq!(found, expected, "{ahead}");
+        // And nothing else is wrong.
+        let report = rig.verify();
+        assert_eq!(report.exit, exit, "{ahead} {:#?}", report.findings);
+        let other: Vec<_> = report.findings.iter().filter(|f| f.what != "clock").collect();
+        assert!(
+            other
+                .iter()
+                .all(|f| f.severity == evidence::verify::Severity::Warn),
+            "{ahead} {other:#?}"
+        );
+    }
 }

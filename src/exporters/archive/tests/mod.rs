@@ -12,6 +12,8 @@ struct CutInner {
     /// Steps that are passed before it; 0 = never.
     at: AtomicUsize,
     passed: AtomicUsize,
+    /// Or every step of this name.
+    name: parking_lot::Mutex<Option<&'static str>>,
 }
 
 impl Cut {
@@ -20,15 +22,20 @@ impl Cut {
         self.0.at.store(n, Relaxed);
     }
 
+    /// Cuts whatever comes to a step of this name, and nothing else.
+    pub(super) fn set_at(&self, name: &'static str) {
+        *self.0.name.lock() = Some(name);
+    }
+
     /// Steps that were passed.
     pub(super) fn passed(&self) -> usize {
         self.0.passed.load(Relaxed)
     }
 
-    pub(super) async fn pass(&self, _name: &'static str) {
+    pub(super) async fn pass(&self, name: &'static str) {
         let at = self.0.at.load(Relaxed);
         let passed = self.0.passed.fetch_add(1, Relaxed) + 1;
-        if at > 0 && passed >= at {
+        if at > 0 && passed >= at || *self.0.name.lock() == Some(name) {
             std::future::pending::<()>().await;
         }
     }
@@ -36,5 +43,7 @@ impl Cut {
 
 mod crash;
 mod faults;
-mod rig;
+mod fences;
+mod lost;
+pub(super) mod rig;
 mod whole;
