@@ -83,7 +83,7 @@ async fn a_report_says_what_was_sent() {
     for n in 1..4 {
         let answer = client::post_otlp(gateway.http, "/v1/logs", &logs(n)).await;
         assert_eq!(answer.status, 200);
-        kept += n as u64;
+        kept += n;
     }
     let answer = client::post_otlp(gateway.http, "/v1/traces", &sample::traces(5).encode_to_vec()).await;
     assert_eq!(answer.status, 200);

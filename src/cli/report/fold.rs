@@ -629,17 +629,23 @@ impl Facts {
         self.locks.add(&worm.worm, 1);
         let Some(canary) = &worm.canary else { return };
         let is_ok = canary.readback && canary.conditional && canary.delete_refused != Some(false);
+        // Without a lock nothing of it is tried.
+        let has_lock = worm.worm != "none";
         let told = |is: bool| if is { "yes" } else { "no" };
         let cells = [
             worm.worm.as_str(),
-            if is_ok { "ok" } else { "failed" },
+            match (has_lock, is_ok) {
+                (false, _) => "no lock",
+                (true, true) => "ok",
+                (true, false) => "failed",
+            },
             told(canary.readback),
             told(canary.conditional),
             canary.delete_refused.map_or("not tried", told),
         ];
         self.tests.push(t, place, cells.map(str::to_owned).to_vec());
-        self.tests_ok += u64::from(is_ok);
-        self.tests_failed += u64::from(!is_ok);
+        self.tests_ok += u64::from(has_lock && is_ok);
+        self.tests_failed += u64::from(has_lock && !is_ok);
         self.deletes_tried += u64::from(canary.delete_refused.is_some());
         self.deletes_refused += u64::from(canary.delete_refused == Some(true));
     }

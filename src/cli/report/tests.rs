@@ -548,7 +548,7 @@ fn a_period_has_its_own_figures() {
         ),
         (
             "worm_selftests_ok",
-            "not available: no trial object was written in this period",
+            "not available: no lock was tried in this period",
         ),
     ] {
         assert_eq!(figure(&document, title), expected, "{title}");
@@ -853,4 +853,43 @@ fn books_that_do_not_join_are_an_exception() {
         .filter(|e| e.what.starts_with("over the period "))
         .count();
     assert_eq!(told, 1, "{:#?}", books.exceptions);
+}
+
+#[test]
+fn a_trial_without_a_lock_is_none() {
+    let begin = at("2025-11-30T23:00:00.000Z");
+    let origin = Origin::new("a/b", "gw-0", Session::new(begin, [1; 10])).expect("a name");
+    let mut writer = Writer::open(origin, Signer::from_seed(&[1; 32]).expect("a key"), begin, None);
+    let Kind::Worm(tried) = worm(None) else {
+        unreachable!("it is one")
+    };
+    writer.append(Kind::Worm(Worm {
+        canary: Some(Canary {
+            key: "_weir/v1/selftest/x".to_owned(),
+            ver: None,
+            mode: None,
+            until: None,
+            readback: true,
+            conditional: true,
+            delete_refused: None,
+        }),
+        worm: "none".to_owned(),
+        ..tried
+    }));
+    let mut store = Store::default();
+    writer.close(&mut store, "shutdown", None);
+    let made = Made {
+        store,
+        policy: writer.log_line(),
+        now: begin,
+    };
+    let (document, lists) = report_of(&made, whole(), Level::Full);
+    let expected = "not available: no lock was tried in this period";
+    assert_eq!(figure(&document, "worm_selftests_ok"), expected);
+    assert_eq!(figure(&document, "worm_checks{lock=none}"), "1");
+    let tests = lists
+        .iter()
+        .find(|list| list.file == "evidence/cc7.2-tests.csv")
+        .expect("a list");
+    assert_eq!(tests.rows[0][1..3], ["none", "no lock"]);
 }

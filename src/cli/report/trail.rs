@@ -242,7 +242,7 @@ impl Trail {
             &change,
             &paths,
         ];
-        let cells = cells.map(|cell| shown(cell)).to_vec();
+        let cells = cells.map(shown).to_vec();
         self.changes.push(read.t, place, cells);
     }
 

@@ -56,8 +56,8 @@ impl Make<'_> {
             ),
             Err(why) => format!("Retention: not available: {why}."),
         };
-        let fourth = match (facts.tests.total, facts.deletes_tried) {
-            (0, _) => "WORM control: not available: no trial object was written in this period.".to_owned(),
+        let fourth = match (facts.tests_ok + facts.tests_failed, facts.deletes_tried) {
+            (0, _) => "WORM control: not available: no lock was tried in this period.".to_owned(),
             (n, 0) => format!(
                 "WORM control: tested {}; deleting was not tried.",
                 several(n, "time")
