@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use evidence::entry::{Entry, Kind, Obj};
+use evidence::entry::{Entry, Kind, Obj, Restore};
 use evidence::names::OWN_TENANT;
 use evidence::test_kit::Store;
 use evidence::time::Time;
@@ -23,22 +23,7 @@ impl Archived {
     /// Reads and verifies all of it, trusting the keys that the logs themselves name: who wrote it is not what is asked.
     #[track_caller]
     pub fn verified(root: &Path) -> Archived {
-        let store = read(root);
-        let (mut policy, mut objects) = (String::new(), Vec::new());
-        for (key, versions) in &store.files {
-            if !key.contains("/seg/") {
-                continue;
-            }
-            let bytes = versions[0].bytes.as_deref().expect("a directory has no markers");
-            for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-                match Entry::parse(line).expect("an entry").kind {
-                    Kind::Open(open) => policy += &format!("log {}\n", open.vkey),
-                    // The gateway's own are looked at by the verifier.
-                    Kind::Obj(obj) if obj.tenant != OWN_TENANT => objects.push(*obj),
-                    _ => {}
-                }
-            }
-        }
+        let (store, policy, objects) = (read(root), declared(root), objects(root));
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let now = now.expect("the clock is past 1970").as_millis() as i64;
         let options = Options {
@@ -68,6 +53,53 @@ impl Archived {
         }
         counts
     }
+}
+
+/// What the logs in a directory say, entry by entry.
+fn entries(root: &Path) -> Vec<Kind> {
+    let store = read(root);
+    let segments = store.files.iter().filter(|(key, _)| key.contains("/seg/"));
+    let lines = segments.flat_map(|(_, versions)| {
+        let bytes = versions[0].bytes.as_deref().expect("a directory has no markers");
+        bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty())
+    });
+    lines
+        .map(|line| Entry::parse(line).expect("an entry").kind)
+        .collect()
+}
+
+/// A policy that trusts the keys that the logs themselves name.
+fn declared(root: &Path) -> String {
+    let entries = entries(root).into_iter();
+    entries
+        .filter_map(|kind| match kind {
+            Kind::Open(open) => Some(format!("log {}\n", open.vkey)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The objects that are named, but for the gateway's own, which the verifier looks at.
+pub fn objects(root: &Path) -> Vec<Obj> {
+    let entries = entries(root).into_iter();
+    entries
+        .filter_map(|kind| match kind {
+            Kind::Obj(obj) if obj.tenant != OWN_TENANT => Some(*obj),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Who read it.
+#[allow(dead_code, reason = "not every tier restores")]
+pub fn restores(root: &Path) -> Vec<Restore> {
+    let entries = entries(root).into_iter();
+    entries
+        .filter_map(|kind| match kind {
+            Kind::Restore(restore) => Some(restore),
+            _ => None,
+        })
+        .collect()
 }
 
 /// The files of a store in a directory.

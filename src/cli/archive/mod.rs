@@ -1,9 +1,23 @@
 //! `weir archive`: checks, lists and reads an evidence archive, in its store or as a copy of it.
 //!
 //! Unlike other commands these say by their exit code what they found: 0 all well, 1 integrity, 2 completeness,
-//! 3 policy, 4 could not finish, 64 wrong usage. Nothing here writes to the archive.
+//! 3 policy, 4 could not finish, 64 wrong usage. What gives out records is logged in the archive; the rest of what reads
+//! it leaves no trace.
 
+mod cat;
+mod doctor;
+mod head;
+mod init;
+mod logs;
+mod ls;
+mod object;
+mod own_log;
+pub(super) mod progress;
 pub(super) mod reading;
+mod restore;
+mod select;
+#[cfg(test)]
+mod test_kit;
 pub(super) mod text;
 pub(super) mod verify;
 pub(super) mod which;
@@ -19,6 +33,19 @@ use super::{Sources, runtime, say_error};
 pub(super) enum Command {
     /// Check that an archive is whole and unchanged, claim by claim
     Verify(verify::Arguments),
+    /// Found an archive: its root key, who may write to it, whom to trust; print what its bucket needs
+    Init(Box<init::Arguments>),
+    /// Find out whether a store keeps what it promises, and what it will cost
+    Doctor(doctor::Arguments),
+    /// Show the newest head of every log, to be kept elsewhere
+    Head(head::Arguments),
+    /// List objects
+    Ls(ls::Arguments),
+    /// Print records
+    Cat(Box<cat::Arguments>),
+    /// Send what it holds to where OTLP is taken
+    #[command(alias = "replay")]
+    Restore(Box<restore::Arguments>),
 }
 
 /// The command line is wrong.
@@ -45,11 +72,31 @@ impl Failure {
     }
 }
 
+/// Somebody wants an end.
+async fn interrupted() -> Failure {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = async |kind: SignalKind| match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::terminate()) => {}
+    }
+    Failure::unknown("interrupted")
+}
+
 /// Runs one of them.
 pub(super) fn run(sources: &Sources, command: &Command) -> ExitCode {
     let work = async {
         match command {
             Command::Verify(arguments) => verify::run(sources, arguments).await,
+            Command::Init(arguments) => init::run(sources, arguments).await,
+            Command::Doctor(arguments) => doctor::run(sources, arguments).await,
+            Command::Head(arguments) => head::run(sources, arguments).await,
+            Command::Ls(arguments) => ls::run(sources, arguments).await,
+            Command::Cat(arguments) => cat::run(sources, arguments).await,
+            Command::Restore(arguments) => restore::run(sources, arguments).await,
         }
     };
     ended(work)

@@ -15,6 +15,7 @@ use objects::{Class, Head, ObjectStore, StoreError, Version, patiently};
 use tokio::task::JoinHandle;
 
 use super::Failure;
+use super::object::{self, Stored};
 use super::which::Archive;
 
 /// Files of a log that are being read before they are wanted.
@@ -109,7 +110,7 @@ impl Reading {
         let version = version.filter(|_| !self.is_copy);
         let found = patiently(|| async move {
             match level {
-                Level::Full => Ok(self.hashed(key, version, 0).await?.0),
+                Level::Full | Level::Decode => Ok(self.hashed(key, version, 0).await?.0),
                 Level::Log | Level::Heads => self.store.head(key, version).await,
             }
         });
@@ -138,6 +139,26 @@ impl Reading {
                 class: Class::NotFound,
                 ..
             }) => Ok((None, None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same of the bytes themselves, with the bytes.
+    pub(super) async fn facts_and_bytes(
+        &self,
+        expected: &Expected,
+    ) -> Result<Option<(Facts, Stored)>, StoreError> {
+        let (key, version) = (expected.key.as_str(), expected.version.as_deref());
+        let version = version.filter(|_| !self.is_copy);
+        let found = patiently(|| async move {
+            let mut head = self.store.head(key, version).await?;
+            let (stored, size, digest) = object::whole(&*self.store, key, version, expected.size).await?;
+            (head.size, head.sha256) = (size, Some(digest.0));
+            Ok((head, stored))
+        });
+        match found.await {
+            Ok((head, stored)) => Ok(Some((self.told(head), stored))),
+            Err(error) if error.class == Class::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -177,6 +198,10 @@ impl Reading {
             lock,
             modified: head.last_modified.and_then(time).filter(|_| !self.is_copy),
         }
+    }
+
+    pub(super) fn store(&self) -> &dyn ObjectStore {
+        &*self.store
     }
 
     /// Whether versions and locks are those of the archive.

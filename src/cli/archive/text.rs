@@ -36,7 +36,7 @@ pub(super) fn report(report: &Report) -> String {
     ));
     let looked = match report.level {
         Level::Log => "not looked at".to_owned(),
-        Level::Heads | Level::Full => format!(
+        Level::Heads | Level::Full | Level::Decode => format!(
             "{} present, {} missing, {} altered",
             grouped(totals.present),
             grouped(totals.missing),
@@ -123,8 +123,12 @@ fn detail(report: &Report, claim: Claim, result: &ClaimResult) -> String {
         Claim::I1 => {
             let equal = totals.present - totals.altered.min(totals.present);
             let (level, how) = match report.level {
-                Level::Full => ("full", "read and equal"),
-                Level::Log | Level::Heads => ("heads", "store checksum equal"),
+                Level::Full => ("full", "read and equal".to_owned()),
+                Level::Decode => {
+                    let decoded = grouped(totals.decoded);
+                    ("decode", format!("{decoded} taken apart, read and equal"))
+                }
+                Level::Log | Level::Heads => ("heads", "store checksum equal".to_owned()),
             };
             format!(
                 "{how} for {} of {} (level {level})",
@@ -179,7 +183,7 @@ fn detail(report: &Report, claim: Claim, result: &ClaimResult) -> String {
 }
 
 /// Names come out of a store into which others may write.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     match text.contains(char::is_control) {
         true => text.replace(char::is_control, "?"),
         false => text.to_owned(),
@@ -200,7 +204,7 @@ pub(in crate::cli) fn grouped(n: u64) -> String {
 }
 
 /// `1.5 MiB`.
-pub(super) fn bytes(n: u64) -> String {
+pub(in crate::cli) fn bytes(n: u64) -> String {
     let mut amount = n as f64;
     for unit in ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] {
         if amount < 1024.0 || unit == "PiB" {

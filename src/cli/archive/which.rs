@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 use config::{ComponentId, Duration, Section};
 use evidence::time::Time;
-use objects::ObjectStore;
 use objects::blocks::{Directory, S3, Store};
+use objects::{Mode, ObjectStore};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +60,26 @@ pub(in crate::cli) struct Archive {
     pub(in crate::cli) is_copy: bool,
     /// As its writer is configured, if that is known.
     pub(in crate::cli) intervals: Option<Intervals>,
+    /// What else of its writer is known.
+    pub(in crate::cli) configured: Option<Configured>,
+}
+
+/// What of an exporter's configuration commands go by.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::cli) struct Configured {
+    /// Name of the exporter.
+    pub(super) id: String,
+    /// Name of the archive.
+    pub(super) archive: String,
+    pub(super) writer: String,
+    /// The file with the key that signs its log.
+    pub(super) key: Option<PathBuf>,
+    pub(super) lock: LockKeys,
+    /// Whether it founds an archive that is not there.
+    pub(super) create: bool,
+    pub(super) ack: String,
+    pub(super) roll: RollKeys,
+    pub(super) storage: Option<String>,
 }
 
 /// How often a writer signs, in milliseconds.
@@ -69,12 +89,83 @@ pub(in crate::cli) struct Intervals {
     pub(in crate::cli) heartbeat: i64,
 }
 
+/// Of an exporter: its own.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+struct OwnKeys {
+    archive: String,
+    writer: String,
+    state_dir: PathBuf,
+    create: bool,
+    ack: String,
+    storage: Option<String>,
+}
+
+/// Of an exporter: its `lock`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct LockKeys {
+    pub(super) required: bool,
+    pub(super) mode: Mode,
+    pub(super) retention: String,
+    pub(super) classes: Vec<ClassKeys>,
+}
+
+/// Of a lock: one of its `classes`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct ClassKeys {
+    pub(super) name: String,
+    pub(super) retention: Option<String>,
+    /// Of no use here.
+    mode: Option<Mode>,
+    r#match: serde_json::Value,
+}
+
+impl ClassKeys {
+    /// A class of a test.
+    #[cfg(test)]
+    pub(super) fn named(name: &str, retention: &str) -> ClassKeys {
+        ClassKeys {
+            name: name.to_owned(),
+            retention: Some(retention.to_owned()),
+            ..ClassKeys::default()
+        }
+    }
+}
+
+impl Default for LockKeys {
+    fn default() -> Self {
+        LockKeys {
+            required: true,
+            mode: Mode::Compliance,
+            retention: "400d".to_owned(),
+            classes: Vec::new(),
+        }
+    }
+}
+
+/// Of an exporter: its `roll`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub(super) struct RollKeys {
+    pub(super) max_age: Option<Duration>,
+    pub(super) max_age_small: Option<Duration>,
+}
+
 /// Of an exporter: its `log`.
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 struct LogKeys {
     checkpoint_interval: Duration,
     heartbeat_interval: Duration,
+}
+
+/// Of a log: its `signer`.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+struct SignerKeys {
+    file: PathBuf,
 }
 
 impl Default for LogKeys {
@@ -90,7 +181,12 @@ impl Default for LogKeys {
 impl Which {
     /// Opens it. Asks a network nothing yet.
     pub(in crate::cli) async fn open(&self, sources: &Sources) -> Result<Archive, Failure> {
-        let (store, intervals) = self.named(sources)?;
+        let (store, known) = self.named(sources)?;
+        self.opened(&store, known).await
+    }
+
+    /// Opens what [`named`](Self::named) gave.
+    pub(super) async fn opened(&self, store: &Store, known: Option<Known>) -> Result<Archive, Failure> {
         let faults = store.faults();
         if let Some((key, text)) = faults.first() {
             return Err(Failure::usage(format!("store::{key} {text}")));
@@ -107,11 +203,13 @@ impl Which {
         Ok(Archive {
             store: opened,
             is_copy: self.from_dir.is_some(),
-            intervals,
+            intervals: known.as_ref().map(|(intervals, _)| *intervals),
+            configured: known.map(|(_, configured)| configured),
         })
     }
 
-    fn named(&self, sources: &Sources) -> Result<(Store, Option<Intervals>), Failure> {
+    /// The store as it is written, and what the configuration says beside it. Opens nothing.
+    pub(super) fn named(&self, sources: &Sources) -> Result<(Store, Option<Known>), Failure> {
         match (&self.from_dir, &self.store) {
             (Some(path), _) => Ok((directory(path.clone()), None)),
             (None, Some(text)) => Ok((self.parse(text)?, None)),
@@ -148,7 +246,7 @@ impl Which {
         })
     }
 
-    fn configured(&self, sources: &Sources) -> Result<(Store, Option<Intervals>), Failure> {
+    fn configured(&self, sources: &Sources) -> Result<(Store, Option<Known>), Failure> {
         if sources.config.is_empty() && sources.set.is_empty() {
             return Err(Failure::usage(
                 "which archive? --store s3://BUCKET/PREFIX or a directory, --from-dir DIR, or --config with its exporter",
@@ -165,6 +263,10 @@ impl Which {
         meant.retain(|(id, _)| is_meant(id));
         match meant.as_mut_slice() {
             [(id, section)] => of_section(section)
+                .map(|(store, (intervals, mut configured))| {
+                    configured.id = id.to_string();
+                    (store, Some((intervals, configured)))
+                })
                 .map_err(|faults| Failure::usage(format!("exporter {id}: {}", faults.report(false)))),
             [] => Err(Failure::usage("this configuration has no such exporter archive")),
             several => {
@@ -185,22 +287,53 @@ fn directory(path: PathBuf) -> Store {
     }
 }
 
-fn of_section(section: &mut Section) -> Result<(Store, Option<Intervals>), config::Diags> {
+/// What a configuration says beside the store.
+pub(super) type Known = (Intervals, Configured);
+
+fn of_section(section: &mut Section) -> Result<(Store, Known), config::Diags> {
     let Some(store) = section.take_raw("store") else {
         return Err(section.fault("store", "it names no store"));
     };
     let store = store.parse::<Store>()?;
-    let log = section
-        .take_raw("log")
-        .map(|mut log| log.take::<LogKeys>())
-        .transpose()?
-        .unwrap_or_default();
+    let mut log = section.take_raw("log");
+    let mut signer = log.as_mut().and_then(|log| log.take_raw("signer"));
+    let signer = signer
+        .as_mut()
+        .map(|signer| signer.take::<SignerKeys>())
+        .transpose()?;
+    let signer = signer.unwrap_or_default();
+    let log = log.as_mut().map(|log| log.take::<LogKeys>()).transpose()?;
+    let log = log.unwrap_or_default();
+    let mut lock = section.take_raw("lock");
+    let lock = lock.as_mut().map(|lock| lock.take::<LockKeys>()).transpose()?;
+    let mut roll = section.take_raw("roll");
+    let roll = roll.as_mut().map(|roll| roll.take::<RollKeys>()).transpose()?;
+    let own = section.take::<OwnKeys>()?;
     let millis = |duration: Duration| i64::try_from(duration.0.as_millis()).unwrap_or(i64::MAX / 4);
     let intervals = Intervals {
         checkpoint: millis(log.checkpoint_interval),
         heartbeat: millis(log.heartbeat_interval),
     };
-    Ok((store, Some(intervals)))
+    let key = match (
+        signer.file.as_os_str().is_empty(),
+        own.state_dir.as_os_str().is_empty(),
+    ) {
+        (false, _) => Some(signer.file),
+        (true, false) => Some(own.state_dir.join("signer.key")),
+        (true, true) => None,
+    };
+    let configured = Configured {
+        id: String::new(),
+        archive: own.archive,
+        writer: own.writer,
+        key,
+        lock: lock.unwrap_or_default(),
+        create: own.create,
+        ack: own.ack,
+        roll: roll.unwrap_or_default(),
+        storage: own.storage,
+    };
+    Ok((store, (intervals, configured)))
 }
 
 impl Part {
@@ -219,6 +352,23 @@ impl Part {
             range => Ok(range),
         }
     }
+}
+
+/// Days of a retention as configurations say it: `400d`, `7y` (of 365 days), `48h` (rounded up).
+pub(super) fn days(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if !number.bytes().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = number.parse().ok()?;
+    let days = match unit {
+        "h" => number.div_ceil(24),
+        "d" => number,
+        "y" => number.checked_mul(365)?,
+        _ => return None,
+    };
+    // Within a century.
+    (1..=36_500).contains(&days).then_some(days)
 }
 
 /// The present, by the machine's clock.
@@ -298,6 +448,27 @@ mod tests {
     }
 
     #[test]
+    fn a_retention_is_days() {
+        let check = |text: &str, expected: Option<u64>| assert_eq!(days(text), expected, "{text}");
+        check("400d", Some(400));
+        check("7y", Some(2_555));
+        check("48h", Some(2));
+        check("49h", Some(3));
+        for wrong in [
+            "",
+            "d",
+            "0d",
+            "101y",
+            "1w",
+            "-1d",
+            "9999999999999999999999d",
+            "1é",
+        ] {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
     fn from_comes_before_to() {
         let now = Time::from_millis(0);
         let part = |from: &str, to: &str| Part {
@@ -363,7 +534,31 @@ mod tests {
             checkpoint: 60_000,
             heartbeat: 60_000,
         };
-        assert_eq!(read(yaml), Ok((directory("/x".into()), Some(intervals))));
+        let (store, (found, configured)) = read(yaml).expect("it is valid");
+        assert_eq!((store, found), (directory("/x".into()), intervals));
+        assert_eq!((configured.archive.as_str(), configured.key), ("a", None));
+        assert_eq!(configured.lock, LockKeys::default());
+        let yaml = "store: {file: {path: /x}}\nstate_dir: /s\nlock: {required: false, mode: GOVERNANCE, retention: 1d}";
+        let (_, (_, configured)) = read(yaml).expect("it is valid");
+        assert_eq!(configured.key, Some("/s/signer.key".into()));
+        let lock = LockKeys {
+            required: false,
+            mode: Mode::Governance,
+            retention: "1d".to_owned(),
+            classes: Vec::new(),
+        };
+        assert_eq!(configured.lock, lock);
+        let classes = "{mode: GOVERNANCE, classes: [{name: pci, match: {tenant: [a], severity_number: '>=17'}, retention: 7y}]}";
+        let (_, (_, configured)) =
+            read(&format!("store: {{file: {{path: /x}}}}\nlock: {classes}")).expect("it is valid");
+        let class = &configured.lock.classes[0];
+        assert_eq!(
+            (class.name.as_str(), class.retention.as_deref()),
+            ("pci", Some("7y"))
+        );
+        let yaml = "store: {file: {path: /x}}\nstate_dir: /s\nlog: {signer: {file: /k, rotate: 24h}}";
+        let (_, (_, configured)) = read(yaml).expect("it is valid");
+        assert_eq!(configured.key, Some("/k".into()));
         assert!(
             read("archive: a")
                 .expect_err("no store")

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::cli::archive::text::bytes;
 use crate::cli::say;
 
 /// Prints what a gateway or a directory told.
@@ -17,7 +18,8 @@ fn text(told: &Value) -> String {
     let mut out = String::new();
     for journal in told["journals"].as_array().into_iter().flatten() {
         let word = |key: &str| journal[key].as_str().unwrap_or_default();
-        let (bytes, live) = (bytes(&journal["bytes"]), bytes(&journal["live_bytes"]));
+        let amount = |key: &str| bytes(journal[key].as_u64().unwrap_or_default());
+        let (bytes, live) = (amount("bytes"), amount("live_bytes"));
         out.push_str(&format!("{}: {bytes}, {live} of it owed\n", word("storage")));
         if let Some(error) = journal["trouble"]["error"].as_str() {
             let since = journal["trouble"]["since"].as_str().unwrap_or_default();
@@ -69,22 +71,6 @@ fn row(destination: &Value) -> String {
     out
 }
 
-/// `1.5 MiB`.
-fn bytes(value: &Value) -> String {
-    let bytes = value.as_u64().unwrap_or_default();
-    let mut amount = bytes as f64;
-    for unit in ["bytes", "KiB", "MiB", "GiB"] {
-        if amount < 1024.0 || unit == "GiB" {
-            return match unit {
-                "bytes" => format!("{bytes} bytes"),
-                _ => format!("{amount:.1} {unit}"),
-            };
-        }
-        amount /= 1024.0;
-    }
-    String::new()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -107,7 +93,7 @@ mod tests {
             {"storage": "/var/lib/b", "bytes": 0, "live_bytes": 0, "damage": ["0001.segment: a hole"], "destinations": []},
         ]});
         let expected = "\
-file_storage/a: 66.8 MiB, 1000 bytes of it owed
+file_storage/a: 66.8 MiB, 1000 B of it owed
   trouble since 2026-01-02T03:04:05Z: the disk is full
   destination                                records       items         bytes
   exporter/otlp/logs                               2        1024        921600
@@ -115,7 +101,7 @@ file_storage/a: 66.8 MiB, 1000 bytes of it owed
   exporter/otlp_grpc/a_name_that_is_very_long/logs
                                                    0           0             0
 
-/var/lib/b: 0 bytes, 0 bytes of it owed
+/var/lib/b: 0 B, 0 B of it owed
   damaged: 0001.segment: a hole
   no destinations
 

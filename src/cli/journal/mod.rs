@@ -4,7 +4,7 @@
 
 mod list;
 mod offline;
-mod send;
+pub(super) mod send;
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};

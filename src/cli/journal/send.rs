@@ -121,7 +121,7 @@ impl Stays {
     }
 }
 
-enum Failure {
+pub(in crate::cli) enum Failure {
     /// This record, by this far side.
     ForGood(String),
     /// The far side did not get well.
@@ -129,7 +129,7 @@ enum Failure {
 }
 
 /// One record, tried again while the far side is unwell. The answer: items that it left out.
-async fn deliver(consumer: &Arc<dyn Consumer>, payload: Payload) -> Result<u64, Failure> {
+pub(in crate::cli) async fn deliver(consumer: &Arc<dyn Consumer>, payload: Payload) -> Result<u64, Failure> {
     let end = Instant::now() + PATIENCE;
     loop {
         let refusal = match consumer.consume(payload.clone()).await {
@@ -152,7 +152,7 @@ async fn deliver(consumer: &Arc<dyn Consumer>, payload: Payload) -> Result<u64, 
 }
 
 /// A service with the exporter that is meant.
-fn service(sources: &Sources, to: &str) -> Result<(Arc<Service>, ComponentId), String> {
+pub(in crate::cli) fn service(sources: &Sources, to: &str) -> Result<(Arc<Service>, ComponentId), String> {
     let (texts, gates, id) = match endpoint(to) {
         Some((kind, text)) => (
             vec![("--to".to_owned(), text)],
@@ -172,15 +172,20 @@ fn service(sources: &Sources, to: &str) -> Result<(Arc<Service>, ComponentId), S
     Ok((service, id))
 }
 
-/// The exporter for an endpoint, and a configuration that has it.
+/// The exporter for an endpoint, and a configuration that has it. Port 4317 is gRPC's by convention, whatever is said
+/// before it.
 fn endpoint(to: &str) -> Option<(&'static str, String)> {
-    let (kind, keys) = match to.split_once("://") {
-        Some(("http" | "https", _)) => ("otlp_http", String::new()),
+    const PLAIN: &str = ", tls: {insecure: true}";
+    let is_grpc = |rest: &str| rest.trim_end_matches('/').ends_with(":4317");
+    let (kind, to, keys) = match to.split_once("://") {
+        Some(("http", rest)) if is_grpc(rest) => ("otlp_grpc", rest.trim_end_matches('/'), PLAIN),
+        Some(("https", rest)) if is_grpc(rest) => ("otlp_grpc", rest.trim_end_matches('/'), ""),
+        Some(("http" | "https", _)) => ("otlp_http", to, ""),
         Some(_) => return None,
         None => {
             let (host, port) = to.rsplit_once(':')?;
             port.parse::<u16>().ok().filter(|_| !host.is_empty())?;
-            ("otlp_grpc", ", tls: {insecure: true}".to_owned())
+            ("otlp_grpc", to, PLAIN)
         }
     };
     let quoted = serde_json::Value::from(to);
@@ -206,6 +211,8 @@ mod tests {
         check("[::1]:4317", Some("otlp_grpc"));
         check("http://127.0.0.1:4318", Some("otlp_http"));
         check("https://far", Some("otlp_http"));
+        check("http://localhost:4317", Some("otlp_grpc"));
+        check("https://far:4317/", Some("otlp_grpc"));
         check("otlp_grpc/next", None);
         check("otlp", None);
         check("ftp://far:21", None);

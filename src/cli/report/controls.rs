@@ -173,7 +173,7 @@ impl<'a> Make<'a> {
     pub(super) fn of_store(&self, n: u64) -> Result<u64, String> {
         match self.input.verified.level {
             Level::Log => Err("objects were not looked at (--level log)".to_owned()),
-            Level::Heads | Level::Full => Ok(n),
+            Level::Heads | Level::Full | Level::Decode => Ok(n),
         }
     }
 

@@ -30,8 +30,9 @@ use evidence::verify::{File, Options, Report, Watch};
 use net::compression::{self, Encoding};
 use parking_lot::Mutex;
 
+use super::archive::progress::Progress;
 use super::archive::reading::Reading;
-use super::archive::verify::{self, Depth, Progress, Watcher};
+use super::archive::verify::{self, Depth, Watcher};
 use super::archive::which::{Part, Which, now};
 use super::archive::{Failure, ended};
 use super::{Sources, say};
@@ -334,7 +335,7 @@ impl Making {
                 Ok(None) => trail.unreadable(object, "it was not read"),
                 Err(failure) => trail.unreadable(object, &failure.told),
             }
-            progress.another();
+            progress.add(1);
         }
         progress.end();
         trail.compare(self.period, &facts.anchors);

@@ -714,6 +714,7 @@ fn making(made: &Made, dir: &Path, signer: Option<Signer>) -> Making {
         store: Arc::new(FileStore::new(dir)),
         is_copy: true,
         intervals: None,
+        configured: None,
     };
     let period = whole();
     Making {

@@ -44,6 +44,8 @@ pub enum Level {
     Heads,
     /// By reading and hashing them.
     Full,
+    /// By decompressing them as well, and counting their records.
+    Decode,
 }
 
 /// What to look at, and by which clock.
@@ -91,7 +93,7 @@ impl Options {
     /// Whether all records of the gateway's own lie in the range, and are read.
     fn covers_audit(&self) -> bool {
         let own = |wanted: &Option<String>, own: &str| wanted.as_ref().is_none_or(|wanted| wanted == own);
-        self.level == Level::Full
+        self.level >= Level::Full
             && self.from.is_none()
             && self.to.is_none()
             && own(&self.tenant, OWN_TENANT)
@@ -132,6 +134,8 @@ pub struct Expected {
     pub logged: Time,
     /// Which entry: `<writer>/<session>#<index>`.
     pub place: String,
+    /// The whole entry, on level `decode`.
+    pub entry: Option<Box<Obj>>,
 }
 
 /// What the store says of an object's version.
@@ -431,6 +435,15 @@ impl Verifier {
                 self.found
                     .fail(Claim::I2, "audit_unreadable", &expected.key, what);
             }
+        }
+    }
+
+    /// Takes what the records of an object say of their entry, on level `decode`: nothing, or in what they differ.
+    pub fn content(&mut self, expected: &Expected, differs: Option<&str>) {
+        self.totals.decoded += 1;
+        if let Some(detail) = differs {
+            let detail = format!("{detail} (entry {})", expected.place);
+            self.found.fail(Claim::I1, "content", &expected.key, detail);
         }
     }
 

@@ -255,6 +255,8 @@ pub struct Totals {
     pub missing: u64,
     /// Objects that are not what was sealed.
     pub altered: u64,
+    /// Objects whose records were counted, on level `decode`.
+    pub decoded: u64,
     /// Objects that are gone and may be.
     pub expired: u64,
     /// Objects whose keys were destroyed, as the log says.

@@ -10,7 +10,7 @@ use wire::Signal;
 
 use super::books::Books;
 use super::ranges::Ranges;
-use super::report::{Claim, Findings, Hole, Totals};
+use super::report::{Claim, Finding, Findings, Hole, Severity, Totals};
 use super::{Expected, Level, Options, Trust};
 use crate::digest::{Digest, hex, sha256};
 use crate::entry::{Audit, Entry, Gap, Hold, Kind, Obj, Open, Prev, Shred};
@@ -122,6 +122,40 @@ struct Head {
     key: String,
     note: Note,
     head: Checkpoint,
+}
+
+impl SessionOutcome {
+    /// Whose log it is: `<archive>/<writer>/<session>`.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Size and root of the newest head that is good; what lies above it nobody signed yet.
+    pub fn head(&self) -> Option<(u64, Digest)> {
+        self.head
+    }
+
+    /// The root over the first `size` entries, where a segment or a good head ends there.
+    pub fn root_at(&self, size: u64) -> Option<Digest> {
+        self.roots.get(&size).copied()
+    }
+
+    /// Time of the last entry.
+    pub fn last(&self) -> Option<Time> {
+        self.last
+    }
+
+    /// Whether nothing will follow.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// What shows that the log is not what was signed: the first failure of its chain, its signatures or its entries.
+    pub fn broken(&self) -> Option<&Finding> {
+        let claims = [Claim::I2, Claim::I3, Claim::C1];
+        let fails = |f: &&Finding| f.severity == Severity::Fail && claims.contains(&f.claim);
+        self.found.kept.iter().find(fails)
+    }
 }
 
 /// A short stand-in for an object's key, wide enough that two never share one by chance.
@@ -483,8 +517,9 @@ impl SessionReader {
             let is_plain = obj.enc.is_none() && obj.of.is_none() && obj.fmt == Format::OtlpProto.as_str();
             let audit = Compression::parse(&obj.cmp).filter(|_| is_own && is_plain);
             self.out.unread_own |= is_own && audit.is_none();
+            let entry = (self.options.level == Level::Decode).then(|| Box::new(obj.clone()));
             expected.push(Expected {
-                audit: audit.filter(|_| self.options.level == Level::Full),
+                audit: audit.filter(|_| self.options.level >= Level::Full),
                 key: obj.key,
                 version: obj.ver,
                 size: obj.size,
@@ -494,6 +529,7 @@ impl SessionReader {
                 admitted: obj.ad[1],
                 logged: t,
                 place,
+                entry,
             });
         }
     }

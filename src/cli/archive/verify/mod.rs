@@ -3,10 +3,10 @@
 //! What of the logs cannot be read ends it without a verdict: a log with a hole that the network made would look like
 //! one that somebody cut. What of the objects cannot be read is told beside the verdict.
 
-use std::io::{IsTerminal, Write};
+mod content;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use evidence::entry::{Entry, Kind};
@@ -19,10 +19,11 @@ use evidence::verify::{
     Trust, Verifier, Watch,
 };
 use objects::StoreError;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::head::Heads;
+use super::progress::Progress;
 use super::reading::{Own, Reading};
 use super::which::{Part, Which, now};
 use super::{Failure, UNKNOWN, text};
@@ -34,7 +35,6 @@ const LOGS_AT_A_TIME: usize = 4;
 const NEWS_MAX: usize = 1_024;
 /// A hold's list: a million objects of 200 bytes.
 const HOLD_LIST_BYTES_MAX: usize = 256 << 20;
-const PROGRESS: Duration = Duration::from_secs(1);
 
 /// Options of `weir archive verify`.
 #[derive(Args)]
@@ -81,6 +81,8 @@ pub(in crate::cli) enum Depth {
     Heads,
     /// By reading and hashing them
     Full,
+    /// By decompressing them as well, and counting their records
+    Decode,
 }
 
 impl From<Depth> for Level {
@@ -89,6 +91,7 @@ impl From<Depth> for Level {
             Depth::Log => Level::Log,
             Depth::Heads => Level::Heads,
             Depth::Full => Level::Full,
+            Depth::Decode => Level::Decode,
         }
     }
 }
@@ -102,6 +105,7 @@ pub(in crate::cli) trait Watcher: Send + Sync {
 /// What readers tell the verifier.
 enum News {
     Object(Box<Expected>, Result<(Option<Facts>, Option<Own>), StoreError>),
+    Content(Box<Expected>, Option<String>),
     Log(Box<SessionOutcome>),
     Failed(Failure),
 }
@@ -161,19 +165,6 @@ pub(in crate::cli) async fn policy(path: &Path) -> Result<Policy, Failure> {
     let text = String::from_utf8(file(path).await?)
         .map_err(|_| Failure::usage(format!("{}: it is no text", path.display())))?;
     Policy::parse(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
-}
-
-/// What `weir archive head --json` prints.
-#[derive(Deserialize)]
-struct Heads {
-    heads: Vec<Head>,
-}
-
-#[derive(Deserialize)]
-struct Head {
-    origin: String,
-    size: u64,
-    root: String,
 }
 
 pub(in crate::cli) async fn pins(path: &Path) -> Result<Vec<Pin>, Failure> {
@@ -252,9 +243,10 @@ pub(in crate::cli) async fn watched(
                     verifier.audit(&expected, own);
                 }
             }
+            News::Content(expected, differs) => verifier.content(&expected, differs.as_deref()),
             News::Object(expected, Err(error)) => verifier.trouble(format!("{}: {error}", expected.key)),
         }
-        progress.another();
+        progress.add(1);
     }
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|e| Failure::unknown(format!("a log was not read to its end: {e}")))?;
@@ -340,9 +332,22 @@ impl Shared {
         };
         let (reading, level, tell) = (self.reading.clone(), self.options.level, self.tell.clone());
         tokio::spawn(async move {
-            let found = match expected.audit {
-                Some(compression) => reading.own(&expected, compression).await,
-                None => reading.facts(&expected, level).await.map(|facts| (facts, None)),
+            let found = match (expected.audit, expected.entry.clone()) {
+                (Some(compression), _) => reading.own(&expected, compression).await,
+                (None, None) => reading.facts(&expected, level).await.map(|facts| (facts, None)),
+                (None, Some(entry)) => match reading.facts_and_bytes(&expected).await {
+                    Ok(Some((facts, stored))) => {
+                        let is_it = facts.sha256 == Some(expected.sha256) && facts.size == expected.size;
+                        if is_it && content::can_be_read(&entry) {
+                            let differs = content::differs(stored, *entry).await;
+                            let news = News::Content(Box::new(expected.clone()), differs);
+                            let _ = tell.send(news).await;
+                        }
+                        Ok((Some(facts), None))
+                    }
+                    Ok(None) => Ok((None, None)),
+                    Err(error) => Err(error),
+                },
             };
             let _ = tell.send(News::Object(Box::new(expected), found)).await;
             drop(turn);
@@ -389,40 +394,6 @@ impl Wanted {
                 .to
                 .as_deref()
                 .is_none_or(|to| hour.is_none_or(|hour| hour <= to))
-    }
-}
-
-/// Says on a terminal how far it is.
-pub(in crate::cli) struct Progress {
-    what: &'static str,
-    is_shown: bool,
-    seen: u64,
-    last: tokio::time::Instant,
-}
-
-impl Progress {
-    pub(in crate::cli) fn new(what: &'static str) -> Progress {
-        let is_shown = std::io::stderr().is_terminal();
-        Progress {
-            what,
-            is_shown,
-            seen: 0,
-            last: tokio::time::Instant::now(),
-        }
-    }
-
-    pub(in crate::cli) fn another(&mut self) {
-        self.seen += 1;
-        if self.is_shown && self.last.elapsed() >= PROGRESS {
-            self.last = tokio::time::Instant::now();
-            let _ = write!(std::io::stderr(), "\r{} {}", text::grouped(self.seen), self.what);
-        }
-    }
-
-    pub(in crate::cli) fn end(&self) {
-        if self.is_shown {
-            let _ = write!(std::io::stderr(), "\r{:60}\r", "");
-        }
     }
 }
 

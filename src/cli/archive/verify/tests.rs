@@ -24,6 +24,30 @@ fn at(text: &str) -> Time {
     text.parse().expect("a time of the test")
 }
 
+/// What somebody downloaded.
+fn copy_in(dir: &Path) -> Archive {
+    Archive {
+        store: Arc::new(FileStore::new(dir)),
+        is_copy: true,
+        intervals: None,
+        configured: None,
+    }
+}
+
+/// The vectors after a change, and what they are for a policy that has their key.
+fn changed(change: impl FnOnce(&Path), level: Level) -> Report {
+    let dir = tempfile::tempdir().expect("a directory");
+    copy(Path::new(VECTORS), dir.path());
+    change(dir.path());
+    let vkey = fs::read_to_string(dir.path().join("vkeys.txt")).expect("a key");
+    let options = Options {
+        level,
+        ..Options::new(at("2025-11-20T14:10:00.000Z"))
+    };
+    let policy = Policy::parse(&format!("log {vkey}")).expect("a policy");
+    run_it(&copy_in(dir.path()), policy, &options).expect("it can be read")
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a directory");
     for entry in fs::read_dir(from).expect("the vectors") {
@@ -42,11 +66,7 @@ fn check(change: impl FnOnce(&Path), extra: &str, expected: (u8, &[&str])) -> Re
     copy(Path::new(VECTORS), dir.path());
     let vkey = fs::read_to_string(dir.path().join("vkeys.txt")).expect("a key");
     change(dir.path());
-    let archive = Archive {
-        store: Arc::new(FileStore::new(dir.path())),
-        is_copy: true,
-        intervals: None,
-    };
+    let archive = copy_in(dir.path());
     let policy = Policy::parse(&format!("log {vkey}{extra}")).expect("a policy");
     let now = at("2025-11-20T14:10:00.000Z");
     let options = Options {
@@ -111,6 +131,27 @@ fn a_copy_verifies() {
 }
 
 #[test]
+fn a_copy_is_taken_apart() {
+    let report = changed(|_| {}, Level::Decode);
+    assert_eq!(report.exit, 0, "{:#?}", report.findings);
+    // The other one is encrypted.
+    assert_eq!((report.totals.present, report.totals.decoded), (2, 1));
+    let text = text::report(&report);
+    let line =
+        "I1 object integrity      PASS          1 taken apart, read and equal for 2 of 2 (level decode)";
+    assert!(text.lines().any(|l| l == line), "{text}");
+    let change = |bytes: Vec<u8>| {
+        bytes
+            .iter()
+            .enumerate()
+            .map(|(i, b)| b ^ u8::from(i == 100))
+            .collect()
+    };
+    let report = changed(|dir| edit(&object(dir, 0), change), Level::Decode);
+    assert_eq!((report.exit, report.totals.decoded), (1, 0));
+}
+
+#[test]
 fn a_byte_of_an_object() {
     let change = |bytes: Vec<u8>| {
         bytes
@@ -165,25 +206,7 @@ fn a_count_changed() {
 fn a_segment_gone() {
     let gone =
         |dir: &Path| fs::remove_file(dir.join(BASE).join("seg/00000000000000000000.jsonl")).expect("removed");
-    let dir = tempfile::tempdir().expect("a directory");
-    copy(Path::new(VECTORS), dir.path());
-    gone(dir.path());
-    let archive = Archive {
-        store: Arc::new(FileStore::new(dir.path())),
-        is_copy: true,
-        intervals: None,
-    };
-    let vkey = fs::read_to_string(dir.path().join("vkeys.txt")).expect("a key");
-    let options = Options {
-        level: Level::Log,
-        ..Options::new(at("2025-11-20T14:10:00.000Z"))
-    };
-    let report = run_it(
-        &archive,
-        Policy::parse(&format!("log {vkey}")).expect("a policy"),
-        &options,
-    );
-    let report = report.expect("it can be read");
+    let report = changed(gone, Level::Log);
     assert_eq!(report.exit, 1);
     assert!(
         report.findings.iter().any(|f| f.what == "segment_gap"),
@@ -224,25 +247,8 @@ fn an_index_changed() {
             .into_bytes()
     };
     let segment = |dir: &Path| dir.join(BASE).join("seg/00000000000000000005.jsonl");
-    let dir = tempfile::tempdir().expect("a directory");
-    copy(Path::new(VECTORS), dir.path());
-    edit(&segment(dir.path()), change);
-    let archive = Archive {
-        store: Arc::new(FileStore::new(dir.path())),
-        is_copy: true,
-        intervals: None,
-    };
-    let vkey = fs::read_to_string(dir.path().join("vkeys.txt")).expect("a key");
-    let options = Options {
-        level: Level::Full,
-        ..Options::new(at("2025-11-20T14:10:00.000Z"))
-    };
-    let report = run_it(
-        &archive,
-        Policy::parse(&format!("log {vkey}")).expect("a policy"),
-        &options,
-    );
-    assert_eq!(report.expect("it can be read").exit, 1);
+    let report = changed(|dir| edit(&segment(dir), change), Level::Full);
+    assert_eq!(report.exit, 1);
 }
 
 #[test]
@@ -263,25 +269,7 @@ fn a_strangers_signature() {
             });
         }
     };
-    let dir = tempfile::tempdir().expect("a directory");
-    copy(Path::new(VECTORS), dir.path());
-    change(dir.path());
-    let archive = Archive {
-        store: Arc::new(FileStore::new(dir.path())),
-        is_copy: true,
-        intervals: None,
-    };
-    let vkey = fs::read_to_string(dir.path().join("vkeys.txt")).expect("a key");
-    let options = Options {
-        level: Level::Log,
-        ..Options::new(at("2025-11-20T14:10:00.000Z"))
-    };
-    let report = run_it(
-        &archive,
-        Policy::parse(&format!("log {vkey}")).expect("a policy"),
-        &options,
-    );
-    let report = report.expect("it can be read");
+    let report = changed(change, Level::Log);
     assert_eq!(report.exit, 1);
     assert!(
         report
@@ -449,6 +437,7 @@ fn of_bucket(memory: Memory, policy: &str, options: &Options) -> Result<Report, 
         store: Arc::new(memory),
         is_copy: false,
         intervals: None,
+        configured: None,
     };
     run_it(&archive, Policy::parse(policy).expect("a policy"), options)
 }
@@ -661,6 +650,7 @@ fn files_that_are_too_long_are_read_as_far_as_they_may_be() {
         }),
         is_copy: false,
         intervals: None,
+        configured: None,
     };
     let reading = Reading::of(&archive);
     let runtime = runtime().expect("a runtime");
