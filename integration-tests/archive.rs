@@ -148,8 +148,9 @@ async fn what_was_acknowledged_before_and_after_a_kill_is_restored_exactly() {
     }
     gateway.stop().await;
 
+    // What the gateway says of itself is in the archive as well.
     let verify = [
-        "verify", "--policy", &policy, "--store", &store, "--level", "full",
+        "verify", "--policy", &policy, "--store", &store, "--level", "full", "--tenant", "default",
     ];
     let (exit, told, _) = weir(&verify).await;
     assert_eq!(exit, 0, "{told}");
@@ -255,7 +256,10 @@ async fn what_was_acknowledged_before_and_after_a_kill_is_restored_exactly() {
     let (exit, rows, said) = weir(&cat).await;
     assert_eq!(exit, 0, "{said}");
     assert_eq!(rows.lines().count(), 250);
-    let (exit, listed, _) = weir(&["ls", "--store", &store, "--policy", &policy, "--json"]).await;
+    let (exit, listed, _) = weir(&[
+        "ls", "--store", &store, "--policy", &policy, "--tenant", "default", "--json",
+    ])
+    .await;
     assert_eq!(exit, 0);
     let records: u64 = listed
         .lines()
@@ -290,7 +294,7 @@ async fn what_is_not_what_was_sealed_is_never_sent() {
     assert_eq!(exit, 1, "{said}");
     assert!(said.contains(&format!("I1 altered  {}", object.key)), "{said}");
     assert!(sink.received().is_empty());
-    let (exit, rows, said) = weir(&["cat", "--store", &store, "--key", &key]).await;
+    let (exit, rows, said) = weir(&["cat", "--store", &store, "--key", &key, "--tenant", "default"]).await;
     assert_eq!((exit, rows.as_str()), (1, ""), "{said}");
     fs::remove_file(&path).unwrap();
     let (exit, _, said) = weir(&restore).await;
@@ -320,6 +324,6 @@ async fn what_cannot_be_logged_is_not_read() {
     assert!(said.contains("cannot be written"), "{said}");
     assert!(sink.received().is_empty());
     // A copy is nobody's archive: nothing is logged in it.
-    let (exit, rows, said) = weir(&["cat", "--from-dir", &store]).await;
+    let (exit, rows, said) = weir(&["cat", "--from-dir", &store, "--tenant", "default"]).await;
     assert_eq!((exit, rows.lines().count()), (0, 1), "{said}");
 }

@@ -109,6 +109,7 @@ fn head(out: &mut String, document: &Document) {
         Level::Log => "logs alone",
         Level::Heads => "logs, and objects by what the store says",
         Level::Full => "logs, and objects by reading them",
+        Level::Decode => "logs, and objects by counting their records",
     };
     let warnings = match verify.warnings {
         0 => "no warnings".to_owned(),

@@ -40,7 +40,7 @@ impl Make<'_> {
                 grouped(equal),
                 grouped(totals.objects),
                 match verified.level {
-                    Level::Full => "read and hashed",
+                    Level::Full | Level::Decode => "read and hashed",
                     Level::Log | Level::Heads => "by what the store says",
                 },
                 grouped(totals.missing),
