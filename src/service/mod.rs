@@ -381,7 +381,8 @@ impl Service {
         if trail.want(wanted) {
             let origin = self.origin.lock().clone();
             trail.tell(audit::started(&origin));
-            trail.tell(audit::loaded(&origin));
+            let text = trail.keep(&audit::text_of(&self.host.live().parts));
+            trail.tell(audit::loaded(&origin, text));
         }
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use evidence::entry::{Entry, Kind, Obj, Restore};
+use evidence::entry::{Audit, Entry, Kind, Obj, Restore};
 use evidence::names::OWN_TENANT;
 use evidence::test_kit::Store;
 use evidence::time::Time;
@@ -17,6 +17,9 @@ use super::records;
 pub struct Archived {
     store: Store,
     objects: Vec<Obj>,
+    own: Vec<Obj>,
+    anchors: Vec<Audit>,
+    policy: String,
 }
 
 impl Archived {
@@ -24,6 +27,14 @@ impl Archived {
     #[track_caller]
     pub fn verified(root: &Path) -> Archived {
         let (store, policy, objects) = (read(root), declared(root), objects(root));
+        let (mut own, mut anchors) = (Vec::new(), Vec::new());
+        for kind in entries(root) {
+            match kind {
+                Kind::Obj(obj) if obj.tenant == OWN_TENANT => own.push(*obj),
+                Kind::Audit(audit) => anchors.push(audit),
+                _ => {}
+            }
+        }
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let now = now.expect("the clock is past 1970").as_millis() as i64;
         let options = Options {
@@ -32,7 +43,32 @@ impl Archived {
         };
         let report = store.verify(&policy, &options);
         assert_eq!(report.exit, 0, "{} {:#?}", report.verdict, report.findings);
-        Archived { store, objects }
+        Archived {
+            store,
+            objects,
+            own,
+            anchors,
+            policy,
+        }
+    }
+
+    /// Records of the gateway's own, as requests, in the order of the log.
+    pub fn own(&self) -> Vec<Bytes> {
+        let plain = |obj: &Obj| {
+            let stored = self.store.files[&obj.key][0].bytes.as_deref();
+            Bytes::from(zstd::stream::decode_all(stored.expect("it is there")).expect("frames of zstd"))
+        };
+        self.own.iter().map(plain).collect()
+    }
+
+    /// Numbers and hashes of audit records that the log names, in its order.
+    pub fn anchors(&self) -> &[Audit] {
+        &self.anchors
+    }
+
+    /// Lines of a policy that trusts the keys which the logs themselves name.
+    pub fn policy(&self) -> &str {
+        &self.policy
     }
 
     /// Records of a signal, as the log counts them.

@@ -5,6 +5,7 @@
 //! under a number, claimed in the journal, put, logged, covered by a signed head, complete. Until then it is owed, and
 //! comes again after a restart unless an object has it.
 
+mod acts;
 mod adopt;
 mod books;
 mod buffer;

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::acts::Acts;
 use super::buffer::Segment;
 use super::config::{Config, Shorter};
 use super::disk::Lines;
@@ -62,6 +63,7 @@ pub(super) struct Shared {
     pub(super) skew_ms: AtomicI64,
     pub(super) told: AtomicBool,
     pub(super) signer: Arc<evidence::note::Signer>,
+    pub(super) acts: Acts,
     /// What the start-up check found, for each session's log.
     pub(super) worm: evidence::entry::Worm,
     #[cfg(test)]
@@ -223,6 +225,7 @@ impl Shared {
     /// A request went well.
     pub(super) fn works(&self) {
         if self.told.swap(false, Relaxed) {
+            self.acts.works();
             tracing::info!(exporter = self.id, "the archive goes on");
             self.host.report(&format!("exporter:{}", self.id), Status::Ok);
         }
@@ -238,6 +241,7 @@ impl Shared {
         self.metrics.put_retry(&code);
         if matches!(error.class, Class::Denied | Class::Unauthorized) {
             self.metrics.put_denied.add(1);
+            self.acts.denied(&code);
         }
         if !error.may_pass() || tries > 2 {
             self.trouble(&format!("the store takes no objects: {error}"));
@@ -335,6 +339,7 @@ impl Shared {
     /// Nothing more is signed for this session; the next one begins when everything that is open is finished.
     fn fenced(&self, trouble: &Trouble) {
         self.metrics.fenced.add(1);
+        self.acts.fenced(&trouble.to_string());
         tracing::error!(exporter = self.id, error = %trouble, "the archive is not alone under its name");
         self.told.store(true, Relaxed);
         let status = Status::Recoverable(trouble.to_string());

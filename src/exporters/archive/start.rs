@@ -18,6 +18,7 @@ use objects::{Body, FileStore, ObjectStore, Put, StoreError};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::acts::Acts;
 use super::config::{Ack, Config, Spool};
 use super::disk::{self, Lines};
 use super::gather::{Gather, Limits};
@@ -46,7 +47,9 @@ pub(super) async fn start(
     let writer_name = writer_name(config);
     let dir = config.state_dir.clone();
     let lock = open_directory(&dir)?;
-    let signer = Arc::new(signer(config)?);
+    let (signer, is_new_key) = signer(config)?;
+    let signer = Arc::new(signer);
+    let acts = Acts::new(&id, host.audit());
     #[cfg(not(test))]
     let store = open_store(config).await?;
     #[cfg(test)]
@@ -68,7 +71,8 @@ pub(super) async fn start(
         None => recover::fresh(&config.archive, &writer_name, now)?,
     };
     let session = recovered.log.origin().session().clone();
-    let found = checked(config, &*store, session.as_str(), &id).await?;
+    let found = checked(config, &*store, session.as_str(), &id).await;
+    let found = found.inspect_err(|fault| acts.check_failed(store.place(), &fault.to_string()))?;
     if !found.is_founded {
         found_archive(config, &*store, now).await?;
     }
@@ -143,6 +147,7 @@ pub(super) async fn start(
     super::fence::is_over(&dir).await.map_err(world)?;
 
     metrics.worm_ok.set(i64::from(found.worm != check::Worm::None));
+    acts.checked(store.place(), &worm(&found));
     let shared = Shared {
         rules: (*archive.rules).clone(),
         rules_id: archive.rules.id().into(),
@@ -171,6 +176,7 @@ pub(super) async fn start(
         skew_ms: AtomicI64::new(found.clock_ahead.map_or(NEVER, |s| s * 1000)),
         told: AtomicBool::new(false),
         signer,
+        acts,
         worm: worm(&found),
         config: config.clone(),
         id,
@@ -186,6 +192,10 @@ pub(super) async fn start(
     if shared.writer().size() == 0 {
         let head = before.as_ref().map(|before| before.head.clone());
         open_log(&shared, head).await.map_err(world)?;
+    }
+    let origin = shared.writer().origin();
+    if let Ok(vkey) = shared.signer.vkey(origin.as_str()) {
+        shared.acts.signs(&super::spool::hex(&vkey.id()), is_new_key);
     }
     let start = entry::Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -474,8 +484,8 @@ fn open_directory(dir: &Path) -> Result<File, Fault> {
     }
 }
 
-/// The signing key; made if there is none.
-fn signer(config: &Config) -> Result<Signer, Fault> {
+/// The signing key, and whether it was made just now because there was none.
+fn signer(config: &Config) -> Result<(Signer, bool), Fault> {
     let path: PathBuf = match config.log.signer.file.as_os_str().is_empty() {
         true => config.state_dir.join("signer.key"),
         false => config.log.signer.file.clone(),
@@ -486,13 +496,14 @@ fn signer(config: &Config) -> Result<Signer, Fault> {
         Some(text) => {
             let text = zeroize::Zeroizing::new(text);
             let text = std::str::from_utf8(&text).map_err(|_| fault(&"it is no text"))?;
-            Signer::from_text(text).map_err(|e| fault(&e))
+            let signer = Signer::from_text(text).map_err(|e| fault(&e))?;
+            Ok((signer, false))
         }
         None => {
             let signer = Signer::generate().map_err(|e| fault(&e))?;
             let text = signer.to_pem().map_err(|e| fault(&e))?;
             disk::replace(&path, text.as_bytes()).map_err(|e| fault(&e))?;
-            Ok(signer)
+            Ok((signer, true))
         }
     }
 }

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use client::{ClientTls, Reloading};
 pub use server::{Acceptor, ServerTls};
+pub use subject::Certificate;
 pub(crate) use subject::names_of;
 
 /// A TLS block that cannot be used.

@@ -1,9 +1,10 @@
-//! What a certificate calls its owner: alternative names and the subject's common name.
+//! What a certificate calls its owner: alternative names and the subject's common name. And when it ends.
 //!
 //! In: a certificate that was verified; nothing here decides whether it is to be believed. What cannot be read is left
 //! out.
 
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use webpki::EndEntityCert;
 use wire::CertificateNames;
 
@@ -21,6 +22,86 @@ pub(crate) fn names_of(certificate: &CertificateDer<'_>) -> Option<CertificateNa
         dns: certificate.valid_dns_names().take(NAMES_MAX).map(owned).collect(),
         common_name: common_name(certificate.subject()),
     })
+}
+
+/// What is told of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its common name, else its first alternative name; empty if it has neither.
+    pub subject: String,
+    /// Its end, in seconds since 1970.
+    pub not_after_s: u64,
+}
+
+impl Certificate {
+    /// The first certificate of a PEM file; `None` if it cannot be read.
+    pub fn first_of(pem: &[u8]) -> Option<Certificate> {
+        let der = CertificateDer::from_pem_slice(pem).ok()?;
+        let names = names_of(&der)?;
+        let first = |names: Vec<String>| names.into_iter().next();
+        let subject = names
+            .common_name
+            .or_else(|| first(names.dns))
+            .or_else(|| first(names.uris));
+        Some(Certificate {
+            subject: subject.unwrap_or_default(),
+            not_after_s: not_after(&der)?,
+        })
+    }
+}
+
+/// The second of the two times in the validity, which is the first sequence of two times in what is signed.
+fn not_after(certificate: &[u8]) -> Option<u64> {
+    let (SEQUENCE, content) = Der(certificate).next()? else {
+        return None;
+    };
+    let (SEQUENCE, signed) = Der(content).next()? else {
+        return None;
+    };
+    // Before it: version, serial number, algorithm, issuer.
+    Der(signed).take(5).find_map(|(tag, value)| {
+        let mut times = Der(value);
+        let (_, end) = (times.next()?, times.next()?);
+        match (tag, end) {
+            (SEQUENCE, (UTC_TIME, text)) => seconds(text, true),
+            (SEQUENCE, (GENERALIZED_TIME, text)) => seconds(text, false),
+            _ => None,
+        }
+    })
+}
+
+/// `YYMMDDHHMMSSZ`, or with four digits of the year, as seconds since 1970.
+fn seconds(text: &[u8], is_short: bool) -> Option<u64> {
+    let digits = text.strip_suffix(b"Z")?;
+    if !digits.iter().all(u8::is_ascii_digit) || digits.len() != if is_short { 12 } else { 14 } {
+        return None;
+    }
+    let number = |digits: &[u8]| {
+        digits
+            .iter()
+            .fold(0u64, |n, digit| n * 10 + u64::from(digit - b'0'))
+    };
+    let (year, rest) = digits.split_at(digits.len() - 10);
+    let year = match (number(year), is_short) {
+        (year @ 0..50, true) => 2000 + year,
+        (year, true) => 1900 + year,
+        (year, false) => year,
+    };
+    let [month, day, hour, minute, second] = [0, 2, 4, 6, 8].map(|at| number(&rest[at..at + 2]));
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year < 1970 {
+        return None;
+    }
+    // Years begin in March, so that the day that comes and goes is their last.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let leap_days = year / 4 - year / 100 + year / 400;
+    let days = year * 365 + leap_days + (month * 153 + 2) / 5 + day - 1;
+    // From the first of March of year 0.
+    const UNTIL_1970: u64 = 719_468;
+    Some((days - UNTIL_1970) * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
 /// The one common name of a subject: a sequence of sets of pairs of an OID and a text.
@@ -48,6 +129,8 @@ const OID: u8 = 0x06;
 const UTF8: u8 = 0x0c;
 const PRINTABLE: u8 = 0x13;
 const IA5: u8 = 0x16;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 
@@ -112,6 +195,34 @@ mod tests {
             );
             assert_eq!(found.common_name.as_deref(), common.first().copied());
         }
+    }
+
+    #[test]
+    fn a_certificate_is_told_by_its_name_and_its_end() {
+        let check = |text: &[u8], is_short: bool, expected: Option<u64>| {
+            assert_eq!(seconds(text, is_short), expected, "{text:?}");
+        };
+        check(b"700101000000Z", true, Some(0));
+        check(b"700301000000Z", true, Some(59 * 86_400));
+        check(b"261122040506Z", true, Some(1_795_320_306));
+        check(b"491231235959Z", true, Some(2_524_607_999));
+        check(b"20500101000000Z", false, Some(2_524_608_000));
+        check(b"20240229120000Z", false, Some(1_709_208_000));
+        check(b"99991231235959Z", false, Some(253_402_300_799));
+        check(b"19500101000000Z", false, None);
+        check(b"261322040506Z", true, None);
+        check(b"2611220405Z", true, None);
+        check(b"261122040506", true, None);
+        let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.not_after = rcgen::date_time_ymd(2031, 2, 3);
+        let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let expected = Certificate {
+            subject: "a.example".to_owned(),
+            not_after_s: 1_927_843_200,
+        };
+        assert_eq!(Certificate::first_of(made.pem().as_bytes()), Some(expected));
+        assert_eq!(Certificate::first_of(b"no certificate"), None);
     }
 
     fn owned(names: &[&str]) -> Vec<String> {

@@ -15,6 +15,7 @@ struct Toy {
     telemetry: Telemetry,
     ready: std::sync::atomic::AtomicBool,
     journals: parking_lot::Mutex<Vec<Named>>,
+    trail: std::sync::OnceLock<Arc<Trail>>,
 }
 
 impl Gateway for Toy {
@@ -40,6 +41,10 @@ impl Gateway for Toy {
 
     fn configuration(&self) -> String {
         "{\"service\":{}}".to_owned()
+    }
+
+    fn trail(&self) -> Option<&Trail> {
+        self.trail.get().map(|trail| &**trail)
     }
 
     fn reload(&self) -> component::BoxFuture<'_, Result<String, String>> {
@@ -116,6 +121,33 @@ fn an_address_is_checked_before_anything_is_opened() {
     check("", Err("service::admin::endpoint: write host:port"));
     check("{endpont: 'localhost:1'}", Err("endpont"));
     check("[]", Err("'service.admin' expected type"));
+}
+
+#[tokio::test]
+async fn orders_are_refused_while_the_audit_trail_is_full() {
+    let (listener, toy) = listen(&settings("127.0.0.1:0", None)).await;
+    let addr = listener.local_addr();
+    let ask = async |request: &str| {
+        let stream = TcpStream::connect(addr).await.unwrap();
+        ask(stream, request, HOST).await
+    };
+    toy.ready.store(true, std::sync::atomic::Ordering::Relaxed);
+    let trail = Trail::new(&toy.telemetry, &Arc::new(component::Memory::new(1 << 20)));
+    trail.want(&super::super::audit::keys::Wanted {
+        is_on: true,
+        ..Default::default()
+    });
+    toy.trail.set(trail.clone()).ok().unwrap();
+    let order = "POST /-/reload";
+    assert_eq!(ask(order).await.0, 200);
+    while !trail.is_full() {
+        trail.tell(component::audit::Act::new("test", "test").with("much", "x".repeat(100_000)));
+    }
+    let refused = "orders are refused while the audit trail is full: see the log\n";
+    assert_eq!(ask(order).await, (503, refused.to_owned()));
+    assert_eq!(ask("POST /-/journal/discard?destination=x").await.0, 503);
+    // Who only looks may.
+    assert_eq!(ask("GET /-/ready").await.0, 200);
 }
 
 #[tokio::test]

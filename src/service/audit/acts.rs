@@ -68,9 +68,10 @@ pub(in crate::service) fn stopped(origin: &Origin, why: Option<&str>) -> Act {
 }
 
 /// The first configuration.
-pub(in crate::service) fn loaded(origin: &Origin) -> Act {
+pub(in crate::service) fn loaded(origin: &Origin, text: Option<String>) -> Act {
     let act = Act::new("config.load", "config").by(os_user());
-    origin.on(act.with("new_sha256", origin.sha256.as_str()))
+    let act = act.with("new_sha256", origin.sha256.as_str());
+    origin.on(act.with("text_sha256", text))
 }
 
 /// Another configuration took the place of the one before.
@@ -78,6 +79,7 @@ pub(in crate::service) fn reloaded(
     trigger: &str,
     old: &Origin,
     new: &Origin,
+    text: Option<String>,
     changed: Vec<String>,
     at_restart: &[String],
 ) -> Act {
@@ -86,6 +88,7 @@ pub(in crate::service) fn reloaded(
         .with("trigger", trigger)
         .with("old_sha256", old.sha256.as_str())
         .with("new_sha256", new.sha256.as_str())
+        .with("text_sha256", text)
         .with("changed", changed)
         .with("at_restart", at_restart.to_vec()))
 }

@@ -8,12 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use component::audit::{Act, Ended};
 use serde_json::{Value, json};
 use telemetry::ledger::{Kind, Line, Report};
-use telemetry::{Column, Ledger, Totals};
+use telemetry::metrics::Reading;
+use telemetry::{Column, Ledger, Metrics, Totals};
+use tokio::time::Instant;
 
 use super::crowd::shortened;
 
 const LINES_MAX: usize = 200;
 const OTHER: &str = "__other__";
+/// The door of the trail's own records.
+const OWN_DOOR: &str = "door audit (internal)";
 
 /// Place, signal, tenant.
 type Where = (String, String, Option<String>);
@@ -73,6 +77,16 @@ impl Ends {
 pub(super) struct Watched {
     before: BTreeMap<Where, Ends>,
     unbalanced: BTreeSet<String>,
+    /// By door: what was given back there so far, and since when it does so.
+    doors: BTreeMap<String, Pressure>,
+}
+
+/// A door that gives back what comes.
+#[derive(Default)]
+struct Pressure {
+    refused: u64,
+    /// When it began, and what had been given back before.
+    since: Option<(Instant, u64)>,
 }
 
 impl Watched {
@@ -120,6 +134,37 @@ impl Watched {
         ];
         self.before = now;
         acts.into_iter().flatten().collect()
+    }
+
+    /// Acts for doors that began to give back what comes, or took all of it again since the last call. `fill`: how full
+    /// the queues are, by exporter.
+    pub(super) fn pressed(&mut self, ledger: &Ledger, fill: &Value, now: Instant) -> Vec<Act> {
+        let mut refused: BTreeMap<String, u64> = BTreeMap::new();
+        let doors = Report::of(ledger).lines.into_iter();
+        for line in doors.filter(|line| line.kind == Kind::Door && line.place != OWN_DOOR) {
+            *refused.entry(line.place).or_default() += line.since_start.refused();
+        }
+        let mut acts = Vec::new();
+        for (place, refused) in refused {
+            let door = self.doors.entry(place.clone()).or_default();
+            let more = refused - door.refused.min(refused);
+            let before = std::mem::replace(&mut door.refused, refused);
+            match door.since {
+                None if more > 0 => {
+                    door.since = Some((now, before));
+                    let act = Act::new("backpressure.start", place).ended(Ended::Denied);
+                    acts.push(act.with("refused", more).with("queues", fill.clone()));
+                }
+                Some((since, before)) if more == 0 => {
+                    door.since = None;
+                    let act = Act::new("backpressure.stop", place);
+                    let act = act.with("duration_s", (now - since).as_secs());
+                    acts.push(act.with("refused", refused - before).with("queues", fill.clone()));
+                }
+                _ => {}
+            }
+        }
+        acts
     }
 
     /// An act for each law that does not hold and did at the last call; `faults` are a report's.
@@ -176,6 +221,85 @@ fn told(
         0 => act,
         missing => act.with("more", missing),
     })
+}
+
+/// Of the process, the queues and the archive: what an hour is told by.
+const TOLD: [&str; 14] = [
+    "otelcol_process_uptime",
+    "otelcol_process_cpu_seconds",
+    "otelcol_process_memory_rss",
+    QUEUE_SIZE,
+    QUEUE_CAPACITY,
+    "weir_archive_records",
+    "weir_archive_spool_bytes",
+    "weir_archive_owed_records",
+    "weir_archive_oldest_unsealed_seconds",
+    "weir_archive_worm_ok",
+    "weir_archive_clock_skew_seconds",
+    "weir_archive_put_denied",
+    "weir_archive_fenced",
+    "weir_archive_ledger_imbalance",
+];
+const QUEUE_SIZE: &str = "otelcol_exporter_queue_size";
+const QUEUE_CAPACITY: &str = "otelcol_exporter_queue_capacity";
+/// Series of one name.
+const SERIES_MAX: usize = 50;
+
+/// How things stand: some metrics, and what came to the doors.
+pub(super) fn snapshot(metrics: &Metrics, ledger: &Ledger) -> Act {
+    let mut doors: BTreeMap<String, [u64; 3]> = BTreeMap::new();
+    let lines = Report::of(ledger).lines.into_iter();
+    for line in lines.filter(|line| line.kind == Kind::Door) {
+        let total = &line.since_start;
+        let door = doors.entry(line.place).or_default();
+        for (sum, n) in door
+            .iter_mut()
+            .zip([total.offered(), total.accepted(), total.refused()])
+        {
+            *sum += n;
+        }
+    }
+    let doors = doors.into_iter().take(SERIES_MAX).map(|(door, [offered, accepted, refused])| {
+        json!({"door": door, "offered": offered, "accepted": accepted, "refused": refused})
+    });
+    Act::new("metrics.snapshot", "metrics")
+        .with("metrics", readings(metrics, &TOLD))
+        .with("doors", doors.collect::<Vec<_>>())
+}
+
+/// How full the queues are.
+pub(super) fn queues(metrics: &Metrics) -> Value {
+    readings(metrics, &[QUEUE_SIZE, QUEUE_CAPACITY])
+}
+
+/// By name and labels, what they show.
+fn readings(metrics: &Metrics, names: &[&str]) -> Value {
+    let mut shown = serde_json::Map::new();
+    for family in metrics.read() {
+        if !names.contains(&family.name) {
+            continue;
+        }
+        for (labels, reading) in family.series.into_iter().take(SERIES_MAX) {
+            let labels: Vec<String> = labels
+                .iter()
+                .map(|(k, v)| format!("{k}={}", shortened(v)))
+                .collect();
+            let name = match labels.is_empty() {
+                true => family.name.to_owned(),
+                false => format!("{}{{{}}}", family.name, labels.join(",")),
+            };
+            let value = match reading {
+                Reading::Number(number) if number.fract() == 0.0 && number.abs() < 9e15 => {
+                    json!(number as i64)
+                }
+                Reading::Number(number) => json!(number),
+                Reading::Count(count) => json!(count),
+                Reading::Histogram { .. } => continue,
+            };
+            shown.insert(name, value);
+        }
+    }
+    Value::Object(shown)
 }
 
 /// What a start found of earlier lives.
@@ -283,6 +407,64 @@ mod tests {
         assert_eq!(watched.unbalanced(&fault(2)), []);
         assert_eq!(watched.unbalanced(&[]), []);
         assert_eq!(watched.unbalanced(&fault(3)).len(), 1);
+    }
+
+    #[test]
+    fn a_door_that_gives_back_is_told_until_it_takes_again() {
+        let ledger = Ledger::default();
+        let door = |receiver: &str| Place::Door {
+            receiver: receiver.to_owned(),
+            transport: "http",
+        };
+        let row = ledger.row(door("otlp"), Signal::Logs);
+        let own = Place::Door {
+            receiver: "audit".to_owned(),
+            transport: "internal",
+        };
+        let own = ledger.row(own, Signal::Logs);
+        let mut watched = Watched::default();
+        let start = Instant::now();
+        let mut check = |minute: u64, expected: Option<(&str, String)>| {
+            let now = start + std::time::Duration::from_secs(60 * minute);
+            let acts = watched.pressed(&ledger, &json!({"q": 1}), now);
+            let told: Vec<(&str, String)> = acts.iter().map(|act| (act.name, details(act))).collect();
+            assert_eq!(told, expected.into_iter().collect::<Vec<_>>());
+        };
+        own.add_items(Column::Refused, None, 9);
+        check(0, None);
+        row.add_items(Column::Refused, None, 2);
+        let begun = r#"{"queues":{"q":1},"refused":2}"#.to_owned();
+        check(1, Some(("backpressure.start", begun)));
+        row.add_items(Column::Refused, None, 3);
+        check(2, None);
+        let ended = r#"{"duration_s":120,"queues":{"q":1},"refused":5}"#.to_owned();
+        check(3, Some(("backpressure.stop", ended)));
+        check(4, None);
+    }
+
+    #[test]
+    fn an_hour_is_told_by_some_metrics_and_the_doors() {
+        let (metrics, ledger) = (Metrics::default(), Ledger::default());
+        metrics
+            .gauge(QUEUE_SIZE, vec![("exporter", "otlp".to_owned())])
+            .set(7);
+        metrics.gauge("weir_audit_full", vec![]).set(1);
+        let place = Place::Door {
+            receiver: "otlp".to_owned(),
+            transport: "grpc",
+        };
+        let row = ledger.row(place.clone(), Signal::Logs);
+        row.add_items(Column::Offered, None, 3);
+        row.add_items(Column::Accepted, None, 2);
+        row.add_items(Column::Refused, None, 1);
+        let act = snapshot(&metrics, &ledger);
+        assert_eq!(
+            Value::Object(act.details),
+            json!({
+                "metrics": {"otelcol_exporter_queue_size{exporter=otlp}": 7},
+                "doors": [{"door": place.to_string(), "offered": 3, "accepted": 2, "refused": 1}],
+            })
+        );
     }
 
     #[test]

@@ -11,6 +11,12 @@ use crate::service::effective::Parts;
 /// Paths that are named; beyond them the number of those that are not.
 const PATHS_MAX: usize = 100;
 const VALUE_MAX: usize = 160;
+const LINE_MAX: usize = 600;
+
+/// The whole configuration with every default, as YAML; secrets and users in URLs are covered.
+pub(in crate::service) fn text_of(parts: &Parts) -> String {
+    without_users(&parts.effective().to_yaml())
+}
 
 /// Lines such as `exporters.otlp.timeout: 5s -> 10s`, ordered, at most [`PATHS_MAX`] and one that says how many more.
 pub(in crate::service) fn changes(old: &Parts, new: &Parts) -> Vec<String> {
@@ -20,6 +26,8 @@ pub(in crate::service) fn changes(old: &Parts, new: &Parts) -> Vec<String> {
     walk("", (&was, &old.effective()), (&is, &new.effective()), &mut all);
     let more = all.len().saturating_sub(PATHS_MAX);
     all.truncate(PATHS_MAX);
+    // Keys may be as long as somebody likes.
+    all.iter_mut().for_each(|line| *line = cut(line, LINE_MAX));
     if more > 0 {
         all.push(format!("and {more} more"));
     }
@@ -62,10 +70,14 @@ fn shown(value: &Effective) -> String {
         Effective::Duration(_) => serde_json::to_string(value).unwrap_or_default().replace('"', ""),
         value => serde_json::to_string(value).unwrap_or_default(),
     };
-    let text = without_users(&text);
-    match text.char_indices().nth(VALUE_MAX) {
+    cut(&without_users(&text), VALUE_MAX)
+}
+
+/// At most so many characters.
+fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
         Some((at, _)) => format!("{}...", &text[..at]),
-        None => text,
+        None => text.to_owned(),
     }
 }
 
@@ -74,7 +86,9 @@ fn without_users(text: &str) -> String {
     let mut parts = text.split("://");
     let mut clean = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let authority = part.find(['/', '"', ' ', '?', '#']).unwrap_or(part.len());
+        let authority = part
+            .find(['/', '"', '\'', ' ', '\n', '?', '#'])
+            .unwrap_or(part.len());
         let start = part[..authority].rfind('@').map_or(0, |at| at + 1);
         clean.push_str("://");
         if start > 0 {
@@ -145,6 +159,20 @@ service:
             &[("localhost:1,", "'http://me:hunter2@localhost:1',")],
             &["exporters.otlp_grpc.endpoint: localhost:1 -> http://[REDACTED]@localhost:1"],
         );
+    }
+
+    #[test]
+    fn the_whole_text_shows_no_secret() {
+        let with_user = OLD.replace("localhost:1,", "'http://me:letmein@localhost:1',");
+        let text = text_of(&parts(&with_user));
+        assert!(
+            text.contains("endpoint: http://[REDACTED]@localhost:1\n"),
+            "{text}"
+        );
+        assert!(text.contains("timeout: 5s\n"), "{text}");
+        for secret in ["hunter2", "letmein"] {
+            assert!(!text.contains(secret), "{text}");
+        }
     }
 
     #[test]

@@ -105,10 +105,15 @@ impl Crowd {
 
 impl Failure {
     fn act(self, times: u64) -> Act {
-        let act = Act::new("authn.failure", self.object);
+        // A good credential that does not suffice, or none at all.
+        let (name, outcome) = match self.reason {
+            "forbidden" => ("authz.deny", Ended::Denied),
+            _ => ("authn.failure", Ended::Failure),
+        };
+        let act = Act::new(name, self.object);
         let client = self.client.unwrap_or_else(|| OTHER.to_owned());
         act.by(Actor::new("client", client))
-            .ended(Ended::Failure)
+            .ended(outcome)
             .with("scheme", self.scheme)
             .with("reason", self.reason)
             .with("count", times)
@@ -169,7 +174,11 @@ mod tests {
             details,
             r#"{"authenticator":"basicauth","count":3,"reason":"unauthenticated","scheme":"basic","transport":"http"}"#
         );
-        assert_eq!(crowd.due(start + Duration::from_secs(60), true).len(), 1);
+        let told = crowd.due(start + Duration::from_secs(60), true);
+        assert_eq!(
+            told.iter().map(|act| (act.name, act.outcome)).collect::<Vec<_>>(),
+            [("authz.deny", Ended::Denied)]
+        );
         assert_eq!(crowd.due(start + Duration::from_secs(600), true), []);
     }
 

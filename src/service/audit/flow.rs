@@ -30,6 +30,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often the clock is looked at, and the books.
 const TICK: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_secs(60);
+const SNAPSHOTS: Duration = Duration::from_secs(3600);
 /// So often the books are read before a law counts as broken.
 const READINGS: usize = 20;
 const BETWEEN_READINGS: Duration = Duration::from_millis(50);
@@ -143,7 +144,7 @@ impl Trail {
                 continue;
             };
             match store.append(front.bytes).await {
-                Ok(()) => self.safe(front.seq),
+                Ok(()) => self.safe(front.n),
                 Err(trouble) => {
                     {
                         let mut state = self.state.lock();
@@ -163,9 +164,9 @@ impl Trail {
     /// Those that waited, up to this one, are somebody else's now.
     fn safe(&self, last: u64) {
         let mut state = self.state.lock();
-        while let Some(record) = state.waiting.pop_front_if(|record| record.seq <= last) {
+        while let Some(record) = state.waiting.pop_front_if(|record| record.n <= last) {
             state.waiting_bytes -= record.bytes.len();
-            state.head = Some((record.seq, record.hash));
+            state.head = record.head.or(state.head);
         }
         state.trouble = None;
         self.judge(&state);
@@ -253,7 +254,7 @@ impl Trail {
                     return Batch {
                         records: first().map(|record| record.bytes.clone()).collect(),
                         seqs: Vec::new(),
-                        last: first().last().map(|record| record.seq),
+                        last: first().last().map(|record| record.n),
                     };
                 }
             }
@@ -297,7 +298,8 @@ impl Trail {
     async fn watch(self: Arc<Self>, mut stop: Stop) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looked = Instant::now();
+        let (mut looked, mut taken) = (Instant::now(), Instant::now());
+        self.tell_certs().await;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -307,11 +309,17 @@ impl Trail {
             if looked.elapsed() >= INTERVAL {
                 looked = Instant::now();
                 self.tell_books();
+                self.tell_certs().await;
                 let ledger = &self.telemetry.ledger;
                 let report = Report::watched(ledger, READINGS, || tokio::time::sleep(BETWEEN_READINGS)).await;
                 let acts = self.watched.lock().unbalanced(&report.faults);
                 acts.into_iter()
                     .for_each(|act| component::Audit::tell(&*self, act));
+            }
+            if taken.elapsed() >= SNAPSHOTS {
+                taken = Instant::now();
+                let act = super::books::snapshot(&self.telemetry.metrics, &self.telemetry.ledger);
+                component::Audit::tell(&*self, act);
             }
         }
     }

@@ -5,13 +5,14 @@
 //! has no archive.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use config::{AUDIT_PIPELINE, ComponentId, Diag, Diags, Effective, Pipeline, PipelineId, Place, Section};
 use engine::pipeline::GraphSpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::source;
+use super::{certs, source};
 use crate::service::effective::Parts;
 
 /// The receiver that feeds the pipeline: no type that a configuration could name.
@@ -39,6 +40,8 @@ pub(in crate::service) struct Wanted {
     pub(in crate::service) storage: Option<ComponentId>,
     /// What the archive calls this gateway, if it says so.
     pub(in crate::service) writer: Option<String>,
+    /// Certificates that it names by file.
+    pub(in crate::service) certs: Vec<PathBuf>,
 }
 
 /// Makes the pipeline what it is to be, before anything is built. Errors go to `faults`.
@@ -175,6 +178,7 @@ impl Wanted {
             fail_closed: keys.fail_closed,
             storage: storage.transpose()?,
             writer: said("writer"),
+            certs: certs::files(&parts.effective()),
         })
     }
 }

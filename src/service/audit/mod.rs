@@ -12,6 +12,7 @@
 
 mod acts;
 mod books;
+mod certs;
 mod changes;
 mod crowd;
 mod flow;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use component::audit::{Act, Attempt, Audit, Ended};
 use component::{BoxFuture, Consumer, Memory, StopSwitch};
 use evidence::audit as chain;
+use evidence::digest::sha256;
 use evidence::time::Time;
 use parking_lot::Mutex;
 use telemetry::otlp::{self, Event};
@@ -37,12 +39,17 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 pub(super) use acts::{Origin, admin_call, disabled, loaded, rejected, reloaded, started, stopped};
-pub(super) use changes::changes;
+use certs::Certs;
+pub(super) use changes::{changes, text_of};
 use crowd::Crowd;
 use flow::Store;
 use keys::Wanted;
 
 const SCOPE: &str = "weir.audit";
+/// Of what records refer to, and which is in no chain.
+const EVIDENCE: &str = "weir.evidence";
+/// A configuration that is longer is not kept.
+const TEXT_MAX: usize = 1 << 20;
 /// What may wait in memory; with a journal only until that has it.
 const WAITING_MAX: usize = 4 << 20;
 /// For records to leave before the pipelines stop.
@@ -58,6 +65,7 @@ pub(super) struct Trail {
     state: Mutex<State>,
     crowd: Mutex<Crowd>,
     watched: Mutex<books::Watched>,
+    certs: Mutex<Certs>,
     /// Told when something moves.
     moved: watch::Sender<()>,
     /// Held while a payload is under way.
@@ -69,6 +77,8 @@ struct State {
     chain: chain::Trail,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
+    /// Records that ever waited.
+    count: u64,
     /// Acts that found no room.
     lost: u64,
     /// The newest record that is safe.
@@ -83,11 +93,25 @@ struct State {
     switch: Option<StopSwitch>,
 }
 
+impl State {
+    fn push(&mut self, bytes: Vec<u8>, head: Option<(u64, [u8; 32])>) {
+        self.waiting_bytes += bytes.len();
+        self.count += 1;
+        self.waiting.push_back(Waiting {
+            n: self.count,
+            head,
+            bytes: bytes.into(),
+        });
+    }
+}
+
 /// A record on its way.
 #[derive(Clone)]
 struct Waiting {
-    seq: u64,
-    hash: [u8; 32],
+    /// Its place among all that ever waited.
+    n: u64,
+    /// Its number and hash in the chain, if it is in it.
+    head: Option<(u64, [u8; 32])>,
     /// As a whole request.
     bytes: Bytes,
 }
@@ -103,6 +127,7 @@ impl Trail {
             state: Mutex::default(),
             crowd: Mutex::default(),
             watched: Mutex::default(),
+            certs: Mutex::default(),
             moved: watch::Sender::new(()),
             sending: tokio::sync::Mutex::default(),
         })
@@ -123,6 +148,7 @@ impl Trail {
         self.fail_closed.store(wanted.fail_closed, Relaxed);
         if wanted.is_on {
             self.state.lock().resource = resource(wanted.writer.as_deref());
+            self.certs.lock().want(&wanted.certs);
         }
         let was_on = self.is_on.swap(wanted.is_on, Relaxed);
         self.judge(&self.state.lock());
@@ -179,8 +205,34 @@ impl Trail {
 
     /// What ended since the last time.
     fn tell_books(&self) {
-        let acts = self.watched.lock().ended(&self.telemetry.ledger);
+        let (ledger, metrics) = (&self.telemetry.ledger, &self.telemetry.metrics);
+        let mut watched = self.watched.lock();
+        let mut acts = watched.ended(ledger);
+        acts.extend(watched.pressed(ledger, &books::queues(metrics), Instant::now()));
+        drop(watched);
         acts.into_iter().for_each(|act| self.tell(act));
+    }
+
+    /// What is to be said of certificates.
+    async fn tell_certs(&self) {
+        let files = self.certs.lock().files();
+        if files.is_empty() {
+            return;
+        }
+        let read = move || {
+            let found = files.into_iter().map(|path| {
+                let found = certs::read(&path);
+                (path, found)
+            });
+            Ok(found.collect::<Vec<_>>())
+        };
+        let found = crate::service::journals::blocking(read).await.unwrap_or_default();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs();
+        for (path, found) in found {
+            let acts = self.certs.lock().seen(&path, &found, now);
+            acts.into_iter().for_each(|act| self.tell(act));
+        }
     }
 
     /// What a start found in the books of earlier lives.
@@ -218,6 +270,30 @@ impl Trail {
             .add(records);
     }
 
+    /// Keeps a configuration's text beside the chain. Gives its digest, by which acts name it; none if it is not kept.
+    pub(super) fn keep(&self, text: &str) -> Option<String> {
+        let mut state = self.state.lock();
+        let fits = text.len() <= TEXT_MAX && state.waiting_bytes < WAITING_MAX;
+        if !self.is_on() || state.is_over || !fits {
+            return None;
+        }
+        let sha256 = sha256(text.as_bytes()).to_string();
+        let event = Event {
+            scope: (EVIDENCE, crate::service::INFO.version),
+            name: "weir.evidence.config".to_owned(),
+            time: SystemTime::now(),
+            severity: (9, "INFO"),
+            body: text,
+            attributes: vec![("weir.evidence.sha256", Value::Text(sha256.clone()))],
+        };
+        let bytes = otlp::event(&event, &state.resource);
+        state.push(bytes, None);
+        self.judge(&state);
+        drop(state);
+        self.moved.send_replace(());
+        Some(sha256)
+    }
+
     /// Makes a record of it.
     fn chain(&self, state: &mut State, act: &Act) {
         let millis = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
@@ -240,13 +316,8 @@ impl Trail {
         });
         match made {
             Ok(record) => {
-                let bytes = Bytes::from(encode(&record, act, millis, &state.resource));
-                state.waiting_bytes += bytes.len();
-                state.waiting.push_back(Waiting {
-                    seq: record.seq,
-                    hash: record.hash.0,
-                    bytes,
-                });
+                let bytes = encode(&record, act, millis, &state.resource);
+                state.push(bytes, Some((record.seq, record.hash.0)));
             }
             // A map of texts and numbers always serializes.
             Err(error) => error!(%error, act = act.name, "an audit record cannot be written"),

@@ -89,6 +89,7 @@ fn trail(fail_closed: bool) -> Arc<Trail> {
         fail_closed,
         storage: None,
         writer: Some("gw-0".to_owned()),
+        certs: Vec::new(),
     };
     assert!(trail.want(&wanted));
     assert!(!trail.want(&wanted));

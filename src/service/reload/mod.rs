@@ -157,7 +157,11 @@ impl Service {
         self.switch(&old, live.clone(), &diff).await?;
         let before = std::mem::replace(&mut *self.origin.lock(), origin.clone());
         let changed = audit::changes(&old.parts, &live.parts);
-        let act = audit::reloaded(trigger, &before, &origin, changed, &diff.at_restart);
+        let text = match self.host.trail.is_on() {
+            true => self.host.trail.keep(&audit::text_of(&live.parts)),
+            false => None,
+        };
+        let act = audit::reloaded(trigger, &before, &origin, text, changed, &diff.at_restart);
         self.host.trail.tell(act);
         self.host.trail.want(&live.wanted);
         *self.files.lock() = loaded.files;
