@@ -106,6 +106,13 @@ impl Pieces {
             Pieces::Some { pieces, .. } => pieces.binary_search(&piece).is_ok(),
         }
     }
+
+    /// Those that are not among `others`, of a record that has `of`; none if all are.
+    pub fn without(&self, others: &[u32], of: u32) -> Option<Pieces> {
+        let is_left = |piece: &u32| self.contains(*piece) && others.binary_search(piece).is_err();
+        let pieces: Vec<u32> = (0..of).filter(is_left).collect();
+        (!pieces.is_empty()).then_some(Pieces::Some { of, pieces })
+    }
 }
 
 /// What a collector says of one signal's debts, and what it finds of what it said before.

@@ -36,6 +36,8 @@ struct Heap {
     stops: AtomicUsize,
     /// Completes all that it has taken when it stops.
     is_swift: bool,
+    /// What it claims when it starts.
+    claims: Vec<Claim>,
 }
 
 thread_local! {
@@ -44,6 +46,7 @@ thread_local! {
     /// For those that are built from now on.
     static SWIFT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     static ROOM: std::cell::Cell<usize> = const { std::cell::Cell::new(100_000) };
+    static CLAIMS: std::cell::RefCell<Vec<Claim>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
 #[derive(Clone, Default, serde::Deserialize, serde::Serialize)]
@@ -66,6 +69,7 @@ pub(super) static HEAP: ExporterFactory = ExporterFactory {
             seals: Mutex::default(),
             stops: AtomicUsize::new(0),
             is_swift: SWIFT.get(),
+            claims: CLAIMS.take(),
         });
         HEAPS.with_borrow_mut(|heaps| heaps.push(heap.clone()));
         Ok(Exporter::Collect(heap))
@@ -84,7 +88,13 @@ impl Collect for Heap {
     ) -> BoxFuture<'a, Result<(), Fault>> {
         debts.retain(|debts| debts.signal() == Signal::Logs);
         *self.debts.lock() = debts.pop();
-        component::ready(Ok(()))
+        Box::pin(async {
+            for claim in self.claims.clone() {
+                let claimed = self.debts().claim(claim).await;
+                claimed.expect("the disk is well");
+            }
+            Ok(())
+        })
     }
 
     fn append(&self, payload: Payload, receipt: Receipt) -> BoxFuture<'_, Result<(), Refusal>> {
@@ -373,6 +383,54 @@ async fn after_a_kill_what_is_claimed_stays_and_the_rest_comes_again() {
     assert_eq!(life.owed(), (0, 0));
     let totals = life.totals();
     assert_eq!((totals.get(Column::Out), totals.held()), (11, 0));
+    life.end().await;
+}
+
+/// A collector knows more than the journal: what it sealed, and was killed before it could claim it.
+#[tokio::test]
+async fn what_is_claimed_at_the_start_does_not_come_again() {
+    let disk = SimDisk::default();
+    let life = Life::begin(DURABLE, Some(&disk)).await;
+    let first = heap(0);
+    for _ in 0..5 {
+        life.send(logs(3)).await;
+    }
+    until("all taken", || first.count() == 5).await;
+    let seqs: Vec<Seq> = (0..5).map(|at| first.seq(at)).collect();
+    let debts = first.debts();
+    let earlier = claim("a#0", &piece(seqs[3], &[0], 3));
+    debts.claim(earlier).await.expect("the disk is well");
+    let disk = disk.crash(3);
+    drop((life, first, debts));
+
+    let mut both = piece(seqs[2], &[0, 2], 3);
+    [1, 2].iter().for_each(|n| both.add_piece(seqs[3], *n, 3));
+    CLAIMS.set(vec![claim("a#1", &set(&seqs[..2])), claim("a#2", &both)]);
+    let life = Life::begin(DURABLE, Some(&disk)).await;
+    let heap = heap(0);
+    let later = life.send(logs(1)).await;
+    until("the rest", || heap.names().ends_with(&later)).await;
+    let taken: Vec<(Seq, Pieces, Option<String>)> = heap
+        .receipts()
+        .into_iter()
+        .map(|receipt| {
+            (
+                receipt.seq,
+                receipt.owed,
+                receipt.rules.map(|rules| rules.to_string()),
+            )
+        })
+        .collect();
+    let middle = Pieces::Some {
+        of: 3,
+        pieces: vec![1],
+    };
+    let expected = [
+        (seqs[2], middle, Some("rules-of-then".to_owned())),
+        (seqs[4], Pieces::All, None),
+        (heap.seq(2), Pieces::All, None),
+    ];
+    assert_eq!(taken, expected);
     life.end().await;
 }
 

@@ -3,7 +3,8 @@
 //!
 //! What waits is known by number. What came a moment ago is kept in memory too, within the window; all else is read from
 //! the journal when its turn comes. A record that was handed over is the collector's until it is complete, or until the
-//! claim that it is in is released: then it waits again.
+//! claim that it is in is released: then it waits again. What a collector claims as it starts, because it has it from its
+//! life before, waits no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -164,6 +165,39 @@ impl Gather {
         }
         drop(st);
         self.work.notify_one();
+    }
+
+    /// A claim has these: they wait no more.
+    fn claimed(&self, claim: &Claim) {
+        let mut st = self.state.lock();
+        let mut free = 0;
+        for run in claim.set.runs() {
+            let theirs: Vec<Seq> = st
+                .waiting
+                .range(run.first()..run.end())
+                .map(|(seq, _)| *seq)
+                .collect();
+            for seq in theirs {
+                let Some(waiting) = st.waiting.get_mut(&seq) else {
+                    continue;
+                };
+                let left = match &run {
+                    Run::Whole { .. } => None,
+                    Run::Part { of, pieces, .. } => waiting.owed.without(pieces, *of),
+                };
+                match left {
+                    Some(left) => {
+                        waiting.owed = left;
+                        waiting.rules.get_or_insert_with(|| claim.rules.as_str().into());
+                    }
+                    None => {
+                        let gone = st.waiting.remove(&seq).and_then(|waiting| waiting.here);
+                        free += gone.map_or(0, |(.., bytes)| bytes);
+                    }
+                }
+            }
+        }
+        st.here -= free;
     }
 
     fn next(&self) -> Option<(Seq, Waiting)> {
@@ -468,8 +502,13 @@ impl Debts for JournalDebts {
 
     fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let (journal, dest) = self.place().ok_or(StoreError::Closed)?;
-            journal.claim(dest, claim).await
+            let queue = self.queue.upgrade().ok_or(StoreError::Closed)?;
+            let (Some(opened), Some(gather)) = (queue.opened.get(), &queue.gather) else {
+                return Err(StoreError::Closed);
+            };
+            opened.journal.claim(opened.dest, claim.clone()).await?;
+            gather.claimed(&claim);
+            Ok(())
         })
     }
 
