@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use storage::crash::POINTS;
+use storage::crash::{ARCHIVE_POINTS, POINTS};
 
 use crate::support::kills::soak::{Bounds, soak};
 use crate::support::kills::{End, Queue, Setup, World};
@@ -79,6 +79,23 @@ async fn killed_at_every_point_nothing_acknowledged_is_lost() {
         POINTS.iter().all(|point| report.kills.contains_key(*point)),
         "{report:?}"
     );
+    assert!(report.acknowledged > 0, "{report:?}");
+}
+
+/// An object that is on its way to the store is there once in the end, whichever step was its last before the kill.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_every_step_of_an_archive_all_is_there_once() {
+    let setup = Setup {
+        archive: true,
+        ..Setup::default()
+    };
+    let mut world = World::begin(setup).await;
+    for point in ARCHIVE_POINTS {
+        assert!(world.live(End::At(point, 1)).await, "{point} never comes by");
+        let pass = 2 + world.rng.below(10);
+        world.live(End::At(point, pass)).await;
+    }
+    let report = world.finish().await;
     assert!(report.acknowledged > 0, "{report:?}");
 }
 

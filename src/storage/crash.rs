@@ -3,7 +3,7 @@
 //! With the feature `crash-points` and `WEIR_CRASH_AT=name` or `name:n` in the environment, the process kills itself
 //! with SIGKILL when it passes that point for the n-th time. Without the feature a point is nothing at all.
 
-/// All points, in the order in which a record meets them.
+/// All points of a journal, in the order in which a record meets them.
 pub const POINTS: &[&str] = &[
     "journal.rotate.after_create",
     "journal.rotate.after_header",
@@ -35,6 +35,23 @@ pub const POINTS: &[&str] = &[
     "journal.table.after_rename",
     "journal.blob.before_rename",
     "journal.blob.after_rename",
+];
+
+/// Points of an archive that each object passes, in this order.
+pub const ARCHIVE_POINTS: &[&str] = &[
+    "archive.frame",
+    "archive.seal.before",
+    "archive.seal.after",
+    "archive.sealed",
+    "archive.claimed",
+    "archive.put",
+    "archive.put.line",
+    "archive.entry",
+    "archive.logged",
+    "archive.segment",
+    "archive.checkpoint",
+    "archive.covered",
+    "archive.complete",
 ];
 
 /// Passes a point.
@@ -71,7 +88,8 @@ fn parse(text: &str) -> Option<(String, u64)> {
         Some((name, nth)) => (name, nth.parse().ok().filter(|n| *n > 0)?),
         None => (text, 1),
     };
-    POINTS.contains(&name).then(|| (name.to_owned(), nth))
+    let known = POINTS.contains(&name) || ARCHIVE_POINTS.contains(&name);
+    known.then(|| (name.to_owned(), nth))
 }
 
 #[cfg(test)]
@@ -97,6 +115,7 @@ mod tests {
             "journal.append.before_sync:7",
             Some(("journal.append.before_sync", 7)),
         );
+        check("archive.put:2", Some(("archive.put", 2)));
         for bad in [
             "",
             "journal",

@@ -1,15 +1,20 @@
-//! A verifier that shares nothing with ours (`verify.py`): it takes what we write, and sees what was changed.
+//! A verifier that shares nothing with ours (`verify.py`) takes what we write, and sees what was changed; DuckDB, zstd and
+//! the OTLP schema (`read.py`) read it.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use evidence::entry::{Entry, Kind};
 use evidence::names::{Origin, Session};
 use evidence::note::Signer;
 use evidence::test_kit::{Store, Writer};
 use evidence::time::Time;
+use storage::crash::ARCHIVE_POINTS;
 
-use super::programs::output;
+use super::kills::archive::Archived;
+use super::kills::{End, Setup, World};
+use super::programs::{output, run};
 use super::{beside, installed};
 
 const BASE: &str = "_weir/v1/log/gw-0/019aa1c2-5be0-7abc-8def-0123456789ab";
@@ -147,4 +152,111 @@ async fn what_we_write_is_verified_by_another() {
     assert_eq!((code, said.lines().last()), (0, Some("VERIFIED")), "{said}");
     let report = store.verify(&writer.log_line(), &evidence::test_kit::options(writer.now));
     assert_eq!((report.exit, report.findings.len()), (0, 0));
+}
+
+/// The logs in an archive, each with the key that it names first.
+fn logs(root: &Path) -> Vec<(String, String)> {
+    let folders = |path: &Path| -> Vec<std::path::PathBuf> {
+        let entries = fs::read_dir(path).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let sessions = folders(&root.join("_weir/v1/log"))
+        .into_iter()
+        .flat_map(|writer| folders(&writer));
+    let log = |session: std::path::PathBuf| {
+        let text = fs::read_to_string(session.join("seg/00000000000000000000.jsonl")).unwrap();
+        let opens = text
+            .lines()
+            .find_map(|line| match Entry::parse(line.as_bytes()).unwrap().kind {
+                Kind::Open(open) => Some(open.vkey),
+                _ => None,
+            });
+        let base = session.strip_prefix(root).unwrap().display().to_string();
+        (base, opens.unwrap())
+    };
+    sessions.map(log).collect()
+}
+
+/// What a gateway archived that was killed at every step of an object's life.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_gateway_archives_is_verified_and_read_by_others() {
+    let Some(python) = installed("venv/bin/python") else {
+        return;
+    };
+    let setup = Setup {
+        archive: true,
+        ..Setup::default()
+    };
+    let mut world = World::begin(setup).await;
+    for point in ARCHIVE_POINTS {
+        assert!(world.live(End::At(point, 3)).await, "{point} never comes by");
+    }
+    world.live(End::Stop).await;
+    let root = world.path().join("archive");
+    let keys = world.path().join("vkeys.txt");
+
+    let logs = logs(&root);
+    assert!(!logs.is_empty());
+    for (base, key) in &logs {
+        fs::write(&keys, key).unwrap();
+        let (code, said) = verify(&python, &root, base, &keys).await;
+        assert_eq!((code, said.lines().last()), (0, Some("VERIFIED")), "{said}");
+    }
+
+    let mut command = Command::new(&python);
+    command.arg(beside("archive/read.py")).arg(&root);
+    let told: serde_json::Value = serde_json::from_str(&run(command).await).unwrap();
+    let archived = Archived::verified(&root);
+    let mut numbers = Vec::new();
+    for signal in ["logs", "traces"] {
+        let of = &told[signal];
+        let records = archived.records(signal);
+        assert!(records > 0, "{signal}");
+        assert_eq!(
+            (&of["counted"], &of["held"]),
+            (&records.into(), &records.into()),
+            "{signal}"
+        );
+        numbers.extend(
+            of["numbers"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|n| n.as_u64().unwrap()),
+        );
+    }
+    numbers.sort_unstable();
+    let ours: Vec<u64> = archived
+        .numbers()
+        .into_iter()
+        .flat_map(|(n, count)| vec![n; count])
+        .collect();
+    assert_eq!(numbers, ours);
+
+    // A bit of an object, and an object.
+    let (base, key) = &logs[0];
+    fs::write(&keys, key).unwrap();
+    let copied = tempfile::tempdir().unwrap();
+    copy(&root, copied.path());
+    let victim = archived.keys().next().unwrap();
+    let path = copied.path().join(victim);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[10] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let (code, said) = verify(&python, copied.path(), base, &keys).await;
+    assert_eq!(
+        (code, said.contains(&format!("ALTERED {victim}"))),
+        (1, true),
+        "{said}"
+    );
+    fs::remove_file(&path).unwrap();
+    let (code, said) = verify(&python, copied.path(), base, &keys).await;
+    assert_eq!(
+        (code, said.contains(&format!("MISSING {victim}"))),
+        (1, true),
+        "{said}"
+    );
+
+    // Whoever was answered is in it, once.
+    world.finish().await;
 }

@@ -77,6 +77,11 @@ impl Archived {
         objects.map(|obj| obj.n).sum()
     }
 
+    /// Keys of the objects, in the order of the log.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.objects.iter().map(|obj| obj.key.as_str())
+    }
+
     /// How often each numbered record is in the objects of logs and spans.
     pub fn numbers(&self) -> BTreeMap<u64, usize> {
         let mut counts = BTreeMap::new();

@@ -420,6 +420,7 @@ impl Writer {
                 }
             }
             self.put_segment(&segment, at.lock).await?;
+            storage::crash::point("archive.segment");
             self.state.lock().stored = (segment.size, segment.root);
             if last && !self.put_head(&segment, at.lock).await? {
                 squatted += 1;
@@ -434,6 +435,7 @@ impl Writer {
                 self.sync(ticket).await;
                 continue;
             }
+            storage::crash::point("archive.checkpoint");
             let done = self.state.lock().sealed.pop_front();
             if let (true, Some(done)) = (last, done) {
                 return self.covered_now(&done).await;
