@@ -61,6 +61,32 @@ async fn the_example_archives_what_it_acknowledges_and_goes_on_after_a_restart()
     assert_eq!(records(), [6, 5, points]);
 }
 
+#[tokio::test]
+async fn a_changed_archive_exporter_takes_over_what_the_last_one_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = config(folder.path());
+    let gateway = Gateway::start(&text).await;
+    let mut sent = 0;
+    for level in [3, 1, 9, 1] {
+        let next = text.replace(
+            "    create: true\n",
+            &format!("    create: true\n    compression_level: {level}\n"),
+        );
+        assert_ne!(next, text);
+        gateway.reload(&next).await.expect("it takes over");
+        for n in 1..4 {
+            let answer = client::post_otlp(gateway.http, "/v1/logs", &sample::logs(n).encode_to_vec()).await;
+            assert_eq!(answer.status, 200);
+            sent += n;
+        }
+    }
+    // The last one may not have had its turn: what it owes is on disk.
+    gateway.stop_holding_some().await;
+    Gateway::start(&config(folder.path())).await.stop().await;
+    let archived = Archived::verified(&folder.path().join("archive"));
+    assert_eq!(archived.records("logs"), sent);
+}
+
 /// `weir archive`, with arguments; its exit code, what it printed and what it said.
 pub async fn weir(arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));

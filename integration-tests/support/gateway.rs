@@ -101,6 +101,12 @@ impl Gateway {
         assert_eq!(held, items, "held at the end");
     }
 
+    /// Stops, with or without data on disk, and checks that every record is accounted for.
+    pub async fn stop_holding_some(self) {
+        self.service.stop(Duration::from_secs(10)).await;
+        self.assert_laws();
+    }
+
     /// Every law and link of the ledger; nothing held.
     pub fn assert_books_balance(&self) {
         self.assert_laws();
