@@ -20,7 +20,7 @@ use crate::support::peer::{Answer, Peer};
 use crate::support::{client, sample};
 
 /// `configs/archive.yaml` as it is, but for its places.
-fn config(folder: &Path) -> String {
+pub fn config(folder: &Path) -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/archive.yaml");
     let mut text = fs::read_to_string(path).expect("the example is there");
     for (from, to) in [
@@ -110,7 +110,7 @@ async fn life(folder: &Path, http: SocketAddr) -> Process {
 }
 
 /// How often each numbered record came to a peer.
-fn numbers(peer: &Peer) -> BTreeMap<u64, usize> {
+pub fn numbers(peer: &Peer) -> BTreeMap<u64, usize> {
     let mut counts = BTreeMap::new();
     for request in peer.taken() {
         for n in records::read(&request.path, request.message).numbers {

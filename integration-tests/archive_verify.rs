@@ -122,6 +122,23 @@ async fn a_command_line_that_is_wrong_is_told_and_ends_with_64() {
         "--to nowhere",
     )
     .await;
+    check(&["restore", "--from-dir", VECTORS], "--to-otlp").await;
+    for command in [
+        &["cat", "--from-dir", VECTORS][..],
+        &["restore", "--from-dir", VECTORS, "--to-otlp", "a:1"],
+        &with(&["--from-dir", VECTORS]),
+    ] {
+        check(
+            &[command, &["--identity", "acme.txt"]].concat(),
+            "neither encrypts objects with age",
+        )
+        .await;
+    }
+    check(
+        &["restore", "--from-dir", VECTORS, "--pipeline", "logs/replay"],
+        "--pipeline logs/replay: a gateway takes records by its receivers",
+    )
+    .await;
     check(
         &[
             "restore",
@@ -252,10 +269,10 @@ async fn one_object_is_checked_by_its_proof_alone() {
     assert_eq!(exit, 64, "{said}");
 }
 
-const BUCKET: &str = "acme-weir-logs";
+pub const BUCKET: &str = "acme-weir-logs";
 
 /// A gateway that archives to a bucket with Object Lock.
-fn in_bucket(fake: &FakeS3, folder: &Path) -> String {
+pub fn in_bucket(fake: &FakeS3, folder: &Path) -> String {
     let (endpoint, folder) = (fake.endpoint(), folder.display());
     format!(
         "extensions:\n  file_storage: {{directory: {folder}/journal, create_directory: true}}\n\

@@ -12,6 +12,7 @@
 mod acceptance;
 mod admin;
 mod archive;
+mod archive_stops;
 mod archive_verify;
 mod audit;
 mod auth;

@@ -28,6 +28,8 @@ pub const DEFAULT_TENANT: &str = "default";
 pub const OWN_TENANT: &str = "_weir";
 /// The retention class of records that no rule names.
 pub const DEFAULT_CLASS: &str = "std";
+/// The retention class of the audit trail.
+pub const AUDIT_CLASS: &str = "audit";
 
 /// A name that breaks its rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -388,6 +390,11 @@ impl DataKey<'_> {
             signal = self.signal.as_str(),
         ))
     }
+}
+
+/// The retention class that an object's key names; none in a layout that names none.
+pub fn class_of(key: &str) -> Option<&str> {
+    key.split('/').find_map(|part| part.strip_prefix("class="))
 }
 
 // --- keys of evidence ---

@@ -129,6 +129,7 @@ impl Logs {
             to,
             tenant: wanted.part.tenant.clone(),
             signal: wanted.part.signal.clone(),
+            class: wanted.part.class.clone(),
             ..Options::new(now())
         };
         let mut logs = Logs::default();
@@ -205,7 +206,7 @@ impl One<'_> {
             }
             if logs.objects.len() > OBJECTS_MAX {
                 return Err(Failure::usage(
-                    "more than a million objects: say which with --from, --to, --tenant or --signal",
+                    "more than a million objects: say which with --from, --to, --tenant, --signal or --class",
                 ));
             }
             progress.add(1);

@@ -8,6 +8,7 @@ mod cat;
 mod doctor;
 mod head;
 mod init;
+mod later;
 mod logs;
 mod ls;
 mod object;
@@ -72,8 +73,8 @@ impl Failure {
     }
 }
 
-/// Somebody wants an end.
-async fn interrupted() -> Failure {
+/// Somebody wants an end. Once this is waited for, the signals do nothing else any more.
+pub(super) async fn interrupted() -> Failure {
     use tokio::signal::unix::{SignalKind, signal};
     let wait = async |kind: SignalKind| match signal(kind) {
         Ok(mut signal) => drop(signal.recv().await),

@@ -37,9 +37,15 @@ impl Progress {
     }
 
     /// Leaves the line as if nothing had been there.
-    pub(in crate::cli) fn end(&self) {
-        if self.is_shown {
+    pub(in crate::cli) fn end(&mut self) {
+        if std::mem::take(&mut self.is_shown) {
             let _ = write!(std::io::stderr(), "\r{:60}\r", "");
         }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -51,6 +51,9 @@ pub(in crate::cli) struct Part {
     /// Only logs, traces, metrics or profiles
     #[arg(long, value_name = "SIGNAL", value_parser = ["logs", "traces", "metrics", "profiles"])]
     pub(in crate::cli) signal: Option<String>,
+    /// Only this retention class, such as std
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) class: Option<String>,
 }
 
 /// An archive that can be read.

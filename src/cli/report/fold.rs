@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use evidence::digest::Digest;
 use evidence::entry::{DoorRow, EdgeRow, Entry, Kind, Ledger, Obj, Row, Start, Worm};
-use evidence::names::{OWN_TENANT, Session};
+use evidence::names::{AUDIT_CLASS, OWN_TENANT, Session, class_of};
 use evidence::time::{Second, Time};
 
 /// Rows that a list keeps; more are counted.
@@ -476,7 +476,7 @@ impl Fold {
         facts
             .sealing
             .add(u64::try_from(logged.since(obj.ad[0])).unwrap_or(0));
-        let class = class_of(&obj.key);
+        let class = class_of(&obj.key).unwrap_or("unknown");
         let lock = obj.lock.as_ref();
         let days = lock.map(|lock| lock.until.time().since(obj.ad[1]).div_euclid(DAY));
         let kept = Kept {
@@ -488,7 +488,7 @@ impl Fold {
             until: lock.map(|lock| [lock.until; 2]),
         };
         keep(&mut facts.kept, [class, &obj.tenant], &kept);
-        if obj.tenant == OWN_TENANT && class == "audit" && obj.signal == "logs" {
+        if obj.tenant == OWN_TENANT && class == AUDIT_CLASS && obj.signal == "logs" {
             return self.audit_object(obj);
         }
         for name in obj.svc.iter().flatten() {
@@ -758,12 +758,6 @@ impl Facts {
         let room = ANCHORS_MAX - self.anchors.len();
         self.anchors.extend(other.anchors.into_iter().take(room));
     }
-}
-
-/// The class that an object's key names, in the layout that names one.
-fn class_of(key: &str) -> &str {
-    let class = key.split('/').find_map(|part| part.strip_prefix("class="));
-    class.unwrap_or("unknown")
 }
 
 fn named<'a>(all: &'a mut BTreeMap<String, Sums>, name: &str) -> &'a mut Sums {

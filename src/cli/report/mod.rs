@@ -34,7 +34,7 @@ use super::archive::progress::Progress;
 use super::archive::reading::Reading;
 use super::archive::verify::{self, Depth, Watcher};
 use super::archive::which::{Part, Which, now};
-use super::archive::{Failure, ended};
+use super::archive::{Failure, ended, interrupted};
 use super::{Sources, say};
 use controls::{CRITERIA, document};
 use document::Input;
@@ -156,7 +156,10 @@ async fn soc2(sources: &Sources, arguments: &Arguments) -> Result<u8, Failure> {
         criteria: arguments.criteria.clone(),
         signer,
     };
-    let Made { files, verified, key } = made.files().await?;
+    let Made { files, verified, key } = tokio::select! {
+        made = made.files() => made?,
+        failure = interrupted() => return Err(failure),
+    };
     for (name, bytes) in &files {
         write(&arguments.out, name, bytes).await?;
     }

@@ -28,7 +28,7 @@ use wire::Signal;
 use crate::audit::{Record, Trails};
 use crate::digest::{Digest, hex, sha256};
 use crate::entry::{Lock, Obj};
-use crate::names::{Compression, OWN_TENANT, Origin};
+use crate::names::{AUDIT_CLASS, Compression, OWN_TENANT, Origin, class_of};
 use crate::time::{Second, Time};
 use ranges::Ranges;
 use report::{Findings, NOT_PROVED, Tally, verdict};
@@ -63,6 +63,8 @@ pub struct Options {
     pub tenant: Option<String>,
     /// Objects of this signal alone.
     pub signal: Option<String>,
+    /// Objects of this retention class alone, as their keys name it.
+    pub class: Option<String>,
     /// How often a writer seals and signs when it has something.
     pub checkpoint_interval_ms: i64,
     /// How often it does so anyway.
@@ -83,6 +85,7 @@ impl Options {
             to: None,
             tenant: None,
             signal: None,
+            class: None,
             checkpoint_interval_ms: 60_000,
             heartbeat_ms: 300_000,
             tool: concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -98,6 +101,7 @@ impl Options {
             && self.to.is_none()
             && own(&self.tenant, OWN_TENANT)
             && own(&self.signal, Signal::Logs.as_str())
+            && own(&self.class, AUDIT_CLASS)
     }
 
     /// Whether an object lies in the range.
@@ -107,6 +111,10 @@ impl Options {
             && self.to.is_none_or(|to| first < to)
             && self.tenant.as_ref().is_none_or(|tenant| *tenant == obj.tenant)
             && self.signal.as_ref().is_none_or(|signal| *signal == obj.signal)
+            && self
+                .class
+                .as_ref()
+                .is_none_or(|class| class_of(&obj.key) == Some(class))
     }
 }
 

@@ -16,6 +16,8 @@ use crate::error::{Class, StoreError};
 const RETRY: Class = Class::Retry { after: None };
 /// A store that asks for more is asked again all the same.
 const WAIT_SECONDS_MAX: u64 = 3600;
+/// An object that must be restored before it is read.
+pub(super) const ASLEEP: &str = "InvalidObjectState";
 /// Bytes of the store's own message that are kept where ours follows.
 const THEIRS_BYTES_MAX: usize = 240;
 
@@ -152,6 +154,8 @@ fn classify(status: u16, code: &str, message: &str) -> Class {
         }
         "NoSuchKey" | "NoSuchVersion" | "NotFound" | "MethodNotAllowed" => Class::NotFound,
         "EntityTooLarge" => Class::TooLarge,
+        // It lies in a class from which nothing is read; no permission changes that.
+        ASLEEP => Class::Rejected,
         _ => match status {
             300..=399 => Class::Config,
             401 => Class::Unauthorized,
@@ -166,6 +170,26 @@ fn classify(status: u16, code: &str, message: &str) -> Class {
             _ => Class::Rejected,
         },
     }
+}
+
+/// What can be done about an object that cannot be read where it lies: its class, the tier within a class that has
+/// several, and what the store says of a copy that was asked for.
+pub(super) fn asleep(class: &str, tier: &str, copy: Option<&str>) -> String {
+    let place = match (class, tier) {
+        ("", "") => "a storage class".to_owned(),
+        (class, "") => format!("storage class {class}"),
+        (class, tier) => format!("storage class {class}, tier {tier}"),
+    };
+    let copy = match copy {
+        Some(copy) if copy.contains("ongoing-request=\"true\"") => {
+            "a copy is being restored, which takes minutes to days: try again then"
+        }
+        Some(_) => "a copy was restored, and cannot be read either: try again",
+        None => {
+            "ask for a copy of this version (s3:RestoreObject, restore-object), and try again once it is there"
+        }
+    };
+    format!("it lies in {place}, from which nothing is read; {copy}")
 }
 
 /// How long a store asks to wait: Amazon's header is in milliseconds, HTTP's in seconds.
@@ -240,6 +264,7 @@ mod tests {
         check(405, "", Class::NotFound);
         check(400, "EntityTooLarge", Class::TooLarge);
         check(413, "", Class::TooLarge);
+        check(403, "InvalidObjectState", Class::Rejected);
         check(400, "InvalidArgument", Class::Rejected);
         check(400, "", Class::Rejected);
         let message = "Bucket is missing Object Lock Configuration";
@@ -247,6 +272,49 @@ mod tests {
         assert_eq!(classify(400, "InvalidRequest", "something else"), Class::Rejected);
         let message = "Object is WORM protected and cannot be overwritten";
         assert_eq!(classify(400, "InvalidRequest", message), Class::Denied);
+    }
+
+    #[test]
+    fn what_lies_in_an_archive_says_what_to_do() {
+        let check = |class, tier, copy, expected: &str| assert_eq!(asleep(class, tier, copy), expected);
+        let ask = "ask for a copy of this version (s3:RestoreObject, restore-object), and try again once it is there";
+        let nothing = "from which nothing is read";
+        check(
+            "GLACIER",
+            "",
+            None,
+            &format!("it lies in storage class GLACIER, {nothing}; {ask}"),
+        );
+        check(
+            "INTELLIGENT_TIERING",
+            "ARCHIVE_ACCESS",
+            None,
+            &format!("it lies in storage class INTELLIGENT_TIERING, tier ARCHIVE_ACCESS, {nothing}; {ask}"),
+        );
+        check(
+            "",
+            "",
+            None,
+            &format!("it lies in a storage class, {nothing}; {ask}"),
+        );
+        check(
+            "DEEP_ARCHIVE",
+            "",
+            Some("ongoing-request=\"true\""),
+            &format!(
+                "it lies in storage class DEEP_ARCHIVE, {nothing}; a copy is being restored, which takes minutes to \
+                 days: try again then"
+            ),
+        );
+        check(
+            "GLACIER",
+            "",
+            Some("ongoing-request=\"false\", expiry-date=\"Fri, 21 Dec 2012 00:00:00 GMT\""),
+            &format!(
+                "it lies in storage class GLACIER, {nothing}; a copy was restored, and cannot be read either: try \
+                 again"
+            ),
+        );
     }
 
     #[test]

@@ -26,7 +26,7 @@ use aws_sdk_s3::types::{
 };
 use aws_smithy_types::base64;
 
-use self::fault::fault;
+use self::fault::{ASLEEP, fault};
 use crate::blocks::{Checksum, S3};
 use crate::error::{Class, StoreError};
 use crate::store::{
@@ -161,7 +161,11 @@ impl ObjectStore for S3Store {
             let request = request.set_version_id(version.map(str::to_owned));
             let request = request.set_expected_bucket_owner(inner.owner.clone());
             let sent = request.customize().interceptor(seen.clone()).send().await;
-            let answer = sent.map_err(|e| fault("GetObject", &e))?;
+            let answer = match sent.map_err(|e| fault("GetObject", &e)) {
+                Ok(answer) => answer,
+                Err(error) if error.code == ASLEEP => return Err(inner.asleep(key, version, error).await),
+                Err(error) => return Err(error),
+            };
             let retention = retention(
                 answer.object_lock_mode.as_ref(),
                 answer.object_lock_retain_until_date.as_ref(),
@@ -518,6 +522,28 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// The same error, with where the object lies and whether a copy is on its way, as far as the store says.
+    async fn asleep(&self, key: &str, version: Option<&str>, error: StoreError) -> StoreError {
+        let request = self.client.head_object().bucket(&self.config.bucket);
+        let request = request
+            .key(self.key(key))
+            .set_version_id(version.map(str::to_owned));
+        let request = request.set_expected_bucket_owner(self.owner.clone());
+        let Ok(answer) = request.send().await else {
+            return error;
+        };
+        let class = answer.storage_class.as_ref().map_or("", |class| class.as_str());
+        let tier = answer
+            .archive_status
+            .as_ref()
+            .map_or("", |status| status.as_str());
+        let told = fault::asleep(class, tier, answer.restore.as_deref());
+        let status = error.status.unwrap_or_default();
+        StoreError::new(error.class, error.operation, told)
+            .with_code(error.code)
+            .with_status(status)
     }
 
     async fn lock_rules(&self) -> Result<Option<LockRules>, StoreError> {

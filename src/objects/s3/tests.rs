@@ -853,6 +853,38 @@ async fn as_a_role_in_a_process_of_its_own() {
 }
 
 #[tokio::test]
+async fn an_object_that_must_be_restored_first_says_where_it_lies() {
+    let fake = fake().await;
+    let store = locked(&fake).await;
+    let version = stored(&store, "x", b"x").await;
+    let check = async |head: Fault, expected: &str| {
+        let asleep = Fault::Answer(403, "InvalidObjectState", Vec::new());
+        fake.script(Method::GET, "/locked/x", asleep);
+        fake.script(Method::HEAD, "/locked/x", head);
+        let error = store.get("x", Some(&version)).await.unwrap_err();
+        assert_eq!(error.class, Class::Rejected);
+        let told = error.to_string();
+        assert!(told.starts_with("GetObject 403 InvalidObjectState: "), "{told}");
+        assert!(told.contains(expected), "{told}");
+        assert!(last(&fake).query.contains(&version), "{:?}", last(&fake));
+    };
+    let head = |headers: &[(&'static str, &str)]| {
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        Fault::Answer(200, "", headers.collect())
+    };
+    let class = ("x-amz-storage-class", "GLACIER");
+    check(
+        head(&[class]),
+        "in storage class GLACIER, from which nothing is read; ask for",
+    )
+    .await;
+    let copy = ("x-amz-restore", "ongoing-request=\"true\"");
+    check(head(&[class, copy]), "a copy is being restored").await;
+    // What cannot be found out is left out.
+    check(Fault::Answer(403, "", Vec::new()), "scripted").await;
+}
+
+#[tokio::test]
 async fn an_authority_that_cannot_be_read_is_a_fault_at_start() {
     let check = async |tls: &str, part: &str| {
         let yaml = format!("{{bucket: b, tls: {tls}}}");

@@ -8,6 +8,7 @@ use std::io::Write;
 use clap::{Args, ValueEnum};
 use wire::{Chunk, Signal};
 
+use super::later::Identity;
 use super::logs::{Believed, Logs, Named, Wanted};
 use super::object::{self, Stored};
 use super::own_log::{OwnLog, Who, restored};
@@ -20,7 +21,7 @@ use crate::cli::{Sources, say_error};
 /// Options of `weir archive cat`.
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
-    /// Objects as ls names them, such as gw-0#1, or by key; without any, all that --from, --to, --tenant and --signal leave
+    /// Objects as ls names them, such as gw-0#1, or by key; without any, all that --from, --to, --tenant, --signal and --class leave
     #[arg(value_name = "OBJECT")]
     objects: Vec<String>,
     #[command(flatten)]
@@ -31,6 +32,8 @@ pub(in crate::cli) struct Arguments {
     part: Part,
     #[command(flatten)]
     who: Who,
+    #[command(flatten)]
+    identity: Identity,
     /// Only records for which this holds, as processor filter has conditions: severity_number >= 17
     #[arg(long = "where", value_name = "CONDITION")]
     condition: Option<String>,
@@ -81,6 +84,7 @@ impl From<std::io::Error> for Ended {
 
 /// Runs it; the exit code.
 pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, Failure> {
+    arguments.identity.refused()?;
     if arguments.form == Form::Raw && arguments.condition.is_some() {
         return Err(Failure::usage(
             "-o raw prints objects, of which --where cannot choose records",

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use wire::view::{Depth, Finished, NewValue, View};
 use wire::{Chunk, Context, Cut, Payload, Signal};
 
+use super::later::{Identity, Pipeline};
 use super::logs::{Believed, LogHead, Logs, Named, Wanted};
 use super::object::{self, Stored};
 use super::own_log::{OwnLog, Who, restored};
@@ -40,12 +41,16 @@ pub(in crate::cli) struct Arguments {
     part: Part,
     #[command(flatten)]
     who: Who,
+    #[command(flatten)]
+    identity: Identity,
+    #[command(flatten)]
+    pipeline: Pipeline,
     /// Only records for which this holds, as processor filter has conditions: severity_number >= 17
     #[arg(long = "where", value_name = "CONDITION")]
     condition: Option<String>,
     /// Where to: host:port for gRPC, http://host:port for HTTP (port 4317 is gRPC's), or an exporter of --config
-    #[arg(long, value_name = "ENDPOINT|EXPORTER")]
-    to_otlp: String,
+    #[arg(long, value_name = "ENDPOINT|EXPORTER", required_unless_present = "pipeline")]
+    to_otlp: Option<String>,
     /// At most so many records a second, as in 20000/s
     #[arg(long, value_name = "N/s", value_parser = rate)]
     rate: Option<u64>,
@@ -201,13 +206,11 @@ impl JobHead {
 
 /// Runs it; the exit code.
 pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, Failure> {
+    arguments.identity.refused()?;
+    arguments.pipeline.refused()?;
     let filter = filter(&arguments.part, arguments.condition.as_deref());
-    let mut job = Job::open(
-        arguments.resume.as_deref(),
-        &filter,
-        &arguments.to_otlp,
-        &arguments.part,
-    )?;
+    let to_otlp = arguments.to_otlp.as_deref().unwrap_or_default();
+    let mut job = Job::open(arguments.resume.as_deref(), &filter, to_otlp, &arguments.part)?;
     if job.finished {
         say(&format!(
             "{} records were sent already: this job is done",
@@ -216,7 +219,7 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
         return Ok(0);
     }
     let archive = arguments.which.open(sources).await?;
-    let (service, exporter) = send::service(sources, &arguments.to_otlp).map_err(Failure::usage)?;
+    let (service, exporter) = send::service(sources, to_otlp).map_err(Failure::usage)?;
     let reading = Reading::of(&archive);
     let roots: Vec<(String, u64)> = job.heads.iter().map(|h| (h.origin.clone(), h.size)).collect();
     let [from, to] = job.range.map(|time| time.map(|time| time.to_string()));
@@ -237,24 +240,19 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
         logs.objects.retain(|named| named.obj.tenant != OWN_TENANT);
     }
     let conditions = Conditions::new(arguments.condition.as_deref(), &logs.objects)?;
+    for told in old(&logs.objects, now()) {
+        say_error(&told);
+    }
     let log = match archive.is_copy {
         true => {
             say_error("this is a copy of an archive: nothing is logged in it");
             None
         }
         false => {
-            let intent = format!("restore of {filter} to {}", arguments.to_otlp);
+            let intent = format!("restore of {filter} to {to_otlp}");
             Some(OwnLog::open(&archive, &logs, &arguments.who, &intent).await?)
         }
     };
-    let started = service
-        .start()
-        .await
-        .map_err(|fault| Failure::unknown(fault.to_string()));
-    let consumer = started.and_then(|()| {
-        let consumer = service.host().exporter(&exporter);
-        consumer.map_err(|fault| Failure::unknown(fault.to_string()))
-    });
     let before = (job.records, job.bytes);
     let mut sending = Sending {
         reading: &reading,
@@ -269,13 +267,16 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
         saved: Instant::now(),
         progress: Progress::new("records sent"),
     };
-    let sent = match consumer {
-        // What is under way then is sent again by who goes on with the job.
-        Ok(consumer) => tokio::select! {
-            sent = sending.all(&logs.objects, &consumer) => sent,
-            failure = interrupted() => Err(failure),
-        },
-        Err(failure) => Err(failure),
+    let work = async {
+        let fault = |fault: component::Fault| Failure::unknown(fault.to_string());
+        service.start().await.map_err(fault)?;
+        let consumer = service.host().exporter(&exporter).map_err(fault)?;
+        sending.all(&logs.objects, &consumer).await
+    };
+    // What is under way at an end is sent again by who goes on with the job.
+    let sent = tokio::select! {
+        sent = work => sent,
+        failure = interrupted() => Err(failure),
     };
     sending.progress.end();
     let (rejected, objects, log) = (sending.rejected, sending.objects, sending.log.take());
@@ -285,16 +286,15 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
     job.save(arguments.resume.as_deref())?;
     let (records, bytes) = (job.records - before.0, job.bytes - before.1);
     let told = format!(
-        "sent {} records of {} objects ({}) to {}",
+        "sent {} records of {} objects ({}) to {to_otlp}",
         text::grouped(records),
         text::grouped(objects),
-        text::bytes(bytes),
-        arguments.to_otlp
+        text::bytes(bytes)
     );
     say(&told);
     if let Some(log) = log {
         let line = log.policy_line()?;
-        let to = format!("otlp {}", arguments.to_otlp);
+        let to = format!("otlp {to_otlp}");
         let place = log.close(restored(&filter, &to, records, bytes, &arguments.who));
         say(&format!("logged {}", place.await?));
         say_error(&format!(
@@ -321,6 +321,37 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
     }
 }
 
+/// What some stores do with records of such an age, by their defaults: they take them and keep nothing.
+fn old(objects: &[Named], now: Time) -> Vec<String> {
+    const HOUR: i64 = 3_600_000;
+    let limits = [
+        (
+            Signal::Logs,
+            168 * HOUR,
+            "Loki drops what is older than 168h (reject_old_samples_max_age)",
+        ),
+        (
+            Signal::Metrics,
+            HOUR,
+            "Prometheus and Mimir drop what is older than the newest sample of its series (out_of_order_time_window)",
+        ),
+    ];
+    let told = limits.into_iter().filter_map(|(signal, age, what)| {
+        let of_signal = objects.iter().filter(|named| named.obj.signal == signal.as_str());
+        // Times of events as far as the entry has them; of derived objects too, which costs nothing.
+        let oldest = of_signal
+            .map(|named| named.obj.ev.unwrap_or(named.obj.ad)[0])
+            .min()?;
+        (now.since(oldest) > age).then(|| {
+            format!(
+                "the oldest of these {} are of {oldest}: by its defaults {what}",
+                signal.as_str()
+            )
+        })
+    });
+    told.collect()
+}
+
 /// What was asked for, in a line.
 pub(super) fn filter(part: &Part, condition: Option<&str>) -> String {
     let parts = [
@@ -328,6 +359,7 @@ pub(super) fn filter(part: &Part, condition: Option<&str>) -> String {
         ("to", part.to.as_deref()),
         ("tenant", part.tenant.as_deref()),
         ("signal", part.signal.as_deref()),
+        ("class", part.class.as_deref()),
         ("where", condition),
     ];
     let said: Vec<String> = parts

@@ -47,15 +47,43 @@ async fn a_rate_holds_over_time() {
 }
 
 #[test]
+fn what_a_far_side_may_drop_is_told() {
+    let oldest = named("gw-0", 5).obj.ev.expect("times")[0];
+    let check = |signal: &str, age_ms: i64, expected: &[&str]| {
+        let mut named = named("gw-0", 5);
+        named.obj.signal = signal.to_owned();
+        let told = old(&[named], Time::from_millis(oldest.millis() + age_ms));
+        let words: Vec<&str> = told
+            .iter()
+            .map(|line| line.split_once(": by its defaults ").expect(line).1)
+            .collect();
+        assert_eq!(words, expected, "{signal} {age_ms}");
+    };
+    const HOUR: i64 = 3_600_000;
+    check("logs", 168 * HOUR, &[]);
+    let loki = "Loki drops what is older than 168h (reject_old_samples_max_age)";
+    check("logs", 168 * HOUR + 1, &[loki]);
+    check("metrics", HOUR, &[]);
+    let others = "Prometheus and Mimir drop what is older than the newest sample of its series (out_of_order_time_window)";
+    check("metrics", HOUR + 1, &[others]);
+    check("traces", 9_999 * HOUR, &[]);
+    assert_eq!(old(&[], Time::from_millis(0)), Vec::<String>::new());
+}
+
+#[test]
 fn a_filter_says_what_was_asked_for() {
     assert_eq!(filter(&Part::default(), None), "all");
     let part = Part {
         tenant: Some("acme".to_owned()),
         from: Some("2025-11-20".to_owned()),
+        class: Some("pci".to_owned()),
         ..Part::default()
     };
     let said = filter(&part, Some("severity_number >= 17"));
-    assert_eq!(said, "from=2025-11-20 tenant=acme where=severity_number >= 17");
+    assert_eq!(
+        said,
+        "from=2025-11-20 tenant=acme class=pci where=severity_number >= 17"
+    );
 }
 
 #[test]

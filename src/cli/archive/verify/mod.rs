@@ -23,10 +23,11 @@ use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::head::Heads;
+use super::later::Identity;
 use super::progress::Progress;
 use super::reading::{Own, Reading};
 use super::which::{Part, Which, now};
-use super::{Failure, UNKNOWN, text};
+use super::{Failure, UNKNOWN, interrupted, text};
 use crate::cli::{Sources, say};
 
 /// Logs that are read at a time.
@@ -43,6 +44,8 @@ pub(in crate::cli) struct Arguments {
     which: Which,
     #[command(flatten)]
     part: Part,
+    #[command(flatten)]
+    identity: Identity,
     /// Whom to trust: a file of lines such as log VKEY, root VKEY, pin ORIGIN SIZE ROOT
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
@@ -112,6 +115,7 @@ enum News {
 
 /// Runs it; the exit code.
 pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, Failure> {
+    arguments.identity.refused()?;
     let mut policy = policy(&arguments.policy).await?;
     for path in &arguments.pin {
         policy.pins.append(&mut pins(path).await?);
@@ -128,6 +132,7 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
         to,
         tenant: arguments.part.tenant.clone(),
         signal: arguments.part.signal.clone(),
+        class: arguments.part.class.clone(),
         warnings_as_errors: arguments.warnings_as_errors,
         ..Options::new(started)
     };
@@ -136,7 +141,10 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
         options.heartbeat_ms = intervals.heartbeat;
     }
     let reading = Reading::of(&archive);
-    let done = verify(&reading, policy, &options, arguments.parallel.into(), now).await;
+    let done = tokio::select! {
+        done = verify(&reading, policy, &options, arguments.parallel.into(), now) => done,
+        failure = interrupted() => Err(failure),
+    };
     match done {
         Ok(report) => {
             match arguments.json {
@@ -371,7 +379,8 @@ impl Wanted {
         let parts = tenant.map(|tenant| format!("/tenant={tenant}/"));
         let parts = parts
             .into_iter()
-            .chain(options.signal.iter().map(|signal| format!("/signal={signal}/")));
+            .chain(options.signal.iter().map(|signal| format!("/signal={signal}/")))
+            .chain(options.class.iter().map(|class| format!("/class={class}/")));
         let hour = |time: Time| {
             let text = time.to_string();
             format!("dt={}/hour={}", &text[..10], &text[11..13])

@@ -557,6 +557,16 @@ fn a_part_of_a_bucket() {
         },
         40,
     );
+    for (class, named) in [("std", 80), ("pci", 0)] {
+        let class = Some(class.to_owned());
+        part(
+            Options {
+                class,
+                ..Options::new(now)
+            },
+            named,
+        );
+    }
     part(
         Options {
             signal: Some("traces".into()),
