@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use codec::base64::{self, Alphabet};
 use evidence::entry::{Entry, Kind};
 use prost::Message;
 use serde_json::Value;
@@ -14,10 +15,12 @@ use crate::support::{client, sample};
 fn config(folder: &Path, dropped: &str) -> String {
     let folder = folder.display();
     format!(
-        "extensions:
+        "# weir-change: CHG-42
+extensions:
+  basicauth: {{htpasswd: {{inline: 'acme:hunter2'}}}}
   file_storage/journal: {{directory: {folder}/journal, create_directory: true}}
 receivers:
-  otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{{grpc}}'}}, http: {{endpoint: '127.0.0.1:{{http}}'}}}}}}
+  otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{{grpc}}'}}, http: {{endpoint: '127.0.0.1:{{http}}', auth: {{authenticator: basicauth}}}}}}}}
 processors:
   filter/some:
     logs: {{log_record: ['{dropped}']}}
@@ -31,7 +34,7 @@ exporters:
     storage: file_storage/journal
     lock: {{required: false, retention: 400d}}
 service:
-  extensions: [file_storage/journal]
+  extensions: [basicauth, file_storage/journal]
   telemetry: {{metrics: {{level: none}}}}
   pipelines:
     logs: {{receivers: [otlp], processors: [filter/some], exporters: [archive]}}
@@ -74,26 +77,41 @@ fn figure(report: &Value, control: &str, name: &str) -> Value {
     figure["value"].clone()
 }
 
+fn basic(pair: &str) -> String {
+    format!("Basic {}", base64::encode(Alphabet::Standard, pair.as_bytes()))
+}
+
 #[tokio::test]
 async fn a_report_says_what_was_sent() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(&config(folder.path(), "false")).await;
+    let post = async |pair: &str, path: &str, body: Vec<u8>| {
+        let shown = basic(pair);
+        let headers = [
+            ("content-type", "application/x-protobuf"),
+            ("authorization", shown.as_str()),
+        ];
+        client::post(gateway.http, path, &headers, &body).await.status
+    };
     let logs = |n| sample::logs(n).encode_to_vec();
     let mut kept = 0;
     for n in 1..4 {
-        let answer = client::post_otlp(gateway.http, "/v1/logs", &logs(n)).await;
-        assert_eq!(answer.status, 200);
+        assert_eq!(post("acme:hunter2", "/v1/logs", logs(n)).await, 200);
         kept += n;
     }
-    let answer = client::post_otlp(gateway.http, "/v1/traces", &sample::traces(5).encode_to_vec()).await;
-    assert_eq!(answer.status, 200);
+    for _ in 0..2 {
+        assert_eq!(post("acme:letmein", "/v1/logs", logs(1)).await, 401);
+    }
+    let traces = sample::traces(5).encode_to_vec();
+    assert_eq!(post("acme:hunter2", "/v1/traces", traces).await, 200);
     kept += 5;
     gateway
         .reload(&config(folder.path(), "true"))
         .await
         .expect("it is valid");
-    let answer = client::post_otlp(gateway.http, "/v1/logs", &logs(7)).await;
-    assert_eq!(answer.status, 200);
+    let wrong = config(folder.path(), "true").replace("writer:", "righter:");
+    assert!(gateway.reload(&wrong).await.is_err());
+    assert_eq!(post("acme:hunter2", "/v1/logs", logs(7)).await, 200);
     gateway.stop().await;
 
     let archive = folder.path().join("archive");
@@ -144,10 +162,71 @@ async fn a_report_says_what_was_sent() {
         assert_eq!(figure(&report, "LOG-06", name), 0, "{name}");
     }
     assert_eq!(figure(&report, "LOG-05", "objects_missing"), 0);
-    // Whether the trail tells of the seven, or is not there: never zero.
-    let dropped = figure(&report, "LOG-06", "dropped_before");
-    let has_trail = own("archived") > 0;
-    assert_eq!(dropped.as_u64(), has_trail.then_some(7), "{dropped}");
+    for (control, name, expected) in [
+        ("LOG-03", "authn_failures", 2),
+        ("LOG-03", "authn_methods_in_use", 1),
+        ("LOG-06", "dropped_before", 7),
+        ("LOG-08", "config_changes", 1),
+        ("LOG-08", "changes_without_change_id", 0),
+        ("LOG-08", "rejected_configs", 1),
+        ("LOG-08", "config_texts", 2),
+        ("LOG-08", "config_texts_missing", 0),
+        ("LOG-13", "audit_chain_faults", 0),
+        ("LOG-12", "snapshots", 0),
+    ] {
+        assert_eq!(figure(&report, control, name), expected, "{name}");
+    }
+    // Nobody looked for an hour: that is no zero.
+    for name in ["cpu_p95", "refusals"] {
+        assert_eq!(figure(&report, "LOG-12", name), Value::Null, "{name}");
+    }
+    let below = |folder: &str| -> Vec<(String, Vec<u8>)> {
+        let files = fs::read_dir(out.join("evidence").join(folder))
+            .expect(folder)
+            .flatten();
+        let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        files
+            .map(|file| {
+                (
+                    name(&file.path()).expect("a name"),
+                    fs::read(file.path()).expect("a file"),
+                )
+            })
+            .collect()
+    };
+    // Both configurations, as the trail names them, without their secrets.
+    let configs = below("configs");
+    let changes = fs::read_to_string(out.join("evidence/cc8.1-changes.csv")).unwrap();
+    for (name, text) in &configs {
+        let digest = evidence::digest::sha256(text).to_string();
+        assert_eq!(*name, format!("{digest}.yaml"));
+        assert!(changes.contains(&digest), "{changes}");
+        let text = String::from_utf8_lossy(text);
+        assert!(
+            text.contains("example/gateway") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+    assert_eq!(configs.len(), 2);
+    // Each proof holds by the keys of the policy alone.
+    let keys = fs::read_to_string(&trust).unwrap();
+    let keys: Vec<_> = keys
+        .lines()
+        .filter_map(|line| line.strip_prefix("log "))
+        .map(|key| key.parse().expect("a key"))
+        .collect();
+    let proofs = below("proofs");
+    for (name, bytes) in &proofs {
+        let proof = evidence::note::Proof::parse(bytes).expect(name);
+        let line = proof.extra.as_deref().expect("it carries its entry");
+        proof.verify(line, &keys).expect(name);
+    }
+    assert_eq!(figure(&report, "LOG-13", "entries_with_proof"), proofs.len());
+    assert!(
+        proofs.len() >= 3,
+        "a start, and the objects of two texts: {}",
+        proofs.len()
+    );
     assert!(
         fs::read_to_string(out.join("report.html"))
             .unwrap()

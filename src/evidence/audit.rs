@@ -25,6 +25,9 @@ pub const PREV: &str = "weir.audit.prev";
 /// See [`SEQ`].
 pub const HASH: &str = "weir.audit.hash";
 
+/// Attribute of a log record that is no record of the trail but a text which one names: its digest.
+pub const TEXT: &str = "weir.evidence.sha256";
+
 /// The hash of a record.
 pub fn hash(prev: &Digest, body: &str) -> Digest {
     sha256_of(&[prev.to_string().as_bytes(), b"\n", body.as_bytes()])
@@ -178,6 +181,41 @@ pub fn records(request: &[u8]) -> Result<Vec<Record>, String> {
             seq,
             prev,
             hash,
+            body: body.to_owned(),
+        });
+    }
+    Ok(found)
+}
+
+/// A text that stands beside the chain; acts name it by its digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// What the log record says that its digest is, as 64 digits.
+    pub sha256: Digest,
+    /// The text.
+    pub body: String,
+}
+
+/// The texts that an OTLP logs request carries, in its order; log records of other kinds are left out.
+///
+/// Errors: what is wrong with the request, or with a record that says that it is such a text.
+pub fn texts(request: &[u8]) -> Result<Vec<Text>, String> {
+    let mut scratch = Scratch::default();
+    let view = View::new(&mut scratch, Signal::Logs, request, Depth::Record).map_err(|e| e.to_string())?;
+    let mut found = Vec::new();
+    for n in view.nodes().filter(|n| view.kind(*n) == Kind::LogRecord) {
+        let Some(value) = view.get(n, TEXT.as_bytes()) else {
+            continue;
+        };
+        let digest = value.as_str().and_then(|text| std::str::from_utf8(text).ok());
+        let body = view.body(n);
+        let body = body
+            .as_ref()
+            .and_then(|body| std::str::from_utf8(body.as_str()?).ok());
+        let text = digest.and_then(unhex).map(Digest).zip(body);
+        let (sha256, body) = text.ok_or("a text is incomplete")?;
+        found.push(Text {
+            sha256,
             body: body.to_owned(),
         });
     }

@@ -30,6 +30,8 @@ pub const OWN_TENANT: &str = "_weir";
 pub const DEFAULT_CLASS: &str = "std";
 /// The retention class of the audit trail.
 pub const AUDIT_CLASS: &str = "audit";
+/// The retention class of what the audit trail refers to.
+pub const EVIDENCE_CLASS: &str = "evidence";
 
 /// A name that breaks its rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -103,6 +103,28 @@ pub fn prove_inclusion(leaves: &[Digest], index: usize) -> Option<Vec<Digest>> {
     Some(proof)
 }
 
+/// The tree's hash over all `leaves`, and for each of `wanted` (ascending, each a leaf) that it is in the tree. One pass,
+/// whatever the number of proofs.
+pub fn prove_each(leaves: &[Digest], wanted: &[usize]) -> (Digest, Vec<Vec<Digest>>) {
+    fn walk(leaves: &[Digest], first: usize, wanted: &[usize], proofs: &mut [Vec<Digest>]) -> Digest {
+        if wanted.is_empty() || leaves.len() < 2 {
+            return root_of(leaves);
+        }
+        let (left, right) = leaves.split_at(split(leaves.len()));
+        let middle = first + left.len();
+        let at = wanted.partition_point(|index| *index < middle);
+        let (to_left, to_right) = proofs.split_at_mut(at);
+        let left = walk(left, first, &wanted[..at], to_left);
+        let right = walk(right, middle, &wanted[at..], to_right);
+        to_left.iter_mut().for_each(|proof| proof.push(right));
+        to_right.iter_mut().for_each(|proof| proof.push(left));
+        node_hash(&left, &right)
+    }
+    let mut proofs = vec![Vec::new(); wanted.len()];
+    let root = walk(leaves, 0, wanted, &mut proofs);
+    (root, proofs)
+}
+
 /// Whether `proof` shows that the leaf with hash `leaf` has `index` in the tree of `size` leaves with hash `root`.
 pub fn check_inclusion(leaf: &Digest, index: u64, size: u64, proof: &[Digest], root: &Digest) -> bool {
     if index >= size {
@@ -240,6 +262,14 @@ mod tests {
                         || size == 1
                 );
             }
+            let each: Vec<_> = (0..size)
+                .map(|index| prove_inclusion(&leaves[..size], index).expect("a leaf of it"))
+                .collect();
+            let all: Vec<usize> = (0..size).collect();
+            assert_eq!(prove_each(&leaves[..size], &all), (root, each.clone()));
+            let some: Vec<usize> = (0..size).step_by(7).collect();
+            let each = some.iter().map(|index| each[*index].clone()).collect();
+            assert_eq!(prove_each(&leaves[..size], &some), (root, each));
             for old in 1..=size {
                 let proof = prove_consistency(&leaves[..size], old).expect("a beginning of it");
                 for other in 0..=size {
@@ -250,6 +280,7 @@ mod tests {
             }
         }
         assert_eq!(prove_inclusion(&leaves, 40), None);
+        assert_eq!(prove_each(&[], &[]), (root_of(&[]), Vec::new()));
         assert_eq!(prove_consistency(&leaves, 0), None);
         assert_eq!(prove_consistency(&leaves, 41), None);
     }

@@ -9,7 +9,8 @@ use super::document::{
     ClaimLine, Document, Figure, Input, Listing, Making, Population, Signature, Value, Verified, monthly,
 };
 use super::fold::Counts;
-use super::trail::Trail;
+use super::snapshots::Snapshots;
+use super::trail::{ON_ITS_WAY, Trail};
 use super::words::short;
 
 const LOG: &str = "log entries";
@@ -437,6 +438,10 @@ impl<'a> Make<'a> {
             AUDIT,
             anchors(|trail| trail.anchors_met),
         );
+        m.count("entries_with_proof", "entries", LOG, Ok(self.input.proofs));
+        m.except_all(self.input.unproved, |cells| {
+            format!("no proofs: {}", cells.concat())
+        });
         self.findings(&mut m, &[Claim::I2, Claim::I3, Claim::P2]);
         let failed = facts.tests.rows.iter().filter(|row| row.cells[1] == "failed");
         for row in failed {
@@ -483,6 +488,27 @@ impl<'a> Make<'a> {
             AUDIT,
             self.of_trail(|trail| trail.rejects),
         );
+        let texts = self.input.texts;
+        let kept = match facts.texts_more {
+            0 => Ok(texts.kept.len() as u64),
+            n => Err(format!("{n} objects with texts were not read")),
+        };
+        m.count("config_texts", "texts", AUDIT, kept);
+        m.except_all(&texts.faults, |cells| {
+            format!("text of a configuration: {}", cells.concat())
+        });
+        let gone = self.of_trail(|trail| self.gone(trail));
+        let missing = gone.as_ref().map(|gone| gone.len() as u64);
+        m.count(
+            "config_texts_missing",
+            "texts",
+            AUDIT,
+            missing.map_err(String::clone),
+        );
+        for (text, (t, place)) in gone.into_iter().flatten() {
+            let told = format!("the text of configuration {} is not in the archive", short(text));
+            m.except(Some(*t), told, place);
+        }
         let starts = |counts| match facts.starts.total {
             0 => Err("no process began in this period".to_owned()),
             _ => Ok(counts),
@@ -503,7 +529,7 @@ impl<'a> Make<'a> {
         );
         m.is_shown = self.trail.is_ok() || facts.starts.total > 0;
         if let Ok(trail) = self.trail {
-            // The cells: act, who, trigger, old, new, change, paths.
+            // The cells: act, who, trigger, old, new, change, paths, text.
             for row in &trail.changes.rows {
                 match (row.cells[0].as_str(), row.cells[5].as_str()) {
                     ("config.reload", "") => {
@@ -524,6 +550,15 @@ impl<'a> Make<'a> {
             );
         }
         m
+    }
+
+    /// Texts that the trail names and that are not there; one may be on its way for a while.
+    fn gone(&self, trail: &'a Trail) -> Vec<(&'a String, &'a (Time, String))> {
+        let (kept, period) = (&self.input.texts.kept, self.input.period);
+        let texts = trail.texts.iter();
+        let gone =
+            texts.filter(|(text, (t, _))| !kept.contains_key(*text) && period.to.since(*t) > ON_ITS_WAY);
+        gone.collect()
     }
 
     // --- A1.2 ---
@@ -560,16 +595,7 @@ impl<'a> Make<'a> {
             nothing,
         );
         m.figures.push(self.uncovered());
-        let why = "the audit trail has no snapshot of metrics that is read here";
-        m.missing(&["cpu_p95", "memory_p95", "spool_p95"], "share", AUDIT, why);
-        let refused = facts.door.as_ref().map(|door| &door.refused);
-        m.each(
-            "refusals",
-            "reason",
-            "records",
-            LOG,
-            refused.ok_or_else(|| NO_DOOR.to_owned()),
-        );
+        self.load(&mut m);
         m.is_shown = facts.sessions > 0;
         for row in facts.starts.rows.iter().filter(|row| row.cells[0] == "unclean") {
             let told = format!("start after an unclean stop, {} objects recovered", row.cells[3]);
@@ -583,6 +609,58 @@ impl<'a> Make<'a> {
             complete_by: ROOT,
         });
         m
+    }
+
+    /// What the hourly snapshots of metrics say.
+    fn load(&self, m: &mut Making) {
+        m.count(
+            "snapshots",
+            "snapshots",
+            AUDIT,
+            self.of_trail(|trail| trail.snapshots.taken),
+        );
+        let of = |percentile: fn(&Snapshots) -> Option<u64>| {
+            let found = self.of_trail(|trail| (trail.snapshots.taken, percentile(&trail.snapshots)))?;
+            match found {
+                (0, _) => Err(NO_SNAPSHOT.to_owned()),
+                (_, None) => Err("the snapshots of this period do not tell it".to_owned()),
+                (_, Some(n)) => Ok(n),
+            }
+        };
+        let cpu = of(|snapshots| snapshots.cpu.percentile(95)).map(|n| Value::Cores(n as f64 / 1_000.0));
+        m.figures
+            .push(Figure::new("cpu_p95", "cores, mean of an hour", AUDIT, cpu));
+        m.count(
+            "memory_p95",
+            "bytes",
+            AUDIT,
+            of(|snapshots| snapshots.memory.percentile(95)),
+        );
+        m.count(
+            "spool_p95",
+            "bytes",
+            AUDIT,
+            of(|snapshots| snapshots.spool.percentile(95)),
+        );
+        match &self.input.facts.door {
+            Some(door) => m.each("refusals", "reason", "records", LOG, Ok(&door.refused)),
+            None => m.each(
+                "refusals",
+                "receiver",
+                BY_THE_HOUR,
+                AUDIT,
+                self.of_doors(|doors| &doors.refused),
+            ),
+        }
+    }
+
+    /// What came to the doors as far as snapshots tell.
+    fn of_doors(&self, of: fn(&Snapshots) -> &Counts) -> Result<&'a Counts, String> {
+        let snapshots = self.of_trail(|trail| &trail.snapshots)?;
+        match snapshots.offered.is_empty() {
+            true => Err(NO_SNAPSHOT.to_owned()),
+            false => Ok(of(snapshots)),
+        }
     }
 
     fn uncovered(&self) -> Figure {
@@ -646,16 +724,34 @@ impl<'a> Make<'a> {
 
     fn books(&self) -> Making {
         let (mut m, facts) = (Making::new(), self.input.facts);
-        let door =
-            |of: fn(&super::fold::Door) -> u64| facts.door.as_ref().map(of).ok_or_else(|| NO_DOOR.to_owned());
-        m.count("records_offered", "records", LOG, door(|door| door.offered));
-        m.count("records_accepted", "records", LOG, door(|door| door.accepted));
-        m.count(
-            "records_refused",
-            "records",
-            LOG,
-            door(|door| door.refused.total()),
-        );
+        match &facts.door {
+            Some(door) => {
+                m.count("records_offered", "records", LOG, Ok(door.offered));
+                m.count("records_accepted", "records", LOG, Ok(door.accepted));
+                m.count("records_refused", "records", LOG, Ok(door.refused.total()));
+            }
+            None => {
+                let total = |of| self.of_doors(of).map(Counts::total);
+                m.count(
+                    "records_offered",
+                    BY_THE_HOUR,
+                    AUDIT,
+                    total(|doors| &doors.offered),
+                );
+                m.count(
+                    "records_accepted",
+                    BY_THE_HOUR,
+                    AUDIT,
+                    total(|doors| &doors.accepted),
+                );
+                m.count(
+                    "records_refused",
+                    BY_THE_HOUR,
+                    AUDIT,
+                    total(|doors| &doors.refused),
+                );
+            }
+        }
         let total = self.of_trail(|trail| Value::Count(trail.dropped.total()));
         let dropped = Figure::new("dropped_before", "records", AUDIT, total);
         let tenants = self.of_trail(|trail| &trail.dropped_tenants).ok();
@@ -893,7 +989,9 @@ impl<'a> Make<'a> {
     }
 }
 
-const NO_DOOR: &str = "the archive's log keeps only the archive's own books";
+const NO_SNAPSHOT: &str = "no snapshot of metrics is of this period";
+/// What came after the last snapshot of a process is in none.
+const BY_THE_HOUR: &str = "records, until the last hourly snapshot";
 
 fn population(what: &'static str, count: u64, list: &'static str) -> Option<Population> {
     Some(Population {

@@ -10,6 +10,7 @@ use evidence::verify::Report;
 use serde::Serialize;
 
 use super::fold::{Counts, Facts, List, Period};
+use super::texts::Texts;
 use super::trail::Trail;
 
 /// Exceptions of a control that are told one by one.
@@ -20,6 +21,12 @@ pub(super) struct Input<'a> {
     pub(super) facts: &'a Facts,
     pub(super) trail: &'a Trail,
     pub(super) verified: &'a Report,
+    /// Texts of configurations, by digest.
+    pub(super) texts: &'a Texts,
+    /// Entries with a proof.
+    pub(super) proofs: u64,
+    /// Logs that have none although they were wanted.
+    pub(super) unproved: &'a List,
     /// Of `evidence/verify.json`.
     pub(super) verify_sha256: String,
     pub(super) period: Period,
@@ -131,6 +138,7 @@ pub(super) struct Label {
 pub(super) enum Value {
     Count(u64),
     Seconds(f64),
+    Cores(f64),
     Text(String),
 }
 
@@ -230,7 +238,7 @@ impl std::fmt::Display for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Value::Count(n) => n.fmt(f),
-            Value::Seconds(s) => s.fmt(f),
+            Value::Seconds(n) | Value::Cores(n) => n.fmt(f),
             Value::Text(text) => f.write_str(text),
         }
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use evidence::digest::Digest;
 use evidence::entry::{DoorRow, EdgeRow, Entry, Kind, Ledger, Obj, Row, Start, Worm};
-use evidence::names::{AUDIT_CLASS, OWN_TENANT, Session, class_of};
+use evidence::names::{AUDIT_CLASS, EVIDENCE_CLASS, OWN_TENANT, Session, class_of};
 use evidence::time::{Second, Time};
 
 /// Rows that a list keeps; more are counted.
@@ -18,6 +18,8 @@ const NAMES_MAX: usize = 10_000;
 /// Objects of the audit trail that are read.
 const AUDIT_OBJECTS_MAX: usize = 200_000;
 const ANCHORS_MAX: usize = 1_000_000;
+/// Objects of texts that are read.
+const TEXTS_MAX: usize = 1_000;
 /// Who is beyond [`NAMES_MAX`].
 pub(super) const OTHERS: &str = "__other__";
 const DAY: i64 = 86_400_000;
@@ -139,6 +141,12 @@ impl Spread {
         }
     }
 
+    /// How many were added.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> u64 {
+        self.0.values().sum()
+    }
+
     /// The least that so many of a hundred do not exceed; none of nothing.
     pub(super) fn percentile(&self, percent: u64) -> Option<u64> {
         let all = self.0.values().map(|n| u128::from(*n)).sum::<u128>();
@@ -245,12 +253,14 @@ fn wider<T: Ord + Copy>(a: Option<[T; 2]>, b: Option<[T; 2]>) -> Option<[T; 2]> 
     }
 }
 
-/// An object of the audit trail.
+/// An object of the audit trail, or of texts that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AuditObject {
     pub(super) writer: String,
     pub(super) admitted: Time,
     pub(super) session: String,
+    /// Of its entry.
+    pub(super) index: u64,
     pub(super) seq: u64,
     pub(super) key: String,
     pub(super) version: Option<String>,
@@ -333,6 +343,11 @@ pub(super) struct Facts {
     pub(super) audit_objects: Vec<AuditObject>,
     /// Objects of the audit trail beyond those.
     pub(super) audit_objects_more: u64,
+    /// Objects of texts that the audit trail names: those of the period, and of each writer the newest before it.
+    pub(super) texts: Vec<AuditObject>,
+    texts_before: BTreeMap<String, AuditObject>,
+    /// Those beyond.
+    pub(super) texts_more: u64,
     pub(super) anchors: Vec<Anchor>,
     pub(super) first: Option<Time>,
     pub(super) last: Option<Time>,
@@ -375,10 +390,13 @@ impl Fold {
     /// Takes the next entry.
     pub(super) fn entry(&mut self, index: u64, entry: &Entry) {
         let place = format!("{}/{}#{index}", self.writer, self.session);
-        if let Kind::Obj(obj) = &entry.kind
-            && self.period.selects(obj)
-        {
-            self.obj(entry.t, obj);
+        if let Kind::Obj(obj) = &entry.kind {
+            if is_own(obj, EVIDENCE_CLASS) {
+                self.config(index, obj);
+            }
+            if self.period.selects(obj) {
+                self.obj(entry.t, index, obj);
+            }
         }
         if self.period.has(entry.t) {
             let facts = &mut self.facts;
@@ -466,7 +484,7 @@ impl Fold {
         }
     }
 
-    fn obj(&mut self, logged: Time, obj: &Obj) {
+    fn obj(&mut self, logged: Time, index: u64, obj: &Obj) {
         let facts = &mut self.facts;
         let month = month(obj.ad[0]);
         facts.sums.obj(obj);
@@ -488,8 +506,8 @@ impl Fold {
             until: lock.map(|lock| [lock.until; 2]),
         };
         keep(&mut facts.kept, [class, &obj.tenant], &kept);
-        if obj.tenant == OWN_TENANT && class == AUDIT_CLASS && obj.signal == "logs" {
-            return self.audit_object(obj);
+        if is_own(obj, AUDIT_CLASS) {
+            return self.audit_object(index, obj);
         }
         for name in obj.svc.iter().flatten() {
             if facts.services.len() < NAMES_MAX {
@@ -503,16 +521,34 @@ impl Fold {
         facts.services_cut |= obj.svc_more;
     }
 
-    fn audit_object(&mut self, obj: &Obj) {
-        let facts = &mut self.facts;
-        if facts.audit_objects.len() >= AUDIT_OBJECTS_MAX {
-            facts.audit_objects_more += 1;
+    fn audit_object(&mut self, index: u64, obj: &Obj) {
+        if self.facts.audit_objects.len() >= AUDIT_OBJECTS_MAX {
+            self.facts.audit_objects_more += 1;
             return;
         }
-        facts.audit_objects.push(AuditObject {
+        let object = self.own(index, obj);
+        self.facts.audit_objects.push(object);
+    }
+
+    /// Texts that were in force at the period's begin were told before it.
+    fn config(&mut self, index: u64, obj: &Obj) {
+        let object = self.own(index, obj);
+        if self.period.selects(obj) {
+            match self.facts.texts.len() < TEXTS_MAX {
+                true => self.facts.texts.push(object),
+                false => self.facts.texts_more += 1,
+            }
+        } else if obj.ad[0] < self.period.to {
+            self.facts.texts_before.insert(self.writer.clone(), object);
+        }
+    }
+
+    fn own(&self, index: u64, obj: &Obj) -> AuditObject {
+        AuditObject {
             writer: self.writer.clone(),
             admitted: obj.ad[0],
             session: self.session.clone(),
+            index,
             seq: obj.seq,
             key: obj.key.clone(),
             version: obj.ver.clone(),
@@ -522,7 +558,7 @@ impl Fold {
             records: obj.n,
             is_plain: obj.fmt == "otlp_proto" && obj.enc.as_ref().is_none_or(|enc| enc.alg == "sse-kms"),
             compression: obj.cmp.clone(),
-        });
+        }
     }
 
     /// Books of an interval before the period: what is held matters.
@@ -672,6 +708,10 @@ impl Facts {
         all.audit_objects.sort_by(|a, b| {
             (&a.writer, a.admitted, &a.session, a.seq).cmp(&(&b.writer, b.admitted, &b.session, b.seq))
         });
+        all.texts
+            .extend(std::mem::take(&mut all.texts_before).into_values());
+        all.texts
+            .sort_by(|a, b| (&a.writer, a.admitted, &a.key).cmp(&(&b.writer, b.admitted, &b.key)));
         all.anchors.sort_by(|a, b| (a.t, &a.place).cmp(&(b.t, &b.place)));
         all
     }
@@ -755,9 +795,23 @@ impl Facts {
         self.audit_objects_more += other.audit_objects.len().saturating_sub(room) as u64;
         self.audit_objects
             .extend(other.audit_objects.into_iter().take(room));
+        let room = TEXTS_MAX.saturating_sub(self.texts.len());
+        self.texts_more += other.texts.len().saturating_sub(room) as u64;
+        self.texts.extend(other.texts.into_iter().take(room));
+        for (writer, object) in other.texts_before {
+            let known = self.texts_before.get(&writer);
+            if known.is_none_or(|known| known.admitted <= object.admitted) {
+                self.texts_before.insert(writer, object);
+            }
+        }
         let room = ANCHORS_MAX - self.anchors.len();
         self.anchors.extend(other.anchors.into_iter().take(room));
     }
+}
+
+/// Whether it holds records of the gateway's own, of a class.
+fn is_own(obj: &Obj, class: &str) -> bool {
+    obj.tenant == OWN_TENANT && obj.signal == "logs" && class_of(&obj.key) == Some(class)
 }
 
 fn named<'a>(all: &'a mut BTreeMap<String, Sums>, name: &str) -> &'a mut Sums {

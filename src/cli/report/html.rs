@@ -228,7 +228,9 @@ fn section(out: &mut String, control: &Control) {
 fn row(out: &mut String, figure: &Figure) {
     let value = match &figure.value {
         Some(Value::Count(n)) => format!("<td class=\"n\">{}</td><td>{}</td>", grouped(*n), figure.unit),
-        Some(Value::Seconds(s)) => format!("<td class=\"n\">{s}</td><td>{}</td>", figure.unit),
+        Some(Value::Seconds(s) | Value::Cores(s)) => {
+            format!("<td class=\"n\">{s}</td><td>{}</td>", figure.unit)
+        }
         Some(Value::Text(text)) => format!("<td class=\"n\">{}</td><td>{}</td>", Safe(text), figure.unit),
         None => format!("<td class=\"why\" colspan=\"2\">{}</td>", Safe(&figure.text())),
     };

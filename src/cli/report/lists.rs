@@ -162,6 +162,7 @@ impl Make<'_> {
                     "new_sha256",
                     "change_id",
                     "changed",
+                    "text_sha256",
                     "record",
                 ],
                 &trail.changes,

@@ -25,6 +25,9 @@ const HOSTILE: &str = "<img src=x onerror=alert(1)>\u{202e}\"'&";
 const OLD: &str = "3f0a7c1d5b9e2846aa10c7d3e5f6b8091a2b3c4d5e6f708192a3b4c5d6e7f809";
 const NEW: &str = "9a8b7c6d5b9e2846aa10c7d3e5f6b8091a2b3c4d5e6f708192a3b4c5d6e7f809";
 
+/// A configuration as it works.
+const CONFIG: &str = "service:\n  pipelines: {}\n";
+
 fn at(text: &str) -> Time {
     text.parse().expect("a time of the test")
 }
@@ -89,20 +92,34 @@ impl Told {
             ],
             ..LogRecord::default()
         });
-        let request = ExportLogsServiceRequest {
-            resource_logs: vec![ResourceLogs {
-                resource: Some(Resource {
-                    attributes: vec![pair("service.instance.id", text("gw-0"))],
-                    ..Resource::default()
-                }),
-                scope_logs: vec![ScopeLogs {
-                    log_records: records.collect(),
-                    ..ScopeLogs::default()
-                }],
-                ..ResourceLogs::default()
+        request(records.collect())
+    }
+}
+
+/// A request of the gateway's own.
+fn request(log_records: Vec<LogRecord>) -> Vec<u8> {
+    let request = ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs {
+            resource: Some(Resource {
+                attributes: vec![pair("service.instance.id", text("gw-0"))],
+                ..Resource::default()
+            }),
+            scope_logs: vec![ScopeLogs {
+                log_records,
+                ..ScopeLogs::default()
             }],
-        };
-        request.encode_to_vec()
+            ..ResourceLogs::default()
+        }],
+    };
+    request.encode_to_vec()
+}
+
+/// A text beside the chain, as it is called.
+fn beside(body: &str, name: &str) -> LogRecord {
+    LogRecord {
+        body: Some(text(body)),
+        attributes: vec![pair("weir.evidence.sha256", text(name))],
+        ..LogRecord::default()
     }
 }
 
@@ -143,12 +160,12 @@ fn told() -> Told {
         Out::Failure,
         json!({"trigger": "hangup"}),
     );
-    told.act("2025-11-30T23:31:00.000Z", "config.reload", ok, json!({"trigger": "hangup", "old_sha256": OLD, "new_sha256": NEW, "change_id": "CHG-2211", "changed": ["exporters.archive.lock.retention: 400d -> 30d"]}));
+    told.act("2025-11-30T23:31:00.000Z", "config.reload", ok, json!({"trigger": "hangup", "old_sha256": OLD, "new_sha256": NEW, "change_id": "CHG-2211", "changed": ["exporters.archive.lock.retention: 400d -> 30d"], "text_sha256": sha256(CONFIG.as_bytes()).to_string()}));
     told.act(
         "2025-11-30T23:32:00.000Z",
         "config.reload",
         ok,
-        json!({"trigger": "hangup", "old_sha256": NEW, "new_sha256": OLD}),
+        json!({"trigger": "hangup", "old_sha256": NEW, "new_sha256": OLD, "text_sha256": OLD}),
     );
     told.act(
         "2025-11-30T23:33:00.000Z",
@@ -156,6 +173,14 @@ fn told() -> Told {
         ok,
         json!({"call": "reload", "verb": "POST", "parameters_sha256": OLD}),
     );
+    let metrics = json!({
+        "otelcol_process_uptime": 2_400,
+        "otelcol_process_cpu_seconds": 600.0,
+        "otelcol_process_memory_rss": 1_000,
+    });
+    let doors = json!([{"door": "door otlp (http)", "offered": 20, "accepted": 14, "refused": 6}]);
+    let snapshot = json!({"metrics": metrics, "doors": doors});
+    told.act("2025-11-30T23:40:00.000Z", "metrics.snapshot", ok, snapshot);
     told.act("2025-12-01T00:10:00.000Z", "pipeline.drop", ok, drop(2));
     told
 }
@@ -192,19 +217,22 @@ fn worm(canary: Option<bool>) -> Kind {
     })
 }
 
-/// Puts the records of the trail into an object of their class.
-fn audit_object(store: &mut Store, writer: &mut Writer, told: &Told) {
-    let plain = told.bytes();
-    let bytes = zstd::stream::encode_all(&plain[..], 1).expect("into memory");
-    let n = told.records.len() as u64;
+/// Puts records of the gateway's own into an object.
+fn own_object(store: &mut Store, writer: &mut Writer, class: &str, n: u64, plain: &[u8]) {
+    let bytes = zstd::stream::encode_all(plain, 1).expect("into memory");
     let mut obj = writer.stored(store, "_weir", n, &bytes);
     let versions = store.files.remove(&obj.key).expect("stored just now");
-    obj.key = obj.key.replace("class=std", "class=audit");
+    obj.key = obj.key.replace("class=std", &format!("class={class}"));
     obj.raw = plain.len() as u64;
     store.files.insert(obj.key.clone(), versions);
     let book = writer.books.entry("_weir".to_owned()).or_default();
     *book = [book[0] + n, book[1] + n, book[2]];
     writer.append(Kind::Obj(Box::new(obj)));
+}
+
+/// Puts the records of the trail into an object of their class.
+fn audit_object(store: &mut Store, writer: &mut Writer, told: &Told) {
+    own_object(store, writer, "audit", told.records.len() as u64, &told.bytes());
     let last = told.records.last().expect("a record");
     writer.append(Kind::Audit(Audit {
         seq: last.seq,
@@ -274,6 +302,8 @@ fn archive(told: &Told) -> Made {
     let obj = next.stored(&mut store, "acme", 3, b"later");
     next.append(Kind::Obj(Box::new(obj)));
     next.books.get_mut("acme").expect("known")[1] += 3;
+    let config = beside(CONFIG, &sha256(CONFIG.as_bytes()).to_string());
+    own_object(&mut store, &mut next, "evidence", 1, &request(vec![config]));
     audit_object(&mut store, &mut next, told);
     next.append(Kind::Restore(Restore {
         filter: "tenant=acme".to_owned(),
@@ -325,9 +355,21 @@ fn trail_of(store: &Store, facts: &Facts, period: Period) -> Trail {
     trail
 }
 
+fn texts_of(store: &Store, facts: &Facts) -> Texts {
+    let mut texts = Texts::default();
+    for object in &facts.texts {
+        let bytes = store.files[&object.key][0].bytes.clone().expect("a file");
+        texts.take(object, plain(object, &bytes.into()));
+    }
+    texts
+}
+
 fn report_of(made: &Made, period: Period, level: Level) -> (Document, Vec<document::Listing>) {
     let facts = facts_of(&made.store, period);
-    let trail = trail_of(&made.store, &facts, period);
+    let (trail, texts) = (
+        trail_of(&made.store, &facts, period),
+        texts_of(&made.store, &facts),
+    );
     let options = Options {
         level,
         from: period.from,
@@ -340,6 +382,9 @@ fn report_of(made: &Made, period: Period, level: Level) -> (Document, Vec<docume
         facts: &facts,
         trail: &trail,
         verified: &verified,
+        texts: &texts,
+        proofs: 0,
+        unproved: &List::default(),
         verify_sha256: Digest([7; 32]).to_string(),
         period,
         made: at("2026-01-02T03:04:05.000Z"),
@@ -389,7 +434,9 @@ fn figures_are_what_the_archive_holds() {
         document.verify
     );
     let audit = told().records.len() as u64;
-    let records = 30 * 10 + 4 + 7 + 3 + audit;
+    // And a text beside it.
+    let own = audit + 1;
+    let records = 30 * 10 + 4 + 7 + 3 + own;
     for (title, expected) in [
         ("records_in", records.to_string()),
         ("archived", records.to_string()),
@@ -397,10 +444,10 @@ fn figures_are_what_the_archive_holds() {
         ("held_at_begin", "0".to_owned()),
         ("held_at_end", "0".to_owned()),
         ("records", records.to_string()),
-        ("objects", 34.to_string()),
-        ("objects_equal", 34.to_string()),
+        ("objects", 35.to_string()),
+        ("objects_equal", 35.to_string()),
         ("objects_missing", "0".to_owned()),
-        ("objects_with_lock_ok", 34.to_string()),
+        ("objects_with_lock_ok", 35.to_string()),
         ("objects_below_policy", "0".to_owned()),
         ("gaps", "1".to_owned()),
         ("gap_records", "0".to_owned()),
@@ -442,10 +489,19 @@ fn figures_are_what_the_archive_holds() {
             "detectors_active",
             "not available: no detector told the audit trail anything".to_owned(),
         ),
+        ("records_offered", "20".to_owned()),
+        ("records_accepted", "14".to_owned()),
+        ("records_refused", "6".to_owned()),
+        ("refusals{receiver=otlp (http)}", "6".to_owned()),
+        ("snapshots", "1".to_owned()),
+        ("cpu_p95", "0.25".to_owned()),
+        ("memory_p95", "1000".to_owned()),
         (
-            "records_offered",
-            "not available: the archive's log keeps only the archive's own books".to_owned(),
+            "spool_p95",
+            "not available: the snapshots of this period do not tell it".to_owned(),
         ),
+        ("config_texts", "1".to_owned()),
+        ("config_texts_missing", "1".to_owned()),
         (
             "sources_expected",
             "not available: no list of expected sources is kept".to_owned(),
@@ -467,7 +523,7 @@ fn figures_are_what_the_archive_holds() {
     let month = |name: &str, n: u64| (name.to_owned(), n);
     assert_eq!(
         parts(&find("records_in").months),
-        [month("2025-11", 314), month("2025-12", audit)]
+        [month("2025-11", 314), month("2025-12", own)]
     );
     assert_eq!(
         parts(&find("dropped_before").months),
@@ -475,7 +531,7 @@ fn figures_are_what_the_archive_holds() {
     );
     assert_eq!(
         parts(&find("records_in").tenants),
-        [month(HOSTILE, 4), month("_weir", audit), month("acme", 310)]
+        [month(HOSTILE, 4), month("_weir", own), month("acme", 310)]
     );
     let removed = lists
         .iter()
@@ -563,6 +619,7 @@ fn check_trail(change: impl FnOnce(&mut Vec<Record>), expected: &[&str], twice: 
     let anchor = told.records.last().expect("a record").clone();
     change(&mut told.records);
     let object = AuditObject {
+        index: 0,
         writer: "gw-0".to_owned(),
         admitted: at("2025-12-01T00:00:00.000Z"),
         session: "s".to_owned(),
@@ -601,7 +658,7 @@ fn a_changed_trail_is_noticed() {
     );
     check_trail(
         |records| drop(records.pop()),
-        &["record 8 is vouched for and not in the archive"],
+        &["record 9 is vouched for and not in the archive"],
         0,
     );
     check_trail(
@@ -663,6 +720,42 @@ fn an_object_of_the_trail_that_is_not_what_was_sealed_gives_no_figures() {
         (control.operating, control.exceptions_total),
         ("with exceptions", 1)
     );
+}
+
+#[test]
+fn texts_are_what_they_are_called_or_told() {
+    let object = facts_of(&archive(&told()).store, whole()).texts.remove(0);
+    let name = sha256(CONFIG.as_bytes()).to_string();
+    let mut texts = Texts::default();
+    let mut take = |records: Vec<LogRecord>, kept: usize, faults: &[String]| {
+        texts.take(&object, Ok(request(records).into()));
+        let found: Vec<String> = texts.faults.rows.iter().map(|row| row.cells.concat()).collect();
+        assert_eq!((texts.kept.len(), found.as_slice()), (kept, faults));
+    };
+    take(vec![LogRecord::default()], 0, &[]);
+    take(vec![beside(CONFIG, &name), beside(CONFIG, &name)], 1, &[]);
+    let wrong = format!("it is not what it is called: {OLD}");
+    take(vec![beside(CONFIG, OLD)], 1, std::slice::from_ref(&wrong));
+    take(
+        vec![beside(CONFIG, "x")],
+        1,
+        &[wrong, "a text is incomplete".to_owned()],
+    );
+}
+
+#[test]
+fn a_configuration_of_before_the_period_is_kept_too() {
+    let made = archive(&told());
+    let later = Period {
+        from: Some(at("2025-12-15T00:00:00.000Z")),
+        to: at("2026-01-01T00:00:00.000Z"),
+    };
+    let earlier = Period {
+        from: None,
+        to: at("2025-11-30T23:59:00.000Z"),
+    };
+    let kept = |period| texts_of(&made.store, &facts_of(&made.store, period)).kept.len();
+    assert_eq!((kept(later), kept(earlier), kept(whole())), (1, 0, 1));
 }
 
 #[test]
@@ -771,6 +864,39 @@ fn a_copy_on_disk_gives_the_same_files_twice_and_a_note_over_them() {
             .filter(|name| name.starts_with("evidence/checkpoints/gw-0-"))
             .count(),
         2
+    );
+    let config = format!("evidence/configs/{}.yaml", sha256(CONFIG.as_bytes()));
+    assert_eq!(one.files[&config], CONFIG.as_bytes());
+    // Three starts, two trials of the lock, a gap, a restore and the object with the text.
+    let proofs = one
+        .files
+        .iter()
+        .filter(|(name, _)| name.starts_with("evidence/proofs/gw-0-"));
+    let proofs: Vec<_> = proofs
+        .map(|(_, bytes)| evidence::note::Proof::parse(bytes).expect("a proof"))
+        .collect();
+    assert_eq!(proofs.len(), 8);
+    let keys = made.policy.lines().filter_map(|line| line.strip_prefix("log "));
+    let keys: Vec<_> = keys.map(|key| key.parse().expect("a key")).collect();
+    let mut kinds: Vec<&str> = Vec::new();
+    for proof in &proofs {
+        let line = proof.extra.as_deref().expect("it carries its entry");
+        proof.verify(line, &keys).expect("it holds");
+        let entry = Entry::parse(line).expect("an entry");
+        assert_eq!(entry.i, proof.index);
+        kinds.push(match entry.kind {
+            Kind::Start(_) => "start",
+            Kind::Worm(_) => "worm",
+            Kind::Gap(_) => "gap",
+            Kind::Restore(_) => "restore",
+            Kind::Obj(_) => "obj",
+            other => panic!("{other:?}"),
+        });
+    }
+    kinds.sort_unstable();
+    assert_eq!(
+        kinds,
+        ["gap", "obj", "restore", "start", "start", "start", "worm", "worm"]
     );
     let document: Value = serde_json::from_slice(&one.files["report.json"]).expect("JSON");
     let ids: Vec<&Value> = document["controls"]

@@ -13,12 +13,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::fold::{Anchor, AuditObject, Counts, List, OTHERS, Period, month};
+use super::snapshots::Snapshots;
 
 /// Records whose place in a chain is known; of more nothing is said.
 const CHAINED_MAX: usize = 2_000_000;
 const DROPS_MAX: usize = 10_000;
 /// A record that is safe may wait so long for its object.
-const ON_ITS_WAY: i64 = 3_600_000;
+pub(super) const ON_ITS_WAY: i64 = 3_600_000;
 /// Longer texts are cut: they are shown to people.
 const TEXT_MAX: usize = 300;
 
@@ -61,6 +62,9 @@ pub(super) struct Trail {
     pub(super) rejects: u64,
     pub(super) unnamed: u64,
     pub(super) changes: List,
+    /// Digests of the configurations' texts that it names, when first, and where.
+    pub(super) texts: BTreeMap<String, (Time, String)>,
+    pub(super) snapshots: Snapshots,
     pub(super) drops: BTreeMap<Rule, (Time, u64)>,
     pub(super) dropped: Counts,
     pub(super) dropped_tenants: Counts,
@@ -120,8 +124,11 @@ impl Trail {
         if !self.hangs(place, &read, record, is_first) {
             return;
         }
-        // What runs is known from before the period too.
+        // What runs is known from before the period too, and where counters stood.
         self.runs(writer, &read);
+        if read.act == "metrics.snapshot" {
+            self.snapshots.take(period, writer, read.t, &read.d);
+        }
         if period.has(read.t) {
             self.records += 1;
             self.first = [self.first, Some(read.t)].into_iter().flatten().min();
@@ -228,6 +235,11 @@ impl Trail {
             self.monthly("config_changes", read.t, 1);
             self.unnamed += u64::from(change.is_empty());
         }
+        let text_sha256 = text(d, "text_sha256");
+        if !text_sha256.is_empty() && self.texts.len() < DROPS_MAX {
+            let first = self.texts.entry(text_sha256.clone());
+            first.or_insert_with(|| (read.t, place.to_owned()));
+        }
         let paths = d.get("changed").and_then(Value::as_array);
         let paths = paths.map_or_else(String::new, |paths| {
             let texts: Vec<&str> = paths.iter().filter_map(Value::as_str).collect();
@@ -241,6 +253,7 @@ impl Trail {
             &text(d, "new_sha256"),
             &change,
             &paths,
+            &text_sha256,
         ];
         let cells = cells.map(shown).to_vec();
         self.changes.push(read.t, place, cells);
@@ -389,7 +402,7 @@ fn end_of(line: &Value, pipeline: &str, key: &str, why: &str) -> [String; 5] {
 }
 
 /// At most [`TEXT_MAX`] characters.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     match text.char_indices().nth(TEXT_MAX) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),

@@ -348,3 +348,51 @@ pub(super) fn verdict(
         None => ("verified", 0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_exit_counts_and_unknown_only_if_there_is_no_other() {
+        let check = |failed: &[Claim], warned: &[Claim], troubled, strict, expected| {
+            let claims = Claim::ALL.iter().map(|claim| {
+                let (fails, warns) = (failed.contains(claim), warned.contains(claim));
+                let result = ClaimResult {
+                    result: match (fails, warns) {
+                        (true, _) => Outcome::Fail,
+                        (false, true) => Outcome::Warn,
+                        (false, false) => Outcome::Pass,
+                    },
+                    checked: 1,
+                    failed: fails.into(),
+                    warnings: warns.into(),
+                    holes: Vec::new(),
+                };
+                (*claim, result)
+            });
+            let found = verdict(&claims.collect(), troubled, strict);
+            assert_eq!(found, expected, "{failed:?} {warned:?} {troubled} {strict}");
+        };
+        let (integrity, completeness) = (("integrity_failure", 1), ("completeness_failure", 2));
+        let (policy, unknown, verified) = (("policy_failure", 3), ("unknown", 4), ("verified", 0));
+        check(&[], &[], false, false, verified);
+        for claim in [Claim::I1, Claim::I2, Claim::I3] {
+            check(&[claim], &[], false, false, integrity);
+        }
+        for claim in [Claim::C1, Claim::C2, Claim::C3, Claim::C4, Claim::C5] {
+            check(&[claim], &[], false, false, completeness);
+        }
+        for claim in [Claim::P1, Claim::P2] {
+            check(&[claim], &[], false, false, policy);
+        }
+        check(&[Claim::P1, Claim::C2, Claim::I1], &[], true, true, integrity);
+        check(&[Claim::P2, Claim::C5], &[Claim::I2], true, true, completeness);
+        check(&[Claim::P1], &[], true, false, policy);
+        check(&[], &[], true, false, unknown);
+        check(&[], &[Claim::C4], true, false, unknown);
+        check(&[], &[Claim::C4], false, false, verified);
+        check(&[], &[Claim::C4], false, true, policy);
+        check(&[], &[Claim::I1], true, true, policy);
+    }
+}

@@ -109,6 +109,8 @@ pub(in crate::cli) trait Watcher: Send + Sync {
 enum News {
     Object(Box<Expected>, Result<(Option<Facts>, Option<Own>), StoreError>),
     Content(Box<Expected>, Option<String>),
+    /// A file of a log was read, and names so many objects that are looked up.
+    Read(u64),
     Log(Box<SessionOutcome>),
     Failed(Failure),
 }
@@ -234,27 +236,37 @@ pub(in crate::cli) async fn watched(
         tell,
         watcher,
     });
+    let mut progress = Progress::new("log files and objects");
+    for files in inventory.logs.values() {
+        progress.expect(files.segments.len() as u64);
+    }
     let mut tasks = tokio::task::JoinSet::new();
     for ((writer, session), files) in std::mem::take(&mut inventory.logs) {
         let shared = shared.clone();
         tasks.spawn(async move { shared.log(&writer, &session, files).await });
     }
     drop(shared);
-    let mut progress = Progress::new("logs and objects looked at");
     while let Some(news) = told.recv().await {
         match news {
+            News::Read(found) => {
+                progress.expect(found);
+                progress.add(1);
+            }
             News::Log(outcome) => verifier.session(*outcome),
             News::Failed(failure) => return Err(failure),
             News::Object(expected, Ok((facts, own))) => {
+                progress.add(1);
                 verifier.object(&expected, facts.as_ref());
                 if let Some(own) = own {
                     verifier.audit(&expected, own);
                 }
             }
             News::Content(expected, differs) => verifier.content(&expected, differs.as_deref()),
-            News::Object(expected, Err(error)) => verifier.trouble(format!("{}: {error}", expected.key)),
+            News::Object(expected, Err(error)) => {
+                progress.add(1);
+                verifier.trouble(format!("{}: {error}", expected.key));
+            }
         }
-        progress.add(1);
     }
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|e| Failure::unknown(format!("a log was not read to its end: {e}")))?;
@@ -321,10 +333,12 @@ impl Shared {
         }
         let mut segments = self.reading.in_order(files.segments, SEGMENT_BYTES_MAX);
         while let Some((file, bytes)) = segments.next().await? {
-            for expected in reader.segment(file.number, &bytes, file.modified) {
-                if self.options.level != Level::Log {
-                    self.look_up(expected).await;
-                }
+            // On level `log` it expects nothing.
+            let expected = reader.segment(file.number, &bytes, file.modified);
+            // Nobody listens once another log has failed.
+            let _ = self.tell.send(News::Read(expected.len() as u64)).await;
+            for expected in expected {
+                self.look_up(expected).await;
             }
         }
         Ok(reader.finish())

@@ -290,9 +290,25 @@ struct Memory {
     /// Keys that cannot be read, and how often that is said before they can.
     refused: Vec<(String, Class, usize)>,
     asked: AtomicUsize,
+    /// Objects that are being asked for, and the most there were at a time.
+    open: AtomicUsize,
+    most: Arc<AtomicUsize>,
 }
 
 impl Memory {
+    /// Lets others ask meanwhile.
+    async fn turn(&self, key: &str) {
+        if !key.starts_with(DATA) {
+            return;
+        }
+        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most.fetch_max(open, Ordering::Relaxed);
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
     fn find(&self, key: &str, version: Option<&str>) -> Result<Told, StoreError> {
         let seconds = |time: Time| u64::try_from(time.millis() / 1_000).ok();
         let told = |v: &evidence::test_kit::Version| Told {
@@ -340,6 +356,7 @@ impl ObjectStore for Memory {
 
     fn get<'a>(&'a self, key: &'a str, version: Option<&'a str>) -> BoxFuture<'a, Result<Get, StoreError>> {
         Box::pin(async move {
+            self.turn(key).await;
             let head = self.find(key, version)?;
             let bytes = self.version(key, version)?.bytes.clone().unwrap_or_default();
             Ok(Get {
@@ -350,7 +367,10 @@ impl ObjectStore for Memory {
     }
 
     fn head<'a>(&'a self, key: &'a str, version: Option<&'a str>) -> BoxFuture<'a, Result<Told, StoreError>> {
-        Box::pin(std::future::ready(self.find(key, version)))
+        Box::pin(async move {
+            self.turn(key).await;
+            self.find(key, version)
+        })
     }
 
     fn list<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Vec<objects::Listed>, StoreError>> {
@@ -672,4 +692,86 @@ fn files_that_are_too_long_are_read_as_far_as_they_may_be() {
     check(10, 11);
     check(100, 100);
     check(200, 100);
+}
+
+#[test]
+fn so_many_objects_are_looked_up_at_a_time_and_no_more() {
+    let (kept, policy, now) = bucket();
+    for level in [Level::Heads, Level::Full] {
+        let most = Arc::new(AtomicUsize::new(0));
+        let memory = Memory {
+            kept: kept.clone(),
+            most: most.clone(),
+            ..Memory::default()
+        };
+        let options = Options {
+            level,
+            ..Options::new(now)
+        };
+        let report = of_bucket(memory, &policy, &options).expect("it can be read");
+        assert_eq!((report.exit, report.totals.present), (0, 80));
+        // `run_it` says four.
+        assert_eq!(most.load(Ordering::Relaxed), 4, "{level:?}");
+    }
+}
+
+/// What JSON says at each level, for programs that read it.
+#[test]
+fn json_has_the_keys_that_it_is_known_by() {
+    for level in ["log", "heads", "full"] {
+        let options: Level = serde_json::from_value(level.into()).expect("a level");
+        let report = serde_json::to_value(changed(|_| {}, options)).expect("it serializes");
+        let keys: Vec<&str> = report
+            .as_object()
+            .expect("an object")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        for key in [
+            "v",
+            "tool",
+            "archive",
+            "from",
+            "to",
+            "level",
+            "started",
+            "finished",
+            "policy_sha256",
+            "verdict",
+            "exit",
+            "claims",
+            "sessions",
+            "totals",
+            "findings",
+        ] {
+            assert!(keys.contains(&key), "{key} of {keys:?}");
+        }
+        assert_eq!((&report["v"], &report["exit"]), (&1.into(), &0.into()));
+        assert_eq!(
+            (&report["verdict"], &report["level"]),
+            (&"verified".into(), &level.into())
+        );
+        let mut claims: Vec<&String> = report["claims"].as_object().expect("claims").keys().collect();
+        claims.sort_unstable();
+        assert_eq!(
+            claims,
+            ["C1", "C2", "C3", "C4", "C5", "I1", "I2", "I3", "P1", "P2"]
+        );
+        let i1 = match level {
+            "log" => "not_checked",
+            _ => "pass",
+        };
+        assert_eq!(report["claims"]["I1"]["result"], i1, "{level}");
+        let session = &report["sessions"][0];
+        assert_eq!(
+            session["origin"],
+            "logs.example.com/prod/gw-0/019aa1c2-5be0-7abc-8def-0123456789ab"
+        );
+        assert_eq!(
+            (&session["size"], &session["keys"]),
+            (&8.into(), &json!(["5d6e9680"]))
+        );
+        let totals = &report["totals"];
+        assert_eq!((&totals["objects"], &totals["records"]), (&2.into(), &4.into()));
+    }
 }
