@@ -118,7 +118,7 @@ async fn a_report_says_what_was_sent() {
     let trust = folder.path().join("trust.policy");
     fs::write(&trust, policy(&archive)).unwrap();
     let out = folder.path().join("report");
-    let run = || {
+    let run = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.args(["report", "soc2", "--from=-1d", "--level", "full", "--policy"]);
         command
@@ -126,10 +126,21 @@ async fn a_report_says_what_was_sent() {
             .arg("--store")
             .arg(&archive)
             .arg("--out")
-            .arg(&out);
+            .arg(&out)
+            .args(more);
         command.output().expect("the binary runs")
     };
-    let done = run();
+    for (more, why) in [
+        (&["--archive"][..], "an archive takes records alone"),
+        (&["--lang", "de"], "--lang"),
+        (&["--criteria", "CC9.9"], "CC9.9"),
+    ] {
+        let done = run(more);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(64), "{more:?}: {said}");
+        assert!(said.contains(why) && !out.exists(), "{more:?}: {said}");
+    }
+    let done = run(&[]);
     let told = String::from_utf8_lossy(&done.stdout).into_owned();
     assert_eq!(
         done.status.code(),
@@ -234,7 +245,7 @@ async fn a_report_says_what_was_sent() {
     );
 
     // What is there is not mixed with another report.
-    let again = run();
+    let again = run(&[]);
     assert_eq!(again.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&again.stderr).contains("it is not empty"));
 }
