@@ -17,6 +17,7 @@ use wire::Signal;
 
 use crate::support::client::{self, Grpc, GrpcAnswer, LOGS, METRICS, TRACES, frame};
 use crate::support::gateway::Gateway;
+use crate::support::kills::archive::Archived;
 use crate::support::peer::{Answer, Peer};
 use crate::support::{sample, tls, until};
 
@@ -519,5 +520,133 @@ async fn ottl() {
         .iter()
         .find(|a| a.key == "http.request.method");
     assert_eq!(method.map(|a| text_of(a.value.as_ref())).as_deref(), Some("GET"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn loki() {
+    let dir = tempfile::tempdir().unwrap();
+    let peer = Peer::start().await;
+    let text = example(
+        "loki.yaml",
+        &[
+            (
+                "${env:WEIR_ARCHIVE:-/var/lib/weir}",
+                dir.path().display().to_string(),
+            ),
+            (
+                "${env:WEIR_LOKI:-http://loki:3100}",
+                format!("http://{}", peer.addr),
+            ),
+            ("127.0.0.1:4317", "127.0.0.1:{grpc}".to_owned()),
+            ("127.0.0.1:4318", "127.0.0.1:{http}".to_owned()),
+            // The sample is of a day long ago, and one record of it of long before that.
+            ("max_age: 168h", "max_age: 240000h".to_owned()),
+        ],
+    );
+    let gateway = Gateway::start(&text).await;
+    let grpc = Grpc::connect(gateway.grpc).await;
+    let mut request = records(&[
+        ("cart", 9, "paid with 4111 1111 1111 1111"),
+        ("cart", 9, "too old"),
+    ]);
+    for (at, time) in [(0, 1_760_000_000_000_000_000), (1, 1)] {
+        let one = &mut request.resource_logs[at].scope_logs[0].log_records[0];
+        one.time_unix_nano = time;
+        one.attributes = texts(&[("password", "hunter2")]);
+    }
+    assert_eq!(grpc.export(LOGS, &request.encode_to_vec()).await.code, 0);
+    let books = || gateway.books(exporter("loki"), Signal::Logs);
+    until("both are booked", || {
+        books().get(Column::Out) == 1 && books().failed_all() == 1
+    })
+    .await;
+    let taken = peer.taken();
+    assert_eq!(taken.len(), 1);
+    assert_eq!(taken[0].path, "/loki/api/v1/push");
+    let push = crate::loki::push(&taken[0]);
+    assert_eq!(push.streams[0].labels, "{service_name=\"cart\"}");
+    let entry = &push.streams[0].entries[0];
+    assert_eq!(entry.line, "paid with **** **** **** 1111");
+    let pair = |name: &str| {
+        let found = entry.metadata.iter().find(|pair| pair.name == name);
+        found.map(|pair| pair.value.clone())
+    };
+    assert_eq!(pair("password").as_deref(), Some("****"));
+    let refused = dir.path().join("refused.jsonl");
+    until("the old one is laid down", || {
+        fs::read_to_string(&refused).is_ok_and(|text| text.contains("too old"))
+    })
+    .await;
+    gateway.stop().await;
+    assert_eq!(Archived::verified(&dir.path().join("archive")).records("logs"), 2);
+}
+
+#[tokio::test]
+async fn loki_tenants() {
+    let peer = Peer::start().await;
+    let text = example(
+        "loki-tenants.yaml",
+        &[
+            (
+                "${env:WEIR_LOKI:-http://loki:3100}",
+                format!("http://{}", peer.addr),
+            ),
+            ("127.0.0.1:4317", "127.0.0.1:{grpc}".to_owned()),
+        ],
+    );
+    let gateway = Gateway::start(&text).await;
+    let grpc = Grpc::connect(gateway.grpc).await;
+    for tenant in ["red", "blue"] {
+        let message = records(&[("cart", 9, &format!("of {tenant}"))]).encode_to_vec();
+        let answer = export(&grpc, LOGS, &message, &[("x-tenant", tenant)]).await;
+        assert_eq!(answer.code, 0, "{}", answer.message);
+    }
+    let nobody = records(&[("cart", 9, "of nobody")]).encode_to_vec();
+    assert_eq!(export(&grpc, LOGS, &nobody, &[]).await.code, 7);
+    until("both are delivered", || peer.taken().len() == 2).await;
+    let arrived: BTreeMap<String, (String, Vec<String>)> = peer
+        .taken()
+        .iter()
+        .map(|one| {
+            let tenant = one.headers["x-scope-orgid"].to_str().unwrap().to_owned();
+            let labels = crate::loki::push(one).streams[0].labels.clone();
+            (tenant, (labels, crate::loki::lines([one])))
+        })
+        .collect();
+    let expected = ["blue", "red"].map(|tenant| {
+        let labels = format!("{{service_name=\"cart\", team=\"{tenant}\"}}");
+        (tenant.to_owned(), (labels, vec![format!("of {tenant}")]))
+    });
+    assert_eq!(arrived, expected.into());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn loki_otlp() {
+    let peer = Peer::start().await;
+    let text = example(
+        "loki-otlp.yaml",
+        &[
+            (
+                "${env:WEIR_LOKI:-http://loki:3100}",
+                format!("http://{}", peer.addr),
+            ),
+            ("127.0.0.1:4317", "127.0.0.1:{grpc}".to_owned()),
+            ("127.0.0.1:4318", "127.0.0.1:{http}".to_owned()),
+        ],
+    );
+    let gateway = Gateway::start(&text).await;
+    let grpc = Grpc::connect(gateway.grpc).await;
+    let request = records(&[("cart", 9, "as it came")]);
+    assert_eq!(grpc.export(LOGS, &request.encode_to_vec()).await.code, 0);
+    until("it is delivered", || peer.taken().len() == 1).await;
+    let one = &peer.taken()[0];
+    assert_eq!(
+        (one.path.as_str(), &one.headers["x-scope-orgid"]),
+        ("/otlp/v1/logs", &"acme".parse().unwrap())
+    );
+    assert_eq!(one.headers["content-type"], "application/x-protobuf");
+    assert_eq!(one.message, request.encode_to_vec());
     gateway.stop().await;
 }

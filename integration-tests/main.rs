@@ -34,6 +34,7 @@ mod json;
 mod kubernetes;
 mod language;
 mod limits;
+mod loki;
 mod moving;
 mod otlp;
 mod ottl;

@@ -35,6 +35,9 @@ pub enum Answer {
         status: u16,
         retry_after: Option<&'static str>,
     },
+    /// An HTTP status with words.
+    #[allow(dead_code, reason = "not every tier has a peer that explains itself")]
+    Words { status: u16, words: &'static str },
     /// Closes the connection.
     Reset,
     /// Never answers.
@@ -45,6 +48,9 @@ pub enum Answer {
     /// Has no room for what is posted to paths that hold this text, and takes the rest.
     #[allow(dead_code, reason = "not every tier has paths that differ")]
     BusyPath(&'static str),
+    /// Has no room for what has this value in this header, and takes the rest.
+    #[allow(dead_code, reason = "not every tier has headers that differ")]
+    BusyHeader(&'static str, &'static str),
     /// Refuses for good what holds this text, and takes the rest.
     #[allow(dead_code, reason = "not every tier has data that is refused")]
     RefuseText(&'static str),
@@ -230,6 +236,16 @@ async fn answer(
                 false => Answer::Ok,
             };
         }
+        if let Answer::BusyHeader(name, value) = answer {
+            let is_busy = parts.headers.get(name).is_some_and(|own| own == value);
+            answer = match is_busy {
+                true => Answer::Http {
+                    status: 429,
+                    retry_after: None,
+                },
+                false => Answer::Ok,
+            };
+        }
         let taken = matches!(answer, Answer::Ok | Answer::Partial { .. });
         let (wire, message) = match state.forgets {
             true => (Bytes::new(), Bytes::new()),
@@ -253,7 +269,13 @@ async fn answer(
         answer => answer,
     };
     match answer {
-        Answer::Hold | Answer::RefuseText(_) | Answer::BusyPath(_) => unreachable!("became another answer"),
+        Answer::Words { status, words } => Response::builder()
+            .status(status)
+            .body(full(Bytes::from_static(words.as_bytes())))
+            .unwrap(),
+        Answer::Hold | Answer::RefuseText(_) | Answer::BusyPath(_) | Answer::BusyHeader(..) => {
+            unreachable!("became another answer")
+        }
         Answer::Ok if grpc => grpc_ok(Bytes::new()),
         Answer::Ok => http_ok(Bytes::new()),
         Answer::Partial { rejected, message } => {

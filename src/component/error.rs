@@ -29,6 +29,13 @@ pub enum ExportError {
         /// Why.
         source: BoxError,
     },
+    /// Nothing was sent: these pieces of the batch, which are all of it, do not go together. Each is sent for itself.
+    Apart {
+        /// Two or more, cut out of its chunks ([`wire::slice`], [`wire::split`]), each with at least one item.
+        pieces: Vec<Payload>,
+        /// Why.
+        source: BoxError,
+    },
     /// This batch never, whole. (Partly rejected is `Ok(Outcome)`.)
     Rejected {
         /// The far side's own word, told to the caller where one still waits.
@@ -110,6 +117,7 @@ impl ExportError {
         match self {
             ExportError::Retry { source, .. }
             | ExportError::TooLarge { source }
+            | ExportError::Apart { source, .. }
             | ExportError::Rejected { source, .. }
             | ExportError::Unauthorized { source } => source,
         }
@@ -134,6 +142,7 @@ impl fmt::Display for ExportError {
         match self {
             ExportError::Retry { .. } => f.write_str("the far side cannot take it now"),
             ExportError::TooLarge { .. } => f.write_str("too large for the far side"),
+            ExportError::Apart { .. } => f.write_str("its parts do not go together"),
             ExportError::Rejected { code, .. } => write!(f, "rejected by the far side ({code})"),
             ExportError::Unauthorized { .. } => f.write_str("not authorized at the far side"),
         }
@@ -179,7 +188,7 @@ impl From<&ExportError> for Refusal {
                 retry_after: None,
                 message,
             },
-            ExportError::TooLarge { .. } => Refusal::Invalid(message),
+            ExportError::TooLarge { .. } | ExportError::Apart { .. } => Refusal::Invalid(message),
             ExportError::Rejected { code, .. } => Refusal::Status(
                 *code,
                 Box::new(StatusDetails {
@@ -201,6 +210,7 @@ mod tests {
         match error {
             ExportError::Retry { after, .. } => format!("retry {:?}", after.map(|d| d.as_millis())),
             ExportError::TooLarge { .. } => "too large".into(),
+            ExportError::Apart { .. } => "apart".into(),
             ExportError::Rejected { code, .. } => format!("rejected {code}"),
             ExportError::Unauthorized { .. } => "unauthorized".into(),
         }

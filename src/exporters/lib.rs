@@ -5,6 +5,7 @@ mod awss3;
 pub mod debug;
 pub mod file;
 pub mod loadbalancing;
+mod loki;
 pub mod nop;
 mod otlp_grpc;
 mod otlp_http;
@@ -19,6 +20,7 @@ pub static ALL: &[&ExporterFactory] = &[
     &debug::FACTORY,
     &file::FACTORY,
     &loadbalancing::FACTORY,
+    &loki::FACTORY,
     &nop::FACTORY,
     &otlp_grpc::FACTORY,
     &otlp_http::FACTORY,

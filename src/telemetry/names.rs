@@ -420,6 +420,7 @@ pub static TABLE: &[Def] = &[
     row("weir_archive_worm_ok", "{1}", Gauge, "1 if the store was shown to lock what it holds."),
     row("weir_archive_clock_skew_seconds", "s", Gauge, "The store's clock minus ours."),
     row("weir_archive_owed_records", "{item}", Gauge, "Items taken, and in no object that the log names."),
+    row("weir_loki_cut_lines", "{record}", Counter, "Log lines that were longer than `limits.max_line_size` and were cut before they were sent to Loki."),
     row("weir_journal_bytes", "By", Gauge, "Bytes of all files of a storage's journal."),
     row("weir_journal_owed_bytes", "By", Gauge, "Bytes of records that some exporter is owed."),
     row("weir_journal_orphan_items", "{item}", Gauge, "Items on disk that are owed to exporters which do not read from there any more."),

@@ -46,6 +46,18 @@ pub(crate) fn halves(payload: Payload) -> Result<Vec<Payload>, Payload> {
     }
 }
 
+/// The pieces that an exporter wants to be given one by one, or the payload back if they are not all of it.
+pub(crate) fn apart(payload: Payload, pieces: Vec<Payload>) -> Result<Vec<Payload>, Payload> {
+    let items: usize = pieces.iter().map(|piece| piece.items).sum();
+    let are_pieces = pieces
+        .iter()
+        .all(|piece| (1..payload.items).contains(&piece.items) && piece.signal == payload.signal);
+    match are_pieces && items == payload.items {
+        true => Ok(pieces),
+        false => Err(payload),
+    }
+}
+
 /// One payload for each caller in it: chunk runs of the same slot. One payload back if there is but one caller.
 pub(crate) fn by_slot(payload: Payload) -> Vec<Payload> {
     let Payload {
@@ -123,4 +135,33 @@ pub(crate) fn by_chunk(payload: Payload) -> Vec<Payload> {
         .into_iter()
         .map(|chunk| Payload::new(signal, chunk, context.clone()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{Chunk, Shape};
+
+    use super::*;
+
+    #[test]
+    fn pieces_are_all_of_it_or_none() {
+        let of = |items: u32| {
+            let shape = Shape {
+                items,
+                ..Shape::default()
+            };
+            Payload::new(Signal::Logs, Chunk::new("".into(), shape), Arc::default())
+        };
+        let check = |pieces: &[u32], expected: bool| {
+            let made = apart(of(5), pieces.iter().map(|items| of(*items)).collect());
+            assert_eq!(made.is_ok(), expected, "{pieces:?}");
+        };
+        check(&[2, 3], true);
+        check(&[1, 1, 3], true);
+        check(&[5], false);
+        check(&[5, 0], false);
+        check(&[2, 2], false);
+        check(&[3, 3], false);
+        check(&[], false);
+    }
 }

@@ -181,6 +181,15 @@ impl Hub {
                     }
                 };
             }
+            ExportError::Apart { pieces, .. } => {
+                return match cut::apart(batch.take(), pieces) {
+                    Ok(pieces) => Judged::again(pieces.into_iter().map(|p| batch.piece(p)).collect()),
+                    Err(whole) => {
+                        batch.payload = whole;
+                        Judged::give_up(batch, "rejected", refusal, false, Health::Well)
+                    }
+                };
+            }
             ExportError::Retry { after, remaining, .. } => {
                 match still_owed(&batch.payload, remaining) {
                     Owed::All => {}

@@ -153,6 +153,16 @@ impl Sender {
                     }
                     continue;
                 }
+                ExportError::Apart { pieces, .. } => {
+                    match cut::apart(part, pieces) {
+                        Ok(pieces) => pieces
+                            .into_iter()
+                            .rev()
+                            .for_each(|p| work.push_front((p, backoff.clone()))),
+                        Err(whole) => self.end(&mut verdict, &whole, "rejected", &refusal).await,
+                    }
+                    continue;
+                }
                 ExportError::Retry { after, remaining, .. } => {
                     match still_owed(&part, remaining) {
                         Owed::All => {}

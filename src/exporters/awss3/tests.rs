@@ -582,6 +582,7 @@ fn errors_lose_nothing_that_can_be_put_right() {
             ExportError::TooLarge { .. } => "too large".into(),
             ExportError::Rejected { code, .. } => format!("rejected {code}"),
             ExportError::Unauthorized { .. } => "unauthorized".into(),
+            ExportError::Apart { .. } => "apart".into(),
         };
         assert_eq!(found, expected);
     };

@@ -345,6 +345,7 @@ async fn classifies_every_answer() {
             ExportError::TooLarge { .. } => "too large".into(),
             ExportError::Rejected { code, .. } => format!("rejected {code}"),
             ExportError::Unauthorized { .. } => "unauthorized".into(),
+            ExportError::Apart { .. } => "apart".into(),
         };
         assert_eq!(got, expected);
         // The next call finds a connection.

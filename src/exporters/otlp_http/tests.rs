@@ -123,6 +123,7 @@ fn name(error: &ExportError) -> String {
         ExportError::TooLarge { .. } => "too large".into(),
         ExportError::Rejected { code, .. } => format!("rejected {code}"),
         ExportError::Unauthorized { .. } => "unauthorized".into(),
+        ExportError::Apart { .. } => "apart".into(),
     }
 }
 

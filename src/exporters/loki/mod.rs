@@ -1,0 +1,482 @@
+//! Exporter `loki`: sends logs to Grafana Loki, by its push API or by its endpoint for OTLP.
+//!
+//! In: logs. Out: one push of one tenant a batch, streams and labels made as contrib's exporter made them, structured
+//! metadata as Loki makes it; or, with `api: otlp`, the bytes as they came. A batch that is not one push is handed back
+//! in pieces, so that every record is delivered, retried, rejected or laid down for itself. Keys and hints are contrib's
+//! (last shipped with v0.130). Delivery: at least once (harness).
+
+mod config;
+mod encode;
+mod judge;
+mod labels;
+mod line;
+mod metadata;
+mod names;
+mod record;
+
+use std::sync::OnceLock;
+use std::time::{Duration as StdDuration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use component::compressed;
+use component::prelude::*;
+use component::template;
+use http::Uri;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use net::client::{HttpClient, HttpReply};
+use net::grpc::decode_status;
+use net::observe::{self, Calls};
+use net::{Compression, HttpClientConfig};
+use parking_lot::Mutex;
+use telemetry::metrics::Counter;
+
+use self::config::{Api, Config, Encoding, Source};
+use self::encode::{Batch, Encoded, Push as Pushed, Scratch};
+use self::judge::{Answer, Sent};
+use self::labels::Rules;
+
+/// This exporter type.
+pub(crate) static FACTORY: ExporterFactory = ExporterFactory {
+    kind: "loki",
+    aliases: &[],
+    keys: &[Shape::of::<HttpClientConfig>(), Shape::of::<Config>()],
+    signals: &[(Signal::Logs, Stability::Alpha)],
+    // `timeout` is the HTTP client's.
+    harness: Harness {
+        timeout_ms: None,
+        ..Harness::QUEUE_RETRY_TIMEOUT
+    },
+    build: |section, cx| Ok(Exporter::Push(Arc::new(Loki::build(section, cx)?))),
+};
+
+const TIMEOUT: StdDuration = StdDuration::from_secs(30);
+/// As much of an answer's words as is logged and handed on.
+const MESSAGE_BYTES_MAX: usize = 1024;
+/// Loki's own limit.
+const SHARD_BYTES_MAX: usize = 128;
+/// Loki's own limit.
+const TENANT_BYTES_MAX: usize = 150;
+/// In `backfill_shard`: the hour of the records.
+const HOUR: &str = "%{hour}";
+const ORG_ID: HeaderName = HeaderName::from_static("x-scope-orgid");
+const SHARD: HeaderName = HeaderName::from_static("x-loki-backfill-shard");
+/// Encoders at work at once, each with its memory; more are made and dropped.
+const SCRATCHES_MAX: usize = 16;
+
+/// Whether a text can name a tenant: what Loki allows.
+fn is_tenant(name: &[u8]) -> bool {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"!-_.*'()".contains(byte);
+    (1..=TENANT_BYTES_MAX).contains(&name.len())
+        && name.iter().all(is_allowed)
+        && name != b"."
+        && name != b".."
+}
+
+struct Loki {
+    id: String,
+    client_config: HttpClientConfig,
+    config: Config,
+    rules: Rules,
+    agent: String,
+    url: Uri,
+    /// Those that name the tenant.
+    headers: TenantHeaders,
+    compression: Option<(&'static str, wire::Encoding)>,
+    client: OnceLock<HttpClient>,
+    calls: Calls,
+    cut: Counter,
+    scratches: Mutex<Vec<Box<Scratch>>>,
+}
+
+impl Loki {
+    fn build(mut section: Section, cx: &BuildContext) -> Result<Loki, Fault> {
+        let client: HttpClientConfig = section.take()?;
+        section.check(&client)?;
+        let place = section.clone();
+        let config: Config = section.parse_valid()?;
+        let fault = |key: &str, text: String| -> Fault { place.fault(key, text).into() };
+        let url = url(&client.endpoint, config.api).map_err(|text| fault("endpoint", text))?;
+        let compression =
+            compression(&config, client.compression).map_err(|text| fault("compression", text))?;
+        let mut peer = observe::peer(&url);
+        peer.push(("url.path", url.path().to_owned()));
+        cx.telemetry
+            .ledger
+            .set_peer(&cx.id.to_string(), Signal::Logs, peer);
+        let labels = vec![("exporter", cx.id.to_string())];
+        Ok(Loki {
+            id: cx.id.to_string(),
+            rules: Rules::new(&config),
+            agent: cx.info.user_agent(),
+            url,
+            headers: TenantHeaders::of(
+                client
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name, &**value.expose())),
+            ),
+            compression,
+            client: OnceLock::new(),
+            calls: Calls::new(&cx.telemetry),
+            cut: cx.telemetry.metrics.counter("weir_loki_cut_lines", labels),
+            scratches: Mutex::default(),
+            client_config: client,
+            config,
+        })
+    }
+
+    /// Whose records are that do not say it themselves.
+    fn tenant(&self, batch: &Payload, own: &str) -> String {
+        let tenant = &self.config.tenant;
+        let said = match tenant.from {
+            Source::Metadata => batch.context.metadata(&tenant.key).first(),
+            Source::Static | Source::Attribute => None,
+        };
+        match said.filter(|said| !said.is_empty()) {
+            Some(said) => said.clone(),
+            None => tenant.default.replace(template::TENANT, own),
+        }
+    }
+
+    fn encode(&self, payload: &Payload, batch: Batch<'_>) -> Result<Encoded, ExportError> {
+        let mut scratch = self.scratches.lock().pop().unwrap_or_default();
+        let encoded = beside_others(payload.len(), || {
+            encode::encode(&self.rules, payload, batch, &mut scratch)
+        });
+        if scratch.is_usual() {
+            let mut kept = self.scratches.lock();
+            if kept.len() < SCRATCHES_MAX {
+                kept.push(scratch);
+            }
+        }
+        // Every batch was validated at the door; what cannot be read here never can.
+        encoded.map_err(|malformed| ExportError::Rejected {
+            code: Code::INVALID_ARGUMENT,
+            source: malformed.into(),
+        })
+    }
+
+    async fn push(&self, batch: &Payload) -> Result<Outcome, ExportError> {
+        let own = self.own_tenant(batch)?;
+        let tenant = self.tenant(batch, own);
+        let context = Batch {
+            own_tenant: own,
+            tenant: tenant.as_bytes(),
+            now: now_ns(),
+        };
+        let push = match self.encode(batch, context)? {
+            Encoded::Nothing => return Ok(Outcome::all()),
+            Encoded::Push(push) => push,
+            Encoded::Apart(pieces) => {
+                return Err(ExportError::Apart {
+                    pieces,
+                    source: "its records do not fit into one push".into(),
+                });
+            }
+            Encoded::TooLarge => {
+                return Err(ExportError::TooLarge {
+                    source: "its records do not fit into one push".into(),
+                });
+            }
+            Encoded::Rejected(rule) => {
+                return Err(ExportError::Rejected {
+                    code: Code::INVALID_ARGUMENT,
+                    source: format!("{rule}: {}", told(rule)).into(),
+                });
+            }
+        };
+        let Pushed {
+            body,
+            tenant,
+            shard,
+            cut,
+            ..
+        } = push;
+        let outcome = self.send(batch, own, &tenant, shard.as_deref(), vec![body]).await;
+        if outcome.is_ok() {
+            self.cut.add(cut);
+        }
+        outcome
+    }
+
+    async fn otlp(&self, batch: &Payload) -> Result<Outcome, ExportError> {
+        if batch.items == 0 {
+            // Loki answers 422.
+            return Ok(Outcome::all());
+        }
+        let own = self.own_tenant(batch)?;
+        let tenant = self.tenant(batch, own);
+        if !tenant.is_empty() && !is_tenant(tenant.as_bytes()) {
+            return Err(ExportError::Rejected {
+                code: Code::INVALID_ARGUMENT,
+                source: format!("tenant_invalid: {}", told("tenant_invalid")).into(),
+            });
+        }
+        let body = match self.compression {
+            None => batch.parts().cloned().collect(),
+            Some((_, encoding)) => {
+                let level = self.client_config.compression_params.level;
+                vec![compressed(batch, encoding, level).await?]
+            }
+        };
+        let shard = match self.config.backfill_shard.as_str() {
+            "" => None,
+            text => Some(text),
+        };
+        self.send(batch, own, tenant.as_bytes(), shard, body).await
+    }
+
+    /// The gateway's own tenant, where it matters.
+    fn own_tenant<'a>(&self, batch: &'a Payload) -> Result<&'a str, ExportError> {
+        match self.by_tenant() {
+            true => template::one_of(batch),
+            false => Ok(labels::NOBODY),
+        }
+    }
+
+    async fn send(
+        &self,
+        batch: &Payload,
+        own: &str,
+        tenant: &[u8],
+        shard: Option<&str>,
+        body: Vec<Bytes>,
+    ) -> Result<Outcome, ExportError> {
+        let client = self
+            .client
+            .get()
+            .ok_or_else(|| ExportError::retry("not started"))?;
+        let mut headers = match self.headers.is_empty() {
+            true => HeaderMap::new(),
+            false => self.headers.expand(own),
+        };
+        if !tenant.is_empty() {
+            headers.insert(
+                ORG_ID,
+                HeaderValue::from_bytes(tenant).map_err(ExportError::retry)?,
+            );
+        }
+        if let Some(shard) = shard {
+            headers.insert(SHARD, HeaderValue::from_str(shard).map_err(ExportError::retry)?);
+        }
+        let client = client.with_headers(headers);
+        let content_type = match (self.config.api, self.config.encoding) {
+            (Api::Push, Encoding::Json) => "application/json",
+            _ => "application/x-protobuf",
+        };
+        let token = match (self.config.api, self.config.encoding) {
+            // A push of protobuf is always snappy, and does not say so.
+            (Api::Push, Encoding::Proto) => None,
+            _ => self.compression.map(|(token, _)| token),
+        };
+        let body = match (self.config.api, self.config.encoding, self.compression) {
+            (Api::Push, Encoding::Json, Some((_, encoding))) => {
+                let level = self.client_config.compression_params.level;
+                let bytes = body.iter().map(Bytes::len).sum();
+                vec![beside_others(bytes, || {
+                    net::compression::encode(encoding, level, &body)
+                })]
+            }
+            _ => body,
+        };
+        let bytes = body.iter().map(Bytes::len).sum();
+        let call = client.post(&self.url, content_type, token, body, &batch.context);
+        let reply = self
+            .calls
+            .post(&self.url, bytes, call)
+            .await
+            .map_err(ExportError::from_call)?;
+        let outcome = self.judge(batch, &reply)?;
+        for rejection in &outcome.rejected {
+            let (dropped, message) = (rejection.items, &rejection.message);
+            tracing::warn!(
+                component = self.id,
+                dropped,
+                message,
+                "Loki stored a batch but for some records"
+            );
+        }
+        Ok(outcome)
+    }
+
+    fn judge(&self, batch: &Payload, reply: &HttpReply) -> Result<Outcome, ExportError> {
+        let status = reply.status.as_u16();
+        let words = match (self.config.api, decode_status(&reply.body)) {
+            (Api::Otlp, Some(status)) if !status.message.is_empty() => status.message,
+            _ => String::from_utf8_lossy(&reply.body).into_owned(),
+        };
+        let shown = net::grpc::truncated(words.trim(), MESSAGE_BYTES_MAX);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |now| now.as_secs());
+        let text = format!("{} answered {status}: {shown}", place(&self.url));
+        let answer = Answer {
+            status,
+            after: net::client::retry_after(&reply.headers, now),
+            words: &words,
+            text: &text,
+        };
+        let sent = Sent {
+            items: batch.items,
+            push_bytes_max: match self.config.limits.max_push_bytes {
+                0 => usize::MAX,
+                max => max as usize,
+            },
+        };
+        judge::judge(answer, sent)
+    }
+}
+
+/// What a rule says, for callers and the log.
+fn told(rule: &str) -> &'static str {
+    match rule {
+        "no_labels" => "Loki stores nothing without a label",
+        "too_many_labels" => "more labels than limits.max_label_names",
+        "label_name_too_long" => "a label's name is longer than limits.max_label_name_length",
+        "label_value_too_long" => "a label's value is longer than limits.max_label_value_length",
+        "line_too_long" => "a line is longer than limits.max_line_size",
+        "too_much_metadata" => "more structured metadata than limits.max_structured_metadata_entries",
+        "metadata_too_large" => "more structured metadata than limits.max_structured_metadata_size",
+        "too_old" => "older than limits.max_age",
+        "too_new" => "further ahead than limits.max_ahead",
+        "tenant_invalid" => "what should name the tenant cannot be a name of one",
+        _ => "Loki would refuse it",
+    }
+}
+
+/// Nanoseconds since 1970.
+fn now_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Scheme, host and path: a query may hold a key.
+fn place(url: &Uri) -> String {
+    format!(
+        "{}://{}{}",
+        url.scheme_str().unwrap_or("http"),
+        url.host().unwrap_or(""),
+        url.path()
+    )
+}
+
+const PUSH_PATH: &str = "/loki/api/v1/push";
+const OTLP_PATH: &str = "/otlp/v1/logs";
+
+/// Where batches go: a base gets the path of the API, and one API's path becomes the other's.
+fn url(endpoint: &str, api: Api) -> Result<Uri, String> {
+    if endpoint.is_empty() {
+        return Err("requires a non-empty \"endpoint\"".into());
+    }
+    if endpoint.contains(template::TENANT) {
+        return Err("%{tenant} can stand in tenant.default and headers, not in the endpoint".into());
+    }
+    let url: Uri = endpoint.parse().map_err(|e| format!("not a URL: {e}"))?;
+    match url.scheme_str() {
+        Some("http" | "https") if url.host().is_some_and(|h| !h.is_empty()) => {}
+        Some("http" | "https") => return Err("the URL has no host".into()),
+        _ => return Err("the URL must begin with http:// or https://".into()),
+    }
+    let Some(authority) = url.authority().filter(|a| !a.as_str().contains('@')) else {
+        return Err("credentials in the URL are not supported; use auth".into());
+    };
+    let path = url.path().trim_end_matches('/');
+    let path = match api {
+        Api::Push if path.is_empty() => PUSH_PATH.to_owned(),
+        Api::Otlp if path.is_empty() || path == PUSH_PATH => OTLP_PATH.to_owned(),
+        Api::Otlp if path.ends_with("/otlp") => format!("{path}/v1/logs"),
+        _ => return Ok(url),
+    };
+    let query = url.query().map_or(String::new(), |query| format!("?{query}"));
+    let scheme = url.scheme_str().unwrap_or("http");
+    format!("{scheme}://{authority}{path}{query}")
+        .parse()
+        .map_err(|e| format!("not a URL: {e}"))
+}
+
+/// What a body is compressed with beside the snappy of a push.
+fn compression(
+    config: &Config,
+    given: Option<Compression>,
+) -> Result<Option<(&'static str, wire::Encoding)>, String> {
+    let (allowed, default, text) = match (config.api, config.encoding) {
+        (Api::Push, Encoding::Proto) => (
+            &[Compression::None, Compression::Snappy][..],
+            Compression::None,
+            "a push is always snappy",
+        ),
+        (Api::Push, Encoding::Json) => (
+            &[Compression::None, Compression::Gzip][..],
+            Compression::Gzip,
+            "Loki reads JSON plain and with gzip",
+        ),
+        (Api::Otlp, _) => (
+            &[
+                Compression::None,
+                Compression::Gzip,
+                Compression::Zstd,
+                Compression::Lz4,
+            ][..],
+            Compression::Gzip,
+            "Loki reads OTLP plain, with gzip, zstd and lz4",
+        ),
+    };
+    let given = given.unwrap_or(default);
+    if !allowed.contains(&given) {
+        return Err(text.into());
+    }
+    match (config.api, config.encoding) {
+        (Api::Push, Encoding::Proto) => Ok(None),
+        _ => Ok(given.http()),
+    }
+}
+
+impl Push for Loki {
+    fn start<'a>(&'a self, host: Arc<dyn Host>) -> BoxFuture<'a, Result<(), Fault>> {
+        let config = &self.client_config;
+        let needs_tls = self.url.scheme_str() == Some("https");
+        let made = HttpClient::new(config, &self.agent, TIMEOUT, needs_tls);
+        let made = made.and_then(|client| {
+            host::client_middlewares(&*host, &config.middlewares, "HTTP").map_err(|e| e.to_string())?;
+            let Some(block) = config.auth.get() else {
+                return Ok(client);
+            };
+            let auth = host::client_auth(&*host, &block.authenticator, "HTTP").map_err(|e| e.to_string())?;
+            Ok(client.with_auth(auth))
+        });
+        let made = made.map_err(|e| Fault::World(format!("exporter {}: {e}", self.id)));
+        ready(made.map(|client| {
+            let _ = self.client.set(client);
+        }))
+    }
+
+    fn authenticator(&self) -> Option<ComponentId> {
+        let block = self.client_config.auth.get()?;
+        ComponentId::parse(&block.authenticator).ok()
+    }
+
+    fn by_tenant(&self) -> bool {
+        !self.headers.is_empty()
+            || self.config.tenant.default.contains(template::TENANT)
+            || self.rules.is_by_tenant()
+    }
+
+    fn context_keys(&self) -> Vec<String> {
+        match self.config.tenant.from {
+            Source::Metadata => vec![self.config.tenant.key.to_ascii_lowercase()],
+            Source::Static | Source::Attribute => Vec::new(),
+        }
+    }
+
+    fn export<'a>(&'a self, batch: &'a Payload) -> BoxFuture<'a, Result<Outcome, ExportError>> {
+        Box::pin(async move {
+            match self.config.api {
+                Api::Push => self.push(batch).await,
+                Api::Otlp => self.otlp(batch).await,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
