@@ -513,6 +513,7 @@ impl Encoder<'_> {
         {
             if let Some(at) = take_hint(bytes, &mut s.attrs, RESOURCE_HINT) {
                 names_resource = true;
+                (place.is_line_end_made, place.metadata) = (false, None);
                 let hint = value(bytes, &s.attrs[at]);
                 hinted(bytes, &mut s.resource, hint, &mut s.own);
             }

@@ -225,27 +225,40 @@ fn pair(start: usize, prefix: &[u8], key: &[u8], value: Value<'_>, depth: u32, o
             }
         }
         _ => {
-            let mut text = Vec::new();
-            value.as_string(&mut text);
-            text_pair(start, prefix, key, &text, out);
+            key_part(start, prefix, key, out);
+            let from = out.len();
+            value.as_string(out);
+            // Base64 may end in what is not plain.
+            if out[from..].contains(&b'=') {
+                out.insert(from, b'"');
+                out.push(b'"');
+            }
         }
     }
 }
 
 fn text_pair(start: usize, prefix: &[u8], key: &[u8], text: &[u8], out: &mut Vec<u8>) {
+    key_part(start, prefix, key, out);
+    match text.iter().all(is_plain) && text != b"null" && std::str::from_utf8(text).is_ok() {
+        true => out.extend_from_slice(text),
+        false => json_text(text, out),
+    }
+}
+
+/// What may stand in a key, and in a value without quotes.
+fn is_plain(byte: &u8) -> bool {
+    *byte > b' ' && !matches!(*byte, b'=' | b'"' | 0x7f)
+}
+
+/// A key and its `=`; what may not stand in a key is left out.
+fn key_part(start: usize, prefix: &[u8], key: &[u8], out: &mut Vec<u8>) {
     space(start, out);
     let key_start = out.len();
-    let is_key = |byte: &u8| *byte > b' ' && !matches!(*byte, b'=' | b'"' | 0x7f);
-    out.extend(prefix.iter().chain(key).copied().filter(is_key));
+    out.extend(prefix.iter().chain(key).copied().filter(is_plain));
     if out.len() == key_start {
         out.push(b'_');
     }
     out.push(b'=');
-    let is_plain = |byte: u8| byte > b' ' && !matches!(byte, b'=' | b'"' | 0x7f);
-    match text.iter().all(|byte| is_plain(*byte)) && text != b"null" && std::str::from_utf8(text).is_ok() {
-        true => out.extend_from_slice(text),
-        false => json_text(text, out),
-    }
 }
 
 /// A text as keys and the text of each pair, if all of it is `key=value` or `key="value"`.

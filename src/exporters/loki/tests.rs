@@ -847,7 +847,10 @@ fn keys_that_do_not_fit_together_are_refused() {
     check("tenant: {from: metadata}", "must name the attribute or header");
     check("tenant: {default: a/b}", "cannot be the name of a tenant of Loki");
     check("tenant: {default: '%{tenant}-x'}", "none");
-    check("labels: {static: {a: '%{body}'}}", "labels.static.a");
+    check(
+        "labels: {static: {a: '%{body}'}}",
+        "labels::static::a: %{body} is none of",
+    );
     check(
         &format!("backfill_shard: {}", "x".repeat(129)),
         "at most 128 visible characters",
