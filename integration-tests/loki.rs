@@ -204,7 +204,7 @@ async fn every_answer_ends_with_balanced_books() {
     )
     .await;
     // Some: the rest is stored, and not sent again.
-    meets(&[(400, OLD)], &[4], &[], &[("rejected_by_peer", 1)]).await;
+    meets(&[(400, OLD)], &[4], &[], &[("rejected: rejected_by_peer", 1)]).await;
 }
 
 /// 260 smiles, and stores nothing: it is no success, and waits as bad credentials do, unless these are to reject.

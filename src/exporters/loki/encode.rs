@@ -760,10 +760,12 @@ impl Encoder<'_> {
             writer.record(bytes, record);
             s.entries.extend_from_slice(&s.metadata);
             let over = |len: usize, max: u32| max > 0 && len > max as usize;
-            let fault = match tally {
-                _ if over(tally.entries, limits.max_structured_metadata_entries) => Some("too_much_metadata"),
-                _ if over(tally.bytes, limits.max_structured_metadata_size) => Some("metadata_too_large"),
-                _ => None,
+            let fault = if over(tally.entries, limits.max_structured_metadata_entries) {
+                Some("too_much_metadata")
+            } else if over(tally.bytes, limits.max_structured_metadata_size) {
+                Some("metadata_too_large")
+            } else {
+                None
             };
             if let Some(fault) = fault {
                 s.entries.truncate(start);

@@ -85,7 +85,7 @@ struct Loki {
     client: OnceLock<HttpClient>,
     calls: Calls,
     cut: Counter,
-    scratches: Mutex<Vec<Box<Scratch>>>,
+    scratches: Mutex<Vec<Scratch>>,
 }
 
 impl Loki {
