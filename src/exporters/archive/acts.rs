@@ -78,6 +78,13 @@ impl Acts {
         });
     }
 
+    /// The log names this key as its next one.
+    pub(super) fn rotates(&self, kid: &str) {
+        self.tell("key.rotate", |act| {
+            act.with("kid", kid).with("operation", "sign_log")
+        });
+    }
+
     /// Another writer has our name.
     pub(super) fn fenced(&self, why: &str) {
         self.tell("archive.fenced", |act| {

@@ -242,9 +242,9 @@ pub(super) async fn rescue(
 
 /// An object of a session, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Orphan {
+pub(super) struct Orphan {
     key: String,
-    seq: u64,
+    pub(super) seq: u64,
     tenant: String,
     signal: Signal,
     hour: u64,
@@ -293,7 +293,7 @@ fn after(key: &str, first_day: &str) -> String {
 }
 
 /// Objects of a session among those of the last hours.
-async fn orphans(shared: &Shared, before: &Before) -> Result<Vec<Orphan>, StoreError> {
+pub(super) async fn orphans(shared: &Shared, before: &Before) -> Result<Vec<Orphan>, StoreError> {
     let first = Time::from_millis(shared.now().millis() - HOURS * 3_600_000).civil();
     let first_day = format!("{:04}-{:02}-{:02}", first.year, first.month, first.day);
     let mut found = Vec::new();
@@ -312,7 +312,7 @@ async fn orphans(shared: &Shared, before: &Before) -> Result<Vec<Orphan>, StoreE
 }
 
 /// Reads an object: its entry, and its version. None if it is not what its name says.
-async fn read(
+pub(super) async fn read(
     shared: &Shared,
     orphan: &Orphan,
     origin: &Origin,

@@ -67,8 +67,20 @@ pub(super) struct Tenant {
     pub(super) from: Vec<String>,
     /// The tenant of what has no name. Default `default`.
     pub(super) default: String,
-    /// `plain` (default): names stand in keys and evidence as they are.
-    pub(super) alias: String,
+    /// `plain` (default): names stand in keys and evidence as they are; `hmac`: a code of each stands there.
+    pub(super) alias: Alias,
+    /// What the codes are made with, at least 16 bytes. Needed with `alias: hmac`; another key gives other codes.
+    pub(super) alias_key: Secret<String>,
+}
+
+/// How a tenant is called in keys and evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Alias {
+    /// By its name.
+    Plain,
+    /// By `t-` and 20 digits of an HMAC-SHA-256 of its name.
+    Hmac,
 }
 
 /// What an object holds.
@@ -231,12 +243,12 @@ pub(super) enum SignalName {
 pub(super) struct Severity(#[schemars(with = "String")] pub(super) (u32, u32));
 
 /// Proof that the lock holds.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Selftest {
-    /// How often it is proved anew; not yet: it is proved at each start.
-    pub(super) interval: Option<Duration>,
-    /// A role that may delete below `_weir/v1/selftest/` and nothing else, and must fail to; not yet.
+    /// How often it is proved anew after the start. Default 24h.
+    pub(super) interval: Duration,
+    /// A role that may delete below `_weir/v1/selftest/` and nothing else, and must fail to. Default: nobody tries.
     pub(super) role_arn: String,
 }
 
@@ -248,6 +260,8 @@ pub(super) struct Log {
     pub(super) checkpoint_interval: Duration,
     /// How often at least. Default 5m.
     pub(super) heartbeat_interval: Duration,
+    /// How often the heads of other writers' logs are read and named in this one. Default 10m.
+    pub(super) peer_interval: Duration,
     /// Attributes of resources whose values stand in the log: `[service.name]` (default) or none.
     pub(super) index: Vec<String>,
     /// Who signs.
@@ -261,6 +275,8 @@ pub(super) struct Signer {
     /// File of the private key, PKCS#8 PEM; made at the first start, readable by us alone. Default: `signer.key` in
     /// `state_dir`.
     pub(super) file: PathBuf,
+    /// How long a key signs before a new one takes its place in the file, and the old one is gone. Default: for good.
+    pub(super) rotate: Option<Duration>,
 }
 
 /// Encryption before upload.
@@ -305,7 +321,8 @@ impl Default for Tenant {
         Tenant {
             from: vec!["context:tenant".into(), "resource:tenant.id".into()],
             default: "default".into(),
-            alias: "plain".into(),
+            alias: Alias::Plain,
+            alias_key: Secret::default(),
         }
     }
 }
@@ -320,6 +337,15 @@ impl Default for Roll {
             chunk_bytes: Size(1 << 20),
             min_bytes: None,
             max_age_small: None,
+        }
+    }
+}
+
+impl Default for Selftest {
+    fn default() -> Self {
+        Selftest {
+            interval: Duration(std::time::Duration::from_secs(24 * 60 * 60)),
+            role_arn: String::new(),
         }
     }
 }
@@ -343,6 +369,7 @@ impl Default for Log {
         Log {
             checkpoint_interval: Duration(std::time::Duration::from_secs(60)),
             heartbeat_interval: Duration(std::time::Duration::from_secs(300)),
+            peer_interval: Duration(std::time::Duration::from_secs(600)),
             index: vec!["service.name".into()],
             signer: Signer::default(),
         }
@@ -351,7 +378,10 @@ impl Default for Log {
 
 impl Default for Signer {
     fn default() -> Self {
-        Signer { file: PathBuf::new() }
+        Signer {
+            file: PathBuf::new(),
+            rotate: None,
+        }
     }
 }
 
@@ -462,6 +492,9 @@ impl Serialize for Severity {
 
 // --- Validate ---
 
+/// A shorter key could be guessed, and every alias with it.
+const ALIAS_KEY_BYTES_MIN: usize = 16;
+
 /// A name of lower-case letters, digits and `also`, of 1 to `bytes_max` bytes.
 fn is_name(text: &str, also: &str, bytes_max: usize) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || also.contains(c);
@@ -502,10 +535,16 @@ impl config::Validate for Config {
             self.tenant.default.is_empty() || self.tenant.default.starts_with('_'),
             "default must be a name that does not begin with '_'",
         );
+        let key_bytes = self.tenant.alias_key.expose().len();
         fault(
-            "tenant.alias",
-            self.tenant.alias != "plain",
-            "only plain is supported yet",
+            "tenant.alias_key",
+            self.tenant.alias == Alias::Hmac && key_bytes < ALIAS_KEY_BYTES_MIN,
+            "alias: hmac needs a key of at least 16 bytes, such as ${env:ALIAS_KEY}",
+        );
+        fault(
+            "tenant.alias_key",
+            self.tenant.alias == Alias::Plain && key_bytes > 0,
+            "a key is of use with alias: hmac alone",
         );
         fault(
             "encryption.mode",
@@ -517,16 +556,25 @@ impl config::Validate for Config {
             self.journal_quota != "auto",
             "only auto is supported yet: the limits of the queue and of its journal apply",
         );
+        let minute = std::time::Duration::from_secs(60);
+        let often = "must be at least 1m";
+        fault("selftest.interval", self.selftest.interval.0 < minute, often);
         // Who asks for a proof must not believe to have it.
         fault(
-            "selftest.interval",
-            self.selftest.interval.is_some(),
-            "not supported yet: the lock is proved at each start; leave the key out",
+            "selftest.role_arn",
+            !self.selftest.role_arn.is_empty() && self.store.s3.is_none(),
+            "only a bucket has roles: store.s3",
+        );
+        let rotate = self.log.signer.rotate;
+        fault(
+            "log.signer.rotate",
+            rotate.is_some_and(|rotate| rotate.0 < minute),
+            often,
         );
         fault(
-            "selftest.role_arn",
-            !self.selftest.role_arn.is_empty(),
-            "not supported yet: no deletion is tried; leave the key out",
+            "log.peer_interval",
+            self.log.peer_interval.0 < std::time::Duration::from_secs(1),
+            "must be at least 1s",
         );
         let level = self.compression_level;
         let range = match self.compression {
@@ -706,13 +754,18 @@ mod tests {
             "neither context:tenant nor resource:KEY",
         );
         check("tenant: {default: _weir}", "does not begin with '_'");
-        check("tenant: {alias: hmac}", "only plain");
+        check("tenant: {alias: hmac}", "at least 16 bytes");
+        check("tenant: {alias: hmac, alias_key: short}", "at least 16 bytes");
+        check("tenant: {alias_key: 0123456789abcdef}", "with alias: hmac alone");
+        check("tenant: {alias: sha256}", "invalid value");
         check("encryption: {mode: age}", "only none");
         check("journal_quota: 1GiB", "only auto");
-        check("selftest: {interval: 24h}", "proved at each start");
+        check("selftest: {interval: 59s}", "at least 1m");
+        check("log: {signer: {rotate: 1s}}", "at least 1m");
+        check("log: {peer_interval: 0s}", "at least 1s");
         check(
             "selftest: {role_arn: 'arn:aws:iam::1:role/x'}",
-            "no deletion is tried",
+            "only a bucket has roles",
         );
         check("format: parquet", "invalid value");
         check("roll: {max_bytes: 5GiB}", "at most 4GiB");

@@ -362,8 +362,8 @@ impl Gather {
         self.table
             .lock()
             .partitions
-            .values()
-            .map(Partition::state_bytes)
+            .iter()
+            .map(|(key, partition)| partition.state_bytes(key))
             .collect()
     }
 

@@ -15,13 +15,17 @@ mod facts;
 mod fence;
 mod frames;
 mod gather;
+mod keys;
 mod metrics;
 mod object;
+mod owed;
 mod partition;
+mod peers;
 mod recover;
 mod rules;
 mod run;
 mod salvage;
+mod selftest;
 mod split;
 mod spool;
 mod start;
@@ -104,6 +108,8 @@ pub(crate) struct Archive {
     /// In the place of the configured one.
     #[cfg(test)]
     store: Option<Arc<dyn objects::ObjectStore>>,
+    #[cfg(test)]
+    deleter: Option<Arc<dyn objects::ObjectStore>>,
 }
 
 struct Running {
@@ -126,6 +132,8 @@ impl Archive {
             cut: tests::Cut::default(),
             #[cfg(test)]
             store: None,
+            #[cfg(test)]
+            deleter: None,
         }
     }
 

@@ -16,6 +16,7 @@ use evidence::time::Time;
 use objects::{Body, Class, Put, PutOutcome, StoreError};
 
 use super::gather::Closed;
+use super::owed::Since;
 use super::run::Shared;
 use super::spool::{self, Whole};
 use super::state::{Line, Live, Sealed};
@@ -35,6 +36,19 @@ pub(super) struct Logged {
     /// Its part, and the bytes of that.
     pub(super) part: Option<PathBuf>,
     pub(super) bytes: u64,
+    /// Until it is complete.
+    #[expect(dead_code, reason = "it counts for as long as it is there")]
+    owed: Option<Since>,
+}
+
+impl Logged {
+    /// The same, which is owed since then.
+    pub(super) fn owed(self, since: Since) -> Logged {
+        Logged {
+            owed: Some(since),
+            ..self
+        }
+    }
 }
 
 /// First and longest wait after the store said no.
@@ -107,9 +121,7 @@ pub(super) async fn live(shared: &Shared, closed: Closed) -> Option<Logged> {
             .map(|(from, to)| [Time::from_nanos(from), Time::from_nanos(to)]),
         ad: [at(admitted.0), at(admitted.1)],
         sev: (key.signal == Signal::Logs).then_some(summary.severities),
-        svc: shared
-            .indexes_services()
-            .then(|| summary.services.iter().map(|s| s.to_string()).collect()),
+        svc: shared.indexes_services().then(|| summary.services.sorted()),
         svc_more: shared.indexes_services() && summary.more_services,
         lock: shared.lock_of(&key.class, &key.rules),
         of: None,
@@ -264,6 +276,7 @@ pub(super) async fn carry(shared: &Shared, mut live: Live, set: Set, content: Co
             Content::File(path) => Some(path),
             Content::Memory(_) => None,
         },
+        owed: None,
     })
 }
 
@@ -337,6 +350,7 @@ async fn put(shared: &Shared, sealed: &Sealed, content: &Content) -> Option<Opti
         };
         let slot = shared.puts.acquire().await.ok()?;
         let began = tokio::time::Instant::now();
+        shared.metrics.puts(1);
         let answer = shared.store.put(&obj.key, body, &put).await;
         shared.metrics.put_seconds.observe(began.elapsed().as_secs_f64());
         let answer = match answer {

@@ -3,8 +3,6 @@
 //! A partition is cheap: names, counters, bounds, a running digest; no compressor, no file handle, no timer. All
 //! partitions of an exporter lie in one table, and whoever owns it asks which are due.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use component::prelude::*;
 use tokio::time::Instant;
@@ -67,7 +65,7 @@ pub(super) struct Bounds {
 
 /// Distinct services that an entry names, and the bytes of their names.
 const SERVICES_MAX: usize = 32;
-const SERVICE_BYTES_MAX: usize = 1024;
+const SERVICE_BYTES_MAX: usize = 512;
 /// How much smaller compression makes things, before anything was compressed.
 const RATIO_FIRST: u64 = 4;
 
@@ -81,8 +79,44 @@ pub(super) struct Summary {
     /// Smallest and largest, in milliseconds since 1970.
     pub(super) admitted_ms: Option<(u64, u64)>,
     pub(super) severities: [u64; 7],
-    pub(super) services: BTreeSet<Box<str>>,
+    pub(super) services: Services,
     pub(super) more_services: bool,
+}
+
+/// Distinct names of services in the order in which they came, laid end to end: there are thousands of partitions, and
+/// a name of its own would cost more than its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Services {
+    names: String,
+    /// Where each ends.
+    ends: Vec<u16>,
+}
+
+impl Services {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|end| usize::from(*end)));
+        let ends = self.ends.iter().map(|end| usize::from(*end));
+        starts.zip(ends).map(|(start, end)| &self.names[start..end])
+    }
+
+    /// As a log entry has them.
+    pub(super) fn sorted(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.iter().map(str::to_owned).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Adds one that is not there; false if there is no room for it.
+    fn add(&mut self, name: &str) -> bool {
+        if self.ends.len() >= SERVICES_MAX || self.names.len() + name.len() > SERVICE_BYTES_MAX {
+            return false;
+        }
+        self.names.reserve_exact(name.len());
+        self.names.push_str(name);
+        // The bound on all names fits.
+        self.ends.push(self.names.len() as u16);
+        true
+    }
 }
 
 impl Summary {
@@ -111,13 +145,8 @@ impl Summary {
             self.more_services = true;
             return;
         };
-        if self.services.contains(name) {
-            return;
-        }
-        let bytes: usize = self.services.iter().map(|service| service.len()).sum();
-        if self.services.len() < SERVICES_MAX && bytes + name.len() <= SERVICE_BYTES_MAX {
-            self.services.insert(name.into());
-        } else {
+        let is_there = self.services.iter().any(|there| there == name);
+        if !is_there && !self.services.add(name) {
             self.more_services = true;
         }
     }
@@ -211,15 +240,26 @@ impl<S> Partition<S> {
         self.opened + self.share(age)
     }
 
-    /// Memory beside buffer and set.
+    /// Memory that an open partition takes beside what is buffered and what the set of its records holds: its share of a
+    /// table, its key, and what it owns elsewhere, each allocation with what an allocator adds.
     #[cfg(test)]
-    pub(super) fn state_bytes(&self) -> usize {
-        /// What the digest's library keeps, and an entry of a set of texts.
-        const DIGEST_BYTES: usize = 256;
-        const ENTRY_BYTES: usize = 24;
-        let services = self.summary.services.iter();
-        let services: usize = services.map(|name| name.len() + ENTRY_BYTES).sum();
-        size_of::<Self>() + DIGEST_BYTES + services
+    pub(super) fn state_bytes(&self, key: &Key) -> usize {
+        /// What the digest's library keeps of a running SHA-256: its own box, and the state behind it.
+        const DIGEST_BYTES: usize = 48 + 128;
+        const COUNTS_BYTES: usize = 2 * size_of::<usize>();
+        let allocated = |bytes: usize| match bytes {
+            0 => 0,
+            bytes => bytes.next_multiple_of(16) + 16,
+        };
+        // A table that has just grown is less than half full.
+        let slot = (size_of::<(Key, Self)>() + 1) * 16 / 7;
+        let services = &self.summary.services;
+        let services =
+            allocated(services.names.capacity()) + allocated(services.ends.capacity() * size_of::<u16>());
+        let part = self.part.as_ref().map_or(0, |part| {
+            part.heap_bytes().into_iter().map(allocated).sum::<usize>()
+        });
+        slot + allocated(COUNTS_BYTES + key.tenant.len()) + services + part + allocated(DIGEST_BYTES)
     }
 }
 
@@ -345,16 +385,18 @@ mod tests {
         };
         partition.summary.add(&facts, 1 << 20, 7);
         assert!(partition.summary.more_services);
-        assert_eq!(partition.summary.services.len(), 10);
-        assert!(partition.state_bytes() <= 2 << 10, "{}", partition.state_bytes());
+        assert_eq!(partition.summary.services.iter().count(), 5);
+        let bytes = partition.state_bytes(&key(&"t".repeat(128)));
+        assert!(bytes <= 2 << 10, "{bytes}");
         let short = Facts {
             services: (0..100).map(|n| Bytes::from(format!("{n}"))).collect(),
             ..Facts::default()
         };
         let mut partition = self::partition(0);
         partition.summary.add(&short, 0, 0);
-        assert_eq!(partition.summary.services.len(), SERVICES_MAX);
-        assert!(partition.state_bytes() <= 2 << 10, "{}", partition.state_bytes());
+        assert_eq!(partition.summary.services.iter().count(), SERVICES_MAX);
+        let bytes = partition.state_bytes(&key("t"));
+        assert!(bytes <= 2 << 10, "{bytes}");
     }
 
     #[test]
@@ -375,7 +417,10 @@ mod tests {
             event_ns: Some((5, 12)),
             admitted_ms: Some((20, 30)),
             severities: [1, 0, 0, 3, 0, 2, 0],
-            services: ["a".into(), "b".into()].into(),
+            services: Services {
+                names: "ba".into(),
+                ends: vec![1, 2],
+            },
             more_services: false,
         };
         assert_eq!(summary, expected);

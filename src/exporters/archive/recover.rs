@@ -19,6 +19,7 @@ use objects::{ObjectStore, StoreError};
 
 use super::books::Books;
 use super::disk;
+use super::keys::Signs;
 use super::state::{Begun, Live, State};
 use super::writer::{Seqs, Session, from_index, is_stale};
 
@@ -42,6 +43,10 @@ pub(super) struct Recovered {
     pub(super) journals: Option<Vec<String>>,
     /// Numbers of other sessions that this one explained, as far as it matters.
     pub(super) adopted: BTreeSet<Named>,
+    /// Which key signs after the last head that is known.
+    pub(super) signs: Option<Signs>,
+    /// The `key` entry above it: its index, and the key.
+    pub(super) announced: Option<(u64, String)>,
 }
 
 /// A number of a session.
@@ -114,6 +119,7 @@ pub(super) fn read(dir: &Path, archive: &str, writer: &str) -> Result<Option<Rec
     let (mut state, _) = State::read(&journal).map_err(|e| unusable(dir, &format!("journal.jsonl: {e}")))?;
     let mut books = Books::restore(&session.books);
     let mut named = BTreeSet::new();
+    let mut announced = None;
     let mut adopted: BTreeSet<Named> = resumed
         .entries
         .iter()
@@ -150,6 +156,7 @@ pub(super) fn read(dir: &Path, archive: &str, writer: &str) -> Result<Option<Rec
                 }
             }
             Kind::Ledger(ledger) => books.follow(ledger),
+            Kind::Key(key) => announced = Some((*i, key.vkey.clone())),
             _ => {}
         }
     }
@@ -191,6 +198,8 @@ pub(super) fn read(dir: &Path, archive: &str, writer: &str) -> Result<Option<Rec
         state,
         clean: session.clean && resumed.entries.is_empty(),
         journals: Some(session.journals),
+        signs: Some(session.signs),
+        announced,
     }))
 }
 
@@ -236,6 +245,8 @@ pub(super) fn fresh(archive: &str, writer: &str, now: Time) -> Result<Recovered,
         state: State::default(),
         clean: true,
         journals: None,
+        signs: None,
+        announced: None,
     })
 }
 
@@ -261,7 +272,7 @@ pub(super) fn sweep(spool: &Path, state: &State, keep: &[Begun]) -> std::io::Res
 
 /// The latest session of this writer that the store knows, besides this one.
 ///
-/// Its head must be signed by a key that the session itself names: what is not is no head of ours.
+/// Its head must be signed by the key that the session itself names for it: what is not is no head of ours.
 pub(super) async fn before(
     store: &dyn ObjectStore,
     writer: &str,
@@ -331,7 +342,7 @@ pub(super) async fn session_of(
     }
     // Segment by segment, so that no more than one is in memory.
     let mut log: Option<Log> = None;
-    let mut vkey: Option<Vkey> = None;
+    let mut vkeys: Vec<(u64, Vkey)> = Vec::new();
     let mut open: BTreeMap<u64, Numbers> = BTreeMap::new();
     let mut roots = BTreeMap::new();
     for key in segments.values() {
@@ -350,7 +361,10 @@ pub(super) async fn session_of(
         for entry in &resumed.entries {
             numbers.adopted.extend(adopted_of(&entry.kind));
             match &entry.kind {
-                Kind::Open(open) => vkey = vkey.or_else(|| open.vkey.parse().ok()),
+                Kind::Open(open) if vkeys.is_empty() => {
+                    vkeys.extend(open.vkey.parse().ok().map(|vkey| (entry.i, vkey)));
+                }
+                Kind::Key(key) => vkeys.extend(key.vkey.parse().ok().map(|vkey| (entry.i, vkey))),
                 Kind::Obj(obj) => {
                     numbers.named.insert(obj.seq);
                 }
@@ -362,7 +376,7 @@ pub(super) async fn session_of(
         roots.insert(resumed.log.size(), resumed.log.root());
         log = Some(resumed.log);
     }
-    let (Some(log), Some(vkey)) = (log, vkey) else {
+    let Some(log) = log else {
         return Ok(None);
     };
     const NOTE_BYTES_MAX: u64 = 64 << 10;
@@ -372,7 +386,8 @@ pub(super) async fn session_of(
         let Ok(head) = Checkpoint::parse(note.text()) else {
             continue;
         };
-        let signed = note.signed_by(&vkey) == Signed::Yes;
+        let vkey = vkeys.iter().rev().find(|(index, _)| index < size);
+        let signed = vkey.is_some_and(|(_, vkey)| note.signed_by(vkey) == Signed::Yes);
         let fits = head.origin == log.origin().as_str() && head.size == *size;
         if signed && fits && roots.get(size) == Some(&head.root) {
             let head = Head {

@@ -4,9 +4,10 @@
 //! partly archived before a restart ends in the same pieces after it, whatever the configuration says by then.
 
 use component::prelude::*;
+use evidence::names::{OWN_TENANT, tenant_alias};
 use objects::Mode;
 
-use super::config::{Config, Match};
+use super::config::{Alias, Config, Match};
 use super::units::Retention;
 
 /// Raised whenever the same rules would split the same record otherwise.
@@ -26,8 +27,23 @@ pub(super) struct Rules {
     from: Vec<Source>,
     #[serde(with = "shared")]
     default: Arc<str>,
+    /// Names the key that hides tenants' names; none: they are not hidden.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alias: Option<String>,
+    #[serde(skip)]
+    alias_key: Option<AliasKey>,
     /// In the order in which they are asked, until [`STD`], which wants everything; behind it those of the gateway's own.
     classes: Vec<Class>,
+}
+
+/// Makes aliases of tenants' names; shows itself to nobody.
+#[derive(Clone, PartialEq)]
+struct AliasKey(Arc<zeroize::Zeroizing<Vec<u8>>>);
+
+impl std::fmt::Debug for AliasKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AliasKey")
+    }
 }
 
 /// Where a tenant's name may come from.
@@ -104,8 +120,16 @@ impl Rules {
             Some(key) => Source::Resource(key.to_owned()),
             None => Source::Processor,
         };
+        let alias_key = (config.tenant.alias == Alias::Hmac).then(|| {
+            AliasKey(Arc::new(
+                config.tenant.alias_key.expose().as_bytes().to_vec().into(),
+            ))
+        });
         Rules {
             splitter: SPLITTER,
+            // No tenant has this name.
+            alias: alias_key.as_ref().map(|key| tenant_alias(&key.0, "")),
+            alias_key,
             from: config.tenant.from.iter().map(source).collect(),
             default: config.tenant.default.as_str().into(),
             classes,
@@ -117,6 +141,24 @@ impl Rules {
         let rules: Rules = serde_json::from_str(text).ok()?;
         let whole = rules.place_of(STD).is_some();
         (rules.splitter == SPLITTER && whole).then_some(rules)
+    }
+
+    /// Rules of before, which know of keys only their names, beside the present ones; none if they hide names by a key
+    /// that is not there any more.
+    pub(super) fn with_key_of(mut self, present: &Rules) -> Option<Rules> {
+        if self.alias.is_some() {
+            self.alias_key = present.alias_key.clone().filter(|_| self.alias == present.alias);
+            self.alias_key.as_ref()?;
+        }
+        Some(self)
+    }
+
+    /// How a tenant is called in keys and evidence.
+    pub(super) fn called(&self, tenant: Arc<str>) -> Arc<str> {
+        match &self.alias_key {
+            Some(key) if &*tenant != OWN_TENANT => tenant_alias(&key.0, &tenant).into(),
+            _ => tenant,
+        }
     }
 
     /// All of it as one line.
@@ -217,6 +259,8 @@ mod tests {
         let others = [
             "tenant: {from: [context:tenant]}",
             "tenant: {default: other}",
+            "tenant: {alias: hmac, alias_key: 0123456789abcdef}",
+            "tenant: {alias: hmac, alias_key: 0123456789abcdeF}",
             "lock: {retention: 401d}",
             "lock: {mode: GOVERNANCE}",
             "lock: {classes: [{name: a, match: {severity_number: '>=17'}}]}",
@@ -229,6 +273,27 @@ mod tests {
         assert_eq!(ids.len(), others.len() + 1);
         // What has nothing to do with splitting changes nothing.
         assert_eq!(plain.id(), rules("compression_level: 9").id());
+    }
+
+    #[test]
+    fn a_tenant_is_called_by_its_alias_if_the_key_is_there() {
+        let (plain, hidden) = (
+            rules(""),
+            rules("tenant: {alias: hmac, alias_key: 0123456789abcdef}"),
+        );
+        let called = |rules: &Rules, name: &str| rules.called(name.into()).to_string();
+        assert_eq!(called(&plain, "acme"), "acme");
+        assert_eq!(called(&hidden, "acme"), tenant_alias(b"0123456789abcdef", "acme"));
+        assert_ne!(called(&hidden, "acme"), called(&hidden, "acne"));
+        assert_eq!(called(&hidden, "_weir"), "_weir");
+        let text = hidden.text();
+        assert!(!text.contains("0123456789abcdef") && !format!("{hidden:?}").contains("0123456789abcdef"));
+        let read = |text: &str| Rules::parse(text).expect("it reads back");
+        assert_eq!(read(&text).with_key_of(&hidden), Some(hidden.clone()));
+        assert_eq!(read(&text).with_key_of(&plain), None);
+        let other = rules("tenant: {alias: hmac, alias_key: fedcba9876543210}");
+        assert_eq!(read(&text).with_key_of(&other), None);
+        assert_eq!(read(&plain.text()).with_key_of(&hidden), Some(plain));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::Duration as Time;
 use arc_swap::ArcSwap;
 use component::prelude::*;
 use component::{Claim, Debts, Ending};
+use evidence::entry::Kind;
 use evidence::time::{Second, Time as Moment};
 use objects::{Class, ObjectStore, StoreError};
 use parking_lot::Mutex;
@@ -24,15 +25,17 @@ use super::config::{Config, Shorter};
 use super::disk::Lines;
 use super::frames::Compressor;
 use super::gather::{Framing, Gather, Limits};
+use super::keys::{self, Keys};
 use super::metrics::Metrics;
 use super::object::{self, Logged};
+use super::owed::Owed;
 use super::recover::Before;
 use super::rules::Rules;
 use super::spool::Part;
 use super::state::{Begun, Line, Live, State};
 use super::units::Retention;
 use super::writer::{At, Trouble, Writer, backoff};
-use super::{adopt, fence, start};
+use super::{adopt, fence, peers, selftest, start};
 
 /// What all tasks of an archive share.
 pub(super) struct Shared {
@@ -43,6 +46,8 @@ pub(super) struct Shared {
     /// Rules of before, by name.
     pub(super) rules_before: HashMap<String, Arc<Rules>>,
     pub(super) store: Arc<dyn ObjectStore>,
+    /// The same store by who may delete canaries, and must fail to.
+    pub(super) deleter: Option<Arc<dyn ObjectStore>>,
     pub(super) writer: ArcSwap<Writer>,
     pub(super) lines: Lines,
     pub(super) line_bytes: AtomicU64,
@@ -62,10 +67,12 @@ pub(super) struct Shared {
     /// The store's clock minus ours, in milliseconds; `NEVER` until it showed one.
     pub(super) skew_ms: AtomicI64,
     pub(super) told: AtomicBool,
-    pub(super) signer: Arc<evidence::note::Signer>,
+    pub(super) keys: Arc<Keys>,
     pub(super) acts: Acts,
-    /// What the start-up check found, for each session's log.
-    pub(super) worm: evidence::entry::Worm,
+    /// What the last proof of the lock found, for each session's log.
+    pub(super) worm: ArcSwap<evidence::entry::Worm>,
+    /// Since when objects that are on their way are owed.
+    pub(super) owed: Owed,
     #[cfg(test)]
     pub(super) cut: super::tests::Cut,
 }
@@ -396,10 +403,21 @@ pub(super) async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>, 
             adopt::rescue(&shared, before, explained, rescued).await;
         });
     }
+    let (say, mut said) = mpsc::channel(4);
+    let (own, say_own) = (shared.clone(), say.clone());
+    work.asides
+        .spawn(async move { peers::follow(&own, say_own).await });
+    let own = shared.clone();
+    work.asides
+        .spawn(async move { selftest::repeat(&own, say).await });
     for live in live {
         let shared = shared.clone();
-        work.objects
-            .spawn(async move { object::resume(&shared, live).await });
+        work.objects.spawn(async move {
+            let owed = shared.owed.since(live.sealed.obj.ad[0].millis().cast_unsigned());
+            object::resume(&shared, live)
+                .await
+                .map(|logged| logged.owed(owed))
+        });
     }
     for (signal, claim) in claims {
         let shared = shared.clone();
@@ -427,6 +445,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>, 
             Some(done) = work.rolls.join_next() => work.rolled(done.ok()),
             Some(_) = work.asides.join_next() => {}
             Some(logged) = found.recv() => work.logged(Some(logged)),
+            // Who stops says no more: an entry behind the last head would look like a crash.
+            Some(kind) = said.recv(), if stop.is_none() => work.say(kind),
             () = shared.gather.work.notified() => {}
             _ = tick.tick() => work.look(),
             order = orders.recv(), if stop.is_none() => match order {
@@ -479,8 +499,13 @@ impl Work {
             for closed in shared.gather.closed(Instant::now()) {
                 shared.metrics.roll(closed.why.as_str());
                 let shared = shared.clone();
-                self.objects
-                    .spawn(async move { object::live(&shared, closed).await });
+                self.objects.spawn(async move {
+                    let oldest = closed.partition.summary.admitted_ms;
+                    let owed = shared.owed.since(oldest.unwrap_or_default().0);
+                    object::live(&shared, closed)
+                        .await
+                        .map(|logged| logged.owed(owed))
+                });
             }
         }
         // Who stops waits only for a store that said no.
@@ -514,12 +539,13 @@ impl Work {
         let last = stopping && self.is_idle() && !self.closed;
         if last || (!stopping && writer.is_due(heartbeat)) {
             self.closing = last;
-            let at = shared.at();
+            let shared = shared.clone();
             self.heads.spawn(async move {
-                match last {
-                    true => writer.close(at).await,
-                    false => writer.checkpoint(at, heartbeat).await,
+                if last {
+                    return writer.close(shared.at()).await;
                 }
+                keys::rotate(&shared).await;
+                writer.checkpoint(shared.at(), heartbeat).await
             });
         }
     }
@@ -536,6 +562,15 @@ impl Work {
             && (self.closed || fenced)
             && self.heads.is_empty()
             && self.completions.is_empty()
+    }
+
+    /// Adds an entry that nobody waits for; objects and heads wait until it is there.
+    fn say(&mut self, kind: Kind) {
+        let shared = self.shared.clone();
+        self.frames.spawn(async move {
+            // A session that takes no entry has ended: what is known is said again in the next one.
+            let _ = shared.writer().append(kind, shared.now()).await;
+        });
     }
 
     fn logged(&mut self, logged: Option<Logged>) {
@@ -555,6 +590,9 @@ impl Work {
                 self.closed = self.closing;
                 self.next_head = now + self.shared.config.log.checkpoint_interval.0;
                 self.shared.works();
+                self.shared.metrics.key_op("sign", true);
+                // The segment's request and the head's.
+                self.shared.metrics.puts(2);
                 self.shared
                     .metrics
                     .last_checkpoint
@@ -643,6 +681,12 @@ impl Work {
             .oldest_ms()
             .map_or(0, |oldest| now.saturating_sub(oldest) / 1000);
         metrics.oldest_unsealed_s.set(oldest.cast_signed());
+        let on_the_way = shared
+            .owed
+            .oldest_ms()
+            .map_or(0, |since| now.saturating_sub(since) / 1000);
+        metrics.oldest_owed_s.set(oldest.max(on_the_way).cast_signed());
+        metrics.look();
         let (held, balanced) = shared
             .writer()
             .with_books(|books| (books.held(), books.balance()));

@@ -62,9 +62,7 @@ impl Content {
             // Nobody knows it closer.
             ad: [at(of.hour * HOUR_MS), at(of.hour * HOUR_MS + HOUR_MS - 1)],
             sev: (of.signal == Signal::Logs).then_some(summary.severities),
-            svc: of
-                .services
-                .then(|| summary.services.iter().map(|s| s.to_string()).collect()),
+            svc: of.services.then(|| summary.services.sorted()),
             svc_more: of.services && summary.more_services,
             lock: None,
             of: None,

@@ -66,6 +66,9 @@ pub(super) fn split(rules: &Rules, payload: &Payload, services: bool) -> Vec<Pie
             pieces.add(class, tenant, chunk);
         }
     }
+    for piece in &mut pieces.all {
+        piece.tenant = rules.called(piece.tenant.clone());
+    }
     pieces.all
 }
 

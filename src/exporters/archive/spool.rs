@@ -81,6 +81,22 @@ impl Part {
         self.len
     }
 
+    /// What it has allocated, beside the digest.
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> [usize; 2] {
+        let place = match &self.place {
+            Place::Disk(path) => path.capacity(),
+            Place::Memory(frames) => frames.capacity() * size_of::<Bytes>(),
+        };
+        [self.id.capacity(), place]
+    }
+
+    /// It is so much longer from now on, as far as anybody asks.
+    #[cfg(test)]
+    pub(super) fn pretend(&mut self, bytes: u64) {
+        self.len += bytes;
+    }
+
     /// Adds bytes behind what is there. After an error it holds what it held before, and it can be tried again.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {

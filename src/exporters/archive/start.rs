@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use arc_swap::ArcSwap;
@@ -12,8 +12,7 @@ use component::{Claim, Debts, Ending};
 use evidence::digest::sha256;
 use evidence::entry::{self, Kind};
 use evidence::names::Origin;
-use evidence::note::Signer;
-use objects::check::{self, Found, Wanted};
+use objects::check;
 use objects::{Body, FileStore, ObjectStore, Put, StoreError};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
@@ -22,13 +21,15 @@ use super::acts::Acts;
 use super::config::{Ack, Config, Spool};
 use super::disk::{self, Lines};
 use super::gather::{Gather, Limits};
+use super::keys::Keys;
+use super::owed::Owed;
 use super::partition::Bounds;
 use super::recover::{self, Recovered};
 use super::rules::Rules;
 use super::run::{self, Locking, NEVER, Shared};
 use super::state::journal_name;
 use super::writer::{Begin, Trouble, Writer};
-use super::{Archive, Metrics, NO_STORAGE, Running, adopt, salvage};
+use super::{Archive, Metrics, NO_STORAGE, Running, adopt, salvage, selftest};
 
 fn world(what: impl std::fmt::Display) -> Fault {
     Fault::World(what.to_string())
@@ -47,8 +48,8 @@ pub(super) async fn start(
     let writer_name = writer_name(config);
     let dir = config.state_dir.clone();
     let lock = open_directory(&dir)?;
-    let (signer, is_new_key) = signer(config)?;
-    let signer = Arc::new(signer);
+    let (keys, is_new_key) = Keys::open(config)?;
+    let keys = Arc::new(keys);
     let acts = Acts::new(&id, host.audit());
     #[cfg(not(test))]
     let store = open_store(config).await?;
@@ -56,6 +57,13 @@ pub(super) async fn start(
     let store = match &archive.store {
         Some(store) => store.clone(),
         None => open_store(config).await?,
+    };
+    #[cfg(not(test))]
+    let deleter = selftest::deleter(config).await?;
+    #[cfg(test)]
+    let deleter = match &archive.deleter {
+        Some(deleter) => Some(deleter.clone()),
+        None => selftest::deleter(config).await?,
     };
     let now = evidence::time::Time::from_millis((archive.clock.0)().cast_signed());
     let interrupted = super::fence::is_interrupted(&dir).map_err(world)?;
@@ -71,7 +79,14 @@ pub(super) async fn start(
         None => recover::fresh(&config.archive, &writer_name, now)?,
     };
     let session = recovered.log.origin().session().clone();
-    let found = checked(config, &*store, session.as_str(), &id).await;
+    let signs = recovered.signs.take().unwrap_or_default();
+    let announced = recovered.announced.as_ref();
+    keys.settle(
+        &signs,
+        announced.map(|(index, vkey)| (*index, vkey.as_str())),
+        now,
+    )?;
+    let found = selftest::checked(config, &*store, deleter.as_deref(), session.as_str(), &id).await;
     let found = found.inspect_err(|fault| acts.check_failed(store.place(), &fault.to_string()))?;
     if !found.is_founded {
         found_archive(config, &*store, now).await?;
@@ -129,7 +144,7 @@ pub(super) async fn start(
         books,
         seqs,
         store: store.clone(),
-        signer: signer.clone(),
+        keys: keys.clone(),
         journals: journals.present.clone(),
         covered,
         audit: host.audit(),
@@ -146,13 +161,15 @@ pub(super) async fn start(
     let lines = lines.await.map_err(world)?;
     super::fence::is_over(&dir).await.map_err(world)?;
 
-    metrics.worm_ok.set(i64::from(found.worm != check::Worm::None));
-    acts.checked(store.place(), &worm(&found));
+    let worm = selftest::worm(&found);
+    metrics.proved(found.worm != check::Worm::None, now);
+    acts.checked(store.place(), &worm);
     let shared = Shared {
         rules: (*archive.rules).clone(),
         rules_id: archive.rules.id().into(),
-        rules_before: rules_before(&debts),
+        rules_before: rules_before(&debts, &archive.rules),
         store: store.clone(),
+        deleter,
         writer: ArcSwap::from_pointee(writer),
         lines,
         line_bytes: AtomicU64::new(0),
@@ -175,9 +192,10 @@ pub(super) async fn start(
         store_date: AtomicU64::new(0),
         skew_ms: AtomicI64::new(found.clock_ahead.map_or(NEVER, |s| s * 1000)),
         told: AtomicBool::new(false),
-        signer,
+        keys,
         acts,
-        worm: worm(&found),
+        worm: ArcSwap::from_pointee(worm),
+        owed: Owed::default(),
         config: config.clone(),
         id,
         #[cfg(test)]
@@ -194,8 +212,11 @@ pub(super) async fn start(
         open_log(&shared, head).await.map_err(world)?;
     }
     let origin = shared.writer().origin();
-    if let Ok(vkey) = shared.signer.vkey(origin.as_str()) {
+    if let Ok(vkey) = shared.keys.current().vkey(origin.as_str()) {
         shared.acts.signs(&super::spool::hex(&vkey.id()), is_new_key);
+        if is_new_key {
+            shared.metrics.key_op("create", true);
+        }
     }
     let start = entry::Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -207,7 +228,7 @@ pub(super) async fn start(
         boot_id: None,
         journal: Some(journals.state().to_owned()),
     };
-    for kind in [Kind::Start(start), Kind::Worm(shared.worm.clone())] {
+    for kind in [Kind::Start(start), Kind::Worm((**shared.worm.load()).clone())] {
         shared.writer().append(kind, shared.now()).await.map_err(world)?;
     }
     note_rules(&shared, &archive.rules).await?;
@@ -484,30 +505,6 @@ fn open_directory(dir: &Path) -> Result<File, Fault> {
     }
 }
 
-/// The signing key, and whether it was made just now because there was none.
-fn signer(config: &Config) -> Result<(Signer, bool), Fault> {
-    let path: PathBuf = match config.log.signer.file.as_os_str().is_empty() {
-        true => config.state_dir.join("signer.key"),
-        false => config.log.signer.file.clone(),
-    };
-    let fault =
-        |e: &dyn std::fmt::Display| world(format!("cannot use the signing key {}: {e}", path.display()));
-    match disk::read(&path).map_err(|e| fault(&e))? {
-        Some(text) => {
-            let text = zeroize::Zeroizing::new(text);
-            let text = std::str::from_utf8(&text).map_err(|_| fault(&"it is no text"))?;
-            let signer = Signer::from_text(text).map_err(|e| fault(&e))?;
-            Ok((signer, false))
-        }
-        None => {
-            let signer = Signer::generate().map_err(|e| fault(&e))?;
-            let text = signer.to_pem().map_err(|e| fault(&e))?;
-            disk::replace(&path, text.as_bytes()).map_err(|e| fault(&e))?;
-            Ok((signer, true))
-        }
-    }
-}
-
 async fn open_store(config: &Config) -> Result<Arc<dyn ObjectStore>, Fault> {
     match (&config.store.file, &config.store.s3) {
         (Some(file), _) => Ok(Arc::new(FileStore::new(&file.path))),
@@ -515,28 +512,6 @@ async fn open_store(config: &Config) -> Result<Arc<dyn ObjectStore>, Fault> {
         (None, Some(s3)) => Ok(Arc::new(objects::S3Store::open(s3).await.map_err(world)?)),
         _ => Err(world("this build has no S3")),
     }
-}
-
-/// The start-up check; what is not as it should be is said aloud.
-async fn checked(config: &Config, store: &dyn ObjectStore, session: &str, id: &str) -> Result<Found, Fault> {
-    let wanted = Wanted {
-        required: config.lock.required,
-        mode: Some(config.lock.mode),
-        create: config.create,
-        session,
-    };
-    let found = check::check(store, None, wanted).await.map_err(world)?;
-    for note in &found.notes {
-        tracing::warn!(exporter = id, "{note}");
-    }
-    if found.worm == check::Worm::None {
-        tracing::warn!(
-            exporter = id,
-            store = store.place(),
-            "the archive is not locked: tampering shows, and is possible"
-        );
-    }
-    Ok(found)
 }
 
 /// Writes `archive.json`, which makes a prefix an archive.
@@ -574,7 +549,7 @@ async fn open_log(shared: &Shared, before: Option<entry::Head>) -> Result<(), Tr
         (None, Some(file)) => (file.path.display().to_string(), String::new()),
         (None, None) => Default::default(),
     };
-    let vkey = shared.signer.vkey(origin.as_str());
+    let vkey = shared.keys.current().vkey(origin.as_str());
     let open = Kind::Open(entry::Open {
         archive: origin.archive().to_owned(),
         writer: origin.writer().to_owned(),
@@ -598,6 +573,7 @@ pub(super) async fn begin_session(
 ) -> Result<(), Trouble> {
     let fresh = recover::fresh(&shared.config.archive, &shared.limits().writer, shared.now());
     let fresh = fresh.map_err(|e| std::io::Error::other(e.to_string()))?;
+    shared.keys.begin_session()?;
     let begin = Begin {
         dir: &shared.config.state_dir,
         log: fresh.log,
@@ -607,7 +583,7 @@ pub(super) async fn begin_session(
         books: books(fresh.books),
         seqs: fresh.seqs,
         store: shared.store.clone(),
-        signer: shared.signer.clone(),
+        keys: shared.keys.clone(),
         journals: shared.writer().journals(),
         covered: 0,
         audit: shared.host.audit(),
@@ -617,7 +593,7 @@ pub(super) async fn begin_session(
     writer.save_if_new().await?;
     shared.writer.store(Arc::new(writer));
     open_log(shared, Some(before)).await?;
-    let worm = Kind::Worm(shared.worm.clone());
+    let worm = Kind::Worm((**shared.worm.load()).clone());
     shared.writer().append(worm, shared.now()).await?;
     Ok(())
 }
@@ -632,38 +608,11 @@ pub(super) async fn roll(shared: &Shared) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn worm(found: &Found) -> entry::Worm {
-    let default = found.bucket_lock.and_then(|lock| lock.default);
-    entry::Worm {
-        bucket_lock: entry::BucketLock {
-            enabled: found.bucket_lock.is_some(),
-            default: default.map(|default| entry::Retention {
-                mode: default.mode.as_str().to_owned(),
-                days: u32::try_from(default.days).ok(),
-                years: None,
-            }),
-        },
-        versioning: found.versioning.map_or("", |v| v.as_str()).to_owned(),
-        canary: found.canary.as_ref().map(|canary| entry::Canary {
-            key: canary.key.clone(),
-            ver: canary.version.clone(),
-            mode: canary.retention.map(|r| r.mode.as_str().to_owned()),
-            until: canary
-                .retention
-                .map(|r| evidence::time::Second::from_seconds(r.until.cast_signed())),
-            readback: canary.readback,
-            conditional: canary.conditional,
-            delete_refused: canary.delete_refused,
-        }),
-        worm: found.worm.as_str().to_owned(),
-    }
-}
-
 /// Rules of before, by name.
-fn rules_before(debts: &[Arc<dyn Debts>]) -> HashMap<String, Arc<Rules>> {
+fn rules_before(debts: &[Arc<dyn Debts>], present: &Rules) -> HashMap<String, Arc<Rules>> {
     let notes = debts.iter().flat_map(|debts| debts.notes());
     notes
-        .filter_map(|(name, text)| Some((name, Arc::new(Rules::parse(&text)?))))
+        .filter_map(|(name, text)| Some((name, Arc::new(Rules::parse(&text)?.with_key_of(present)?))))
         .collect()
 }
 

@@ -17,7 +17,6 @@ use evidence::digest::Digest;
 use evidence::entry::{self, Kind};
 use evidence::log::{Log, LogError, Segment};
 use evidence::names::Origin;
-use evidence::note::Signer;
 use evidence::time::Time;
 use objects::{Body, Class, ObjectStore, Put, PutOutcome, StoreError};
 use parking_lot::Mutex;
@@ -26,6 +25,7 @@ use tokio::time::Instant;
 
 use super::books::{self, Books};
 use super::disk::{self, Lines, Ticket};
+use super::keys::{Keys, Signs};
 
 /// `session.json`: what is known of a session whose last head is in the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ pub(super) struct Session {
     pub(super) clean: bool,
     /// The journals of that time, one a signal.
     pub(super) journals: Vec<String>,
+    /// Which key signs after that head.
+    #[serde(default)]
+    pub(super) signs: Signs,
 }
 
 /// Why a log goes no further.
@@ -72,11 +75,12 @@ pub(super) struct Writer {
     next: Lines,
     session_file: PathBuf,
     store: Arc<dyn ObjectStore>,
-    signer: Arc<Signer>,
+    keys: Arc<Keys>,
 }
 
 struct State {
     log: Log,
+    keys: Arc<Keys>,
     /// Sealed, not under a head yet.
     sealed: VecDeque<Sealed>,
     books: Books,
@@ -161,7 +165,7 @@ pub(super) struct Begin<'a> {
     pub(super) books: Books,
     pub(super) seqs: Seqs,
     pub(super) store: Arc<dyn ObjectStore>,
-    pub(super) signer: Arc<Signer>,
+    pub(super) keys: Arc<Keys>,
     pub(super) journals: Vec<String>,
     pub(super) covered: u64,
     pub(super) audit: Option<Arc<dyn Audit>>,
@@ -196,6 +200,7 @@ impl Writer {
     pub(super) fn begin(begin: Begin<'_>) -> io::Result<Writer> {
         let mut state = State {
             log: begin.log,
+            keys: begin.keys.clone(),
             sealed: VecDeque::new(),
             books: begin.books,
             seqs: begin.seqs,
@@ -226,7 +231,7 @@ impl Writer {
             next: Lines::open(&begin.dir.join("next.jsonl"), begin.next_bytes)?,
             session_file: begin.dir.join("session.json"),
             store: begin.store,
-            signer: begin.signer,
+            keys: begin.keys,
         })
     }
 
@@ -453,10 +458,9 @@ impl Writer {
 
     /// Signs and puts a head over a segment; false if somebody else took its name.
     async fn put_head(&self, segment: &Segment, lock: objects::Lock) -> Result<bool, Trouble> {
-        let signed = {
-            let state = self.state.lock();
-            state.log.checkpoint(segment, &[&self.signer])
-        };
+        let signers = self.keys.signers(segment.size);
+        let signers: Vec<_> = signers.iter().map(|signer| &**signer).collect();
+        let signed = self.state.lock().log.checkpoint(segment, &signers);
         let signed = signed.map_err(|e| io::Error::other(e.to_string()))?;
         let (body, put) = put(signed.note.clone().into(), "text/plain; charset=utf-8", lock);
         match self.store.put(&signed.key, body, &put).await? {
@@ -498,6 +502,10 @@ impl Writer {
         let text = serde_json::to_vec(&session).map_err(io::Error::from)?;
         let path = self.session_file.clone();
         disk::blocking(move || disk::replace(&path, &text)).await?;
+        storage::crash::point("archive.key.covered");
+        if let Err(error) = self.keys.covered(done.segment.size, &done.session.signs).await {
+            tracing::error!(%error, "the log's new key signs, and is not at its place on the disk yet");
+        }
         self.state.lock().covered = done.segment.size;
         self.trim(done.segment.size).await?;
         Ok(done.segment.size)
@@ -551,7 +559,7 @@ pub(super) fn backoff(tries: u32) -> Duration {
 impl State {
     /// Appends, sealing a full segment first. The newest audit record is named as soon as a segment has begun.
     fn append(&mut self, kind: Kind, now: Time) -> Result<evidence::log::Appended, LogError> {
-        let is_last = matches!(kind, Kind::Close(_));
+        let (is_last, is_key) = (matches!(kind, Kind::Close(_)), matches!(kind, Kind::Key(_)));
         let mut before = match is_last && self.anchored.is_none() {
             true => self.anchor(now)?,
             false => Vec::new(),
@@ -563,6 +571,9 @@ impl State {
             }
             done => done?,
         };
+        if is_key {
+            self.keys.announced(appended.index);
+        }
         if !before.is_empty() {
             before.append(&mut appended.bytes);
             appended.bytes = before;
@@ -701,10 +712,10 @@ impl State {
 
     /// What is true once a head over all that is sealed is in the store.
     fn session(&self, clean: bool) -> Session {
+        let log = self.log.state().expect("the open segment was just sealed");
         Session {
             v: 1,
             origin: self.log.origin().to_string(),
-            log: self.log.state().expect("the open segment was just sealed"),
             books: self.books.save(),
             next_seq: self.seqs.next,
             unnamed: self.seqs.unnamed.union(&self.seqs.free).copied().collect(),
@@ -712,6 +723,8 @@ impl State {
             gaps: Vec::new(),
             clean,
             journals: self.journals.clone(),
+            signs: self.keys.signs_after(log.size, log.last),
+            log,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What works, and is probably not what was wanted.
 //!
-//! Said by `weir validate` and `weir plan`, as warnings: a listener without TLS that other machines reach, and answers
-//! that come before delivery. Looks at effective values, so that a default counts like a written value.
+//! Said by `weir validate` and `weir plan`, as warnings: a listener without TLS that other machines reach, locks that
+//! cannot be undone, and answers that come before delivery. Looks at effective values, so that a default counts like a written value.
 
 use std::net::IpAddr;
 
@@ -10,6 +10,7 @@ use engine::pipeline::Plan;
 
 use super::effective::Parts;
 
+mod archive;
 mod samplers;
 
 /// All lints, of the configuration and of what it becomes.
@@ -19,6 +20,7 @@ pub(super) fn all(parts: &Parts, plan: &Plan) -> Vec<Diag> {
         plaintext_listeners(section, &section.effective(), String::new(), &mut found);
     }
     samplers::lint(parts, &mut found);
+    archive::lint(parts, &mut found);
     found.extend(answered_too_early(plan));
     found.extend(super::tenants::lints(parts, &plan.nodes()));
     found

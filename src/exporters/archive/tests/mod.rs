@@ -41,9 +41,13 @@ impl Cut {
     }
 }
 
+mod bounds;
+mod buckets;
 mod crash;
 mod faults;
 mod fences;
+mod keys;
 mod lost;
+mod peers;
 pub(super) mod rig;
 mod whole;

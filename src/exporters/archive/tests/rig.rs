@@ -547,6 +547,21 @@ impl Rig {
         twin
     }
 
+    /// Another gateway beside the same store, with disks of its own.
+    pub(super) fn beside(&self, yaml: &str) -> Rig {
+        Rig {
+            dir: self.dir.clone(),
+            journal: Journal::new(self.journal.id.map(|id| id + 100)),
+            store: self.store.clone(),
+            host: Arc::default(),
+            yaml: yaml.to_owned(),
+            names: self.names.clone(),
+            state: "beside",
+            clock: self.clock.clone(),
+            ahead: self.ahead.clone(),
+        }
+    }
+
     /// The disk of the journal is lost: another one takes its place.
     pub(super) fn lose_journal(&mut self) {
         self.journal = Journal::new(self.journal.id.map(|id| id + 1));
@@ -558,7 +573,11 @@ impl Rig {
 
     pub(super) fn config(&self) -> Config {
         let yaml = format!(
-            "archive: logs.example.com/test\nwriter: gw-0\ncreate: true\nstate_dir: {}\nstore: {{file: {{path: {}}}}}\n{}",
+            "archive: logs.example.com/test\n{}create: true\nstate_dir: {}\nstore: {{file: {{path: {}}}}}\n{}",
+            match self.yaml.contains("writer:") {
+                true => "",
+                false => "writer: gw-0\n",
+            },
             self.state_dir().display(),
             self.dir.path().join("store").display(),
             match self.yaml.contains("lock:") {
@@ -592,8 +611,19 @@ impl Rig {
 
     /// Starts a life; the power fails at its `cut`-th step, 0 = never.
     pub(super) async fn start(&self, cut: usize) -> Result<Archive, String> {
+        self.start_on(Arc::new(self.store.clone()), None, cut).await
+    }
+
+    /// The same on this store; `deleter`: who may delete canaries.
+    pub(super) async fn start_on(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        deleter: Option<Arc<dyn ObjectStore>>,
+        cut: usize,
+    ) -> Result<Archive, String> {
         let mut archive = Archive::new(self.config(), &context("archive"), self.clock.clone());
-        archive.store = Some(Arc::new(self.store.clone()));
+        archive.store = Some(store);
+        archive.deleter = deleter;
         archive.cut = Cut::default();
         archive.cut.set(cut);
         let debts: Vec<Arc<dyn Debts>> = vec![self.journal.clone()];
