@@ -196,19 +196,19 @@ mod tests {
         check("    lock: {retention: 10y}", &[]);
         check(
             "    lock: {retention: 70y}",
-            &[&forever("9:23 exporters::archive::lock::retention", 70)],
+            &[&forever("9:12 exporters::archive::lock::retention", 70)],
         );
         check("    lock: {retention: 70y, mode: GOVERNANCE}", &[]);
         check(
             "    lock: {evidence_retention: 4015d}",
-            &[&forever("9:32 exporters::archive::lock::evidence_retention", 11)],
+            &[&forever("9:12 exporters::archive::lock::evidence_retention", 11)],
         );
         let classes = "    lock:\n      mode: GOVERNANCE\n      classes:\n      - {name: a, match: {tenant: [x]}, retention: 11y}\n      \
                        - {name: b, match: {tenant: [y]}, retention: 11y, mode: COMPLIANCE}";
         check(
             classes,
             &[&forever(
-                "13:57 exporters::archive::lock::classes::1::retention",
+                "13:41 exporters::archive::lock::classes::1::retention",
                 11,
             )],
         );
@@ -236,7 +236,7 @@ mod tests {
         check(
             "    lock:\n      classes:\n      - {name: a, match: {tenant: [x]}}\n      - {name: b, match: {tenant: [x]}}",
             &[
-                "gw.yaml:12:26 exporters::archive::lock::classes::1::match: nothing is ever of class b: class a before it takes \
+                "gw.yaml:12:19 exporters::archive::lock::classes::1::match: nothing is ever of class b: class a before it takes \
                all of it; the first class that matches wins: put the narrower one first",
             ],
         );
@@ -247,21 +247,21 @@ mod tests {
         check(
             "    lock: {required: false}",
             &[
-                "gw.yaml:9:22 exporters::archive::lock::required: a bucket that locks nothing is good enough: what is archived can \
+                "gw.yaml:9:12 exporters::archive::lock::required: a bucket that locks nothing is good enough: what is archived can \
                be deleted; required: true does not start without Object Lock",
             ],
         );
         check(
             "    lock: {shorter_than_bucket_default: allow}",
             &[
-                "gw.yaml:9:41 exporters::archive::lock::shorter_than_bucket_default: a lock may be shorter than what the bucket \
+                "gw.yaml:9:12 exporters::archive::lock::shorter_than_bucket_default: a lock may be shorter than what the bucket \
                promises by its own default; reject: the longer of both is used",
             ],
         );
         check(
             "    lock: {legal_hold: true}",
             &[
-                "gw.yaml:9:24 exporters::archive::lock::legal_hold: objects stay until somebody lifts the legal hold of each, \
+                "gw.yaml:9:12 exporters::archive::lock::legal_hold: objects stay until somebody lifts the legal hold of each, \
                whatever their retention",
             ],
         );
@@ -269,7 +269,7 @@ mod tests {
         check(
             "    max_buffer_bytes: 191MiB",
             &[
-                "gw.yaml:9:23 exporters::archive::max_buffer_bytes: with 8192 objects open each has less than 24KiB of memory, and \
+                "gw.yaml:9:5 exporters::archive::max_buffer_bytes: with 8192 objects open each has less than 24KiB of memory, and \
                what is compressed so early compresses worse; more of it, or a lower max_open_partitions",
             ],
         );
