@@ -1,7 +1,5 @@
 //! Retentions that cannot be taken back, and classes that hold nothing: said while nothing is locked yet.
 
-use std::collections::BTreeMap;
-
 use config::{Diag, Effective, Section};
 
 use super::Parts;
@@ -117,15 +115,11 @@ fn takes_all_of(wide: &Effective, narrow: &Effective) -> bool {
         Effective::Null => true,
         wide => wide == at(narrow, "severity_number"),
     };
-    let empty = BTreeMap::new();
-    let attributes = |value| match at(value, "attribute") {
-        Effective::Map(entries) => entries.clone(),
-        _ => empty.clone(),
+    let own = at(narrow, "attribute");
+    let attributes = match at(wide, "attribute") {
+        Effective::Map(entries) => entries.iter().all(|(key, value)| at(own, key) == value),
+        _ => true,
     };
-    let own = attributes(narrow);
-    let attributes = attributes(wide)
-        .iter()
-        .all(|(key, value)| own.get(key) == Some(value));
     lists && severity && attributes
 }
 

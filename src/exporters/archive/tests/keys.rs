@@ -122,11 +122,8 @@ async fn a_session_after_a_fence_knows_of_no_change() {
     rig.record(&["a"], 1);
     rig.live(0).await;
     let sessions = entries(&rig.copy());
-    let opens: Vec<_> = sessions
-        .iter()
-        .filter(|entry| entry.kind.name() == "open")
-        .collect();
-    assert_eq!(opens.len(), 3);
+    let opens = sessions.iter().filter(|entry| entry.kind.name() == "open");
+    assert_eq!(opens.count(), 3);
     rig.assert_whole("and the state was lost");
 }
 
