@@ -57,6 +57,8 @@ pub struct Remaining {
     pub owed: Payload,
     /// Of the rest: what the far side took the batch without.
     pub rejected: Vec<Rejection>,
+    /// The items that `rejected` counts, where the far side says which: a dead letter gets them.
+    pub refused: Option<Box<Payload>>,
 }
 
 impl ExportError {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use config::{ComponentId, Section, Shape};
+use config::{ComponentId, Diags, Section, Shape};
 use tokio::time::Instant;
 use wire::{Encoding, Payload, Signal};
 
@@ -95,7 +95,7 @@ pub async fn compressed(batch: &Payload, encoding: Encoding, level: i32) -> Resu
 }
 
 /// Which blocks of the harness an exporter has, and its defaults where they differ from the collector's common ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Harness {
     /// `sending_queue`: absent from the config = on (`Some`), off (`Default`), or not offered.
     pub queue: Block,
@@ -110,6 +110,18 @@ pub struct Harness {
     pub also_in: &'static [&'static str],
     /// `storage` on the exporter itself is short for `sending_queue.storage`.
     pub storage: bool,
+    /// Gives the section what the harness is to read, where the exporter has other defaults or spellings of its own.
+    pub prepare: Option<Prepare>,
+}
+
+/// Changes a section before the harness takes its blocks out of it.
+#[derive(Clone, Copy)]
+pub struct Prepare(pub fn(&mut Section) -> Result<(), Diags>);
+
+impl std::fmt::Debug for Prepare {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Prepare")
+    }
 }
 
 /// The default state of a block.
@@ -132,6 +144,7 @@ impl Harness {
         batch_bytes_max: None,
         also_in: &[],
         storage: false,
+        prepare: None,
     };
     /// For exporters that [gather](crate::Collect): a queue, on disk with `storage`, and what cannot be asked of them is
     /// told.
@@ -142,6 +155,7 @@ impl Harness {
         batch_bytes_max: None,
         also_in: &[],
         storage: true,
+        prepare: None,
     };
     /// For exporters that cannot fail for long (debug, nop, file): queue offered, no retry, no timeout.
     pub const QUEUE_OFFERED: Harness = Harness {
@@ -151,5 +165,6 @@ impl Harness {
         batch_bytes_max: None,
         also_in: &[],
         storage: false,
+        prepare: None,
     };
 }

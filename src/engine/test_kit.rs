@@ -216,6 +216,7 @@ impl Script {
                     remaining: Some(Remaining {
                         owed,
                         rejected: too_old(items).into_iter().collect(),
+                        refused: None,
                     }),
                     source: "half of it".into(),
                 });

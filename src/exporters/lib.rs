@@ -3,6 +3,7 @@
 mod archive;
 mod awss3;
 pub mod debug;
+pub mod elasticsearch;
 pub mod file;
 pub mod loadbalancing;
 mod loki;
@@ -18,6 +19,7 @@ pub static ALL: &[&ExporterFactory] = &[
     &archive::FACTORY,
     &awss3::FACTORY,
     &debug::FACTORY,
+    &elasticsearch::FACTORY,
     &file::FACTORY,
     &loadbalancing::FACTORY,
     &loki::FACTORY,

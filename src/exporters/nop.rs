@@ -20,6 +20,7 @@ pub static FACTORY: ExporterFactory = ExporterFactory {
         batch_bytes_max: None,
         also_in: &[],
         storage: false,
+        prepare: None,
     },
     build: |section, _| {
         section.parse::<Config>()?;

@@ -190,7 +190,6 @@ const KNOWN: &[Row] = &[
     ]),
     ("processors", Answer::Example, &["exampleprocessor", "processor", "processor2"]),
 
-    ("exporters", Answer::Planned, &["elasticsearch"]),
     ("exporters", Answer::Later, &["kafka", "opensearch", "splunk_hec", "syslog", "zipkin"]),
     ("exporters", LOGGING, &["logging"]),
     ("exporters", JAEGER, &["jaeger", "jaeger_thrift"]),

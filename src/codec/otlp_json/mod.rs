@@ -13,7 +13,7 @@ mod write;
 
 pub use read::{GROWTH_MAX, read, read_message};
 pub use text::{Invalid, Reason};
-pub use write::{write, write_message, write_payload};
+pub use write::{quote, write, write_message, write_payload};
 
 use wire::otlp::{Field, Kind, Message, Role};
 

@@ -272,6 +272,11 @@ fn name(field: &otlp::Field, start: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\":");
 }
 
+/// Appends a text as a JSON string. What is not UTF-8 becomes U+FFFD.
+pub fn quote(bytes: &[u8], out: &mut Vec<u8>) {
+    text(bytes, out);
+}
+
 pub(crate) fn text(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     for part in bytes.utf8_chunks() {

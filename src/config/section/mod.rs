@@ -152,6 +152,41 @@ impl Section {
         Ok(())
     }
 
+    /// As [`Section::default_to`], for a key of a block further down (`way`, from the top): blocks that are absent or
+    /// null are made.
+    ///
+    /// Errors: the text is not YAML, or there is something else than a block on the way.
+    pub fn default_in(&mut self, way: &[&str], key: &str, yaml_text: &str) -> Result<(), Diags> {
+        let Some((first, rest)) = way.split_first() else {
+            return self.default_to(key, yaml_text);
+        };
+        self.default_to(first, "{}")?;
+        let wrong = self.fault(first, "expected a map");
+        let all = Arc::make_mut(&mut self.all);
+        let Value::Map(entries) = &mut all.value else {
+            return Err(wrong);
+        };
+        let Some(entry) = entries.iter_mut().find(|entry| &*entry.key == *first) else {
+            return Err(wrong);
+        };
+        let mut inner = Section::new(Arc::new(entry.value.clone()), self.path.clone(), None);
+        inner.default_in(rest, key, yaml_text)?;
+        entry.value = (*inner.all).clone();
+        Ok(())
+    }
+
+    /// Whether a block further down (`way`, from the top) has the key.
+    pub fn has(&self, way: &[&str], key: &str) -> bool {
+        let mut node = &*self.all;
+        for step in way {
+            match node.entry(step) {
+                Some(entry) => node = &entry.value,
+                None => return false,
+            }
+        }
+        node.entry(key).is_some()
+    }
+
     /// Gives a key this value, in YAML, whatever it had: for a component that configures another one.
     ///
     /// Errors: as [`Section::default_to`].

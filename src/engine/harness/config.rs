@@ -295,6 +295,9 @@ impl Default for Batch {
 impl Settings {
     /// Takes the blocks that `offer` names out of the section, and checks them. All faults at once.
     pub fn take(section: &mut Section, offer: &Harness) -> Result<Settings, Diags> {
+        if let Some(prepare) = offer.prepare {
+            (prepare.0)(section)?;
+        }
         if !offer.also_in.is_empty() {
             for key in ["sending_queue", "retry_on_failure", "timeout"] {
                 section.lift(offer.also_in, key);

@@ -122,13 +122,28 @@ impl Hub {
         if let Some(last) = batch.last_stored() {
             last.announce().await;
         }
-        let judged = if batch.letter.is_some() {
-            Judged {
-                parked: self.offer_letter(batch).await,
-                ..Judged::new(Health::Unknown)
+        let judged = match batch.letter.take() {
+            Some(letter) if batch.is_awaited() => {
+                let Letter { reason, refusal, .. } = *letter;
+                let given_up = GivenUp {
+                    batch,
+                    reason,
+                    refusal,
+                    later: false,
+                };
+                Judged {
+                    parked: self.give_up(given_up).await,
+                    ..Judged::new(Health::Unknown)
+                }
             }
-        } else {
-            self.send(batch).await
+            Some(letter) => {
+                batch.letter = Some(letter);
+                Judged {
+                    parked: self.offer_letter(batch).await,
+                    ..Judged::new(Health::Unknown)
+                }
+            }
+            None => self.send(batch).await,
         };
         for ticket in begun {
             ticket.finish_attempt(&self.sender.books);
@@ -190,7 +205,38 @@ impl Hub {
                     }
                 };
             }
-            ExportError::Retry { after, remaining, .. } => {
+            ExportError::Retry {
+                after, mut remaining, ..
+            } => {
+                if let Some((refused, why)) = self.sender.take_refused(&mut remaining) {
+                    let left = remaining.as_ref().map(|r| &r.owed);
+                    let is_all = left.is_none_or(|owed| owed.items == 0);
+                    match set_apart(batch, refused, left) {
+                        Ok((rest, mut refused)) => {
+                            refused.letter = Some(Box::new(Letter {
+                                reason: "rejected",
+                                refusal: why,
+                                backoff: Backoff::default(),
+                            }));
+                            let source = refusal.message().into();
+                            let mut judged = match is_all {
+                                true => Judged::new(Health::Well),
+                                false => self.judge(
+                                    rest,
+                                    Err(ExportError::Retry {
+                                        after,
+                                        remaining: None,
+                                        source,
+                                    }),
+                                ),
+                            };
+                            judged.again.push(refused);
+                            return judged;
+                        }
+                        // Not cut out of this batch: all of it is owed.
+                        Err(whole) => (batch, remaining) = (*whole, None),
+                    }
+                }
                 match still_owed(&batch.payload, remaining) {
                     Owed::All => {}
                     Owed::Part(owed) => batch = partly_delivered(batch, owed),
@@ -366,9 +412,52 @@ fn rejected(mut batch: Batch, refusal: Refusal) -> Judged {
     Judged::give_up(batch, "rejected", refusal, false, Health::Well)
 }
 
+/// Ends what of a batch is neither owed nor refused, and makes a batch of each of the two: the owed one first, which
+/// may be empty. The batch as it was, if they are not pieces of it.
+fn set_apart(batch: Batch, refused: Payload, owed: Option<&Payload>) -> Result<(Batch, Batch), Box<Batch>> {
+    let mut left = refused.clone();
+    for chunk in owed.iter().flat_map(|owed| &owed.chunks) {
+        left.push(chunk.clone());
+    }
+    let items = left.items;
+    let known = |c: &wire::Chunk| (c.origin.slot as usize) < batch.owners.len();
+    if items > batch.payload.items || refused.signal != batch.payload.signal || !left.chunks.iter().all(known)
+    {
+        return Err(Box::new(batch));
+    }
+    let mut batch = match items < batch.payload.items {
+        true => partly_delivered(
+            batch,
+            Remaining {
+                owed: left,
+                rejected: Vec::new(),
+                refused: None,
+            },
+        ),
+        false => batch,
+    };
+    if batch.payload.items != items {
+        return Err(Box::new(batch));
+    }
+    let context = batch.take().context;
+    let refused = batch.piece(Payload {
+        context: context.clone(),
+        ..refused
+    });
+    if let Some(owed) = owed {
+        batch.payload = Payload {
+            context,
+            ..owed.clone()
+        };
+    }
+    Ok((batch, refused))
+}
+
 /// Ends what of a batch is not in `owed`, which stays.
 fn partly_delivered(mut batch: Batch, remaining: Remaining) -> Batch {
-    let Remaining { mut owed, rejected } = remaining;
+    let Remaining {
+        mut owed, rejected, ..
+    } = remaining;
     let known = |c: &wire::Chunk| (c.origin.slot as usize) < batch.owners.len();
     if !owed.chunks.iter().all(known) {
         return batch; // not cut out of this batch: all of it is owed

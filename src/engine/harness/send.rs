@@ -13,7 +13,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use component::{Code, ExportError, Host, Outcome, Push, Refusal, Rejection, Remaining, Status, Stop};
+use component::{
+    Code, ExportError, Host, Outcome, Push, Refusal, Rejection, Remaining, Status, StatusDetails, Stop,
+};
 use telemetry::{Counter, Gauge};
 use tokio::time::Instant;
 use wire::{Payload, Signal};
@@ -163,10 +165,24 @@ impl Sender {
                     }
                     continue;
                 }
-                ExportError::Retry { after, remaining, .. } => {
+                ExportError::Retry {
+                    after, mut remaining, ..
+                } => {
+                    if let Some((refused, why)) = self.take_refused(&mut remaining) {
+                        let owed = remaining.take().map(|r| r.owed).filter(|owed| owed.items > 0);
+                        let mut done = Tally::of(&part);
+                        done.minus(&Tally::of(&refused));
+                        owed.iter().for_each(|owed| done.minus(&Tally::of(owed)));
+                        settle_delivered(&mut verdict, done, &[]);
+                        self.end(&mut verdict, &refused, "rejected", &why).await;
+                        match owed {
+                            Some(owed) => part = owed,
+                            None => continue,
+                        }
+                    }
                     match still_owed(&part, remaining) {
                         Owed::All => {}
-                        Owed::Part(Remaining { owed, rejected }) => {
+                        Owed::Part(Remaining { owed, rejected, .. }) => {
                             let mut done = Tally::of(&part);
                             done.minus(&Tally::of(&owed));
                             settle_delivered(&mut verdict, done, &rejected);
@@ -200,6 +216,22 @@ impl Sender {
             }
         }
         verdict.finish(&self.books, whole)
+    }
+
+    /// Items that the far side refused by name while it took others, and why: for the dead letter, if there is one.
+    pub(crate) fn take_refused(&self, remaining: &mut Option<Remaining>) -> Option<(Payload, Refusal)> {
+        self.dead_letter.load().as_ref()?;
+        let remaining = remaining.as_mut()?;
+        let refused = remaining.refused.take().filter(|refused| refused.items > 0)?;
+        let outcome = Outcome {
+            rejected: std::mem::take(&mut remaining.rejected),
+        };
+        let details = StatusDetails {
+            message: outcome.message(),
+            retry_after: None,
+        };
+        let why = Refusal::Status(Code::INVALID_ARGUMENT, Box::new(details));
+        Some((*refused, why))
     }
 
     /// This part never: to the dead letter, else the caller is told.

@@ -162,7 +162,11 @@ impl Awss3 {
                 };
                 Err(ExportError::Retry {
                     after,
-                    remaining: Some(Remaining { owed, rejected }),
+                    remaining: Some(Remaining {
+                        owed,
+                        rejected,
+                        refused: None,
+                    }),
                     source: error.source().to_string().into(),
                 })
             }

@@ -350,7 +350,11 @@ impl Sent {
         );
         Err(ExportError::Retry {
             after,
-            remaining: remaining.map(|owed| Remaining { owed, rejected }),
+            remaining: remaining.map(|owed| Remaining {
+                owed,
+                rejected,
+                refused: None,
+            }),
             source,
         })
     }

@@ -340,7 +340,7 @@ async fn what_a_backend_took_in_part_is_said_while_another_one_is_owed_its_own()
         .await
         .expect_err("unwell");
     let ExportError::Retry {
-        remaining: Some(Remaining { owed, rejected }),
+        remaining: Some(Remaining { owed, rejected, .. }),
         ..
     } = error
     else {

@@ -192,6 +192,20 @@ impl HttpClient {
         body: Vec<Bytes>,
         context: &Context,
     ) -> Result<HttpReply, CallError> {
+        self.post_for(uri, content_type, encoding, body, context, REPLY_BYTES_MAX)
+            .await
+    }
+
+    /// As [`HttpClient::post`], where the answer may be long: it is cut after `answer_bytes_max`.
+    pub async fn post_for(
+        &self,
+        uri: &Uri,
+        content_type: &'static str,
+        encoding: Option<&'static str>,
+        body: Vec<Bytes>,
+        context: &Context,
+        answer_bytes_max: usize,
+    ) -> Result<HttpReply, CallError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(USER_AGENT, self.shared.agent.clone());
@@ -208,7 +222,7 @@ impl HttpClient {
             headers,
             body,
         };
-        self.call(outgoing, context, REPLY_BYTES_MAX, false).await
+        self.call(outgoing, context, answer_bytes_max, false).await
     }
 
     /// One GET; the whole of it within the time limit. `more` are headers beside the configured ones, which they

@@ -21,7 +21,7 @@ const MAP: u32 = 6;
 const BYTES: u32 = 7;
 
 /// One `AnyValue` message, encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Value<'a>(&'a [u8]);
 
 /// What a value holds.
