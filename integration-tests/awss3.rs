@@ -12,6 +12,7 @@ use objects::{Body, Put};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use prost::Message;
 use telemetry::{Column, Node, Place};
 use wire::Signal;
@@ -601,6 +602,23 @@ fn named(keys: &[&str]) -> Vec<String> {
     keys.iter().map(value).collect()
 }
 
+/// Keys of the objects that the records of each request were read from, as their resources say.
+fn marks(peer: &Peer) -> Vec<String> {
+    let key = |logs: &ExportLogsServiceRequest| {
+        let resource = logs.resource_logs[0].resource.as_ref().unwrap();
+        let mut marks = resource.attributes.iter();
+        let object = marks
+            .find(|attribute| attribute.key == "weir.replay.object")
+            .unwrap();
+        let value = object.value.as_ref().unwrap().value.clone();
+        let Some(Value::StringValue(key)) = value else {
+            panic!("no text: {value:?}");
+        };
+        key
+    };
+    peer.logs().iter().map(key).collect()
+}
+
 const DAY: &str = "starttime: 2026-02-03, endtime: 2026-02-04";
 const BY_DAY: &str = ", s3_partition_format: '%d'";
 
@@ -625,7 +643,7 @@ async fn objects_come_in_order_whatever_the_store_answers() {
         &s3,
         &peer,
         DAY,
-        &[("all", BUCKET, BY_DAY, ", weir: {ahead: 3}")],
+        &[("all", BUCKET, BY_DAY, ", weir: {ahead: 3, mark: true}")],
         "",
     );
     let gateway = Gateway::start(&yaml.replace(
@@ -637,6 +655,9 @@ async fn objects_come_in_order_whatever_the_store_answers() {
     let mut expected = named(&keys);
     expected.remove(7);
     assert_eq!(bodies(&peer), expected);
+    let mut keys = keys;
+    keys.remove(7);
+    assert_eq!(marks(&peer), keys);
     let door = Place::Door {
         receiver: "awss3/all".into(),
         transport: "s3",

@@ -19,6 +19,8 @@ mod outage;
 mod overload;
 mod soak;
 
+#[path = "../support/bucket.rs"]
+mod bucket;
 #[allow(dead_code, reason = "shared with tier 1, which uses more of it")]
 #[path = "../support/child.rs"]
 mod child;

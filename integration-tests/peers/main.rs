@@ -1,7 +1,7 @@
 //! Tier 2: the `weir` binary between software that we did not write and a peer that records.
 //!
 //! Exchanges recorded with the real collector are played again (`compat/`). Clients are the OpenTelemetry SDKs for Python
-//! and JavaScript, curl, a real Envoy and, for buckets, moto, installed by `provision.sh`. What arrives behind the
+//! and JavaScript, curl, a real Envoy and, for buckets, moto and s3s-fs, installed by `provision.sh`. What arrives behind the
 //! gateway is compared with what the same client sent to the recording peer directly. A program that is not installed
 //! fails the test when `CI=true`, else the test says so and passes.
 #![allow(
@@ -13,6 +13,9 @@
 )]
 
 mod archive;
+#[allow(dead_code, reason = "shared with tier 3, which uses more of it")]
+#[path = "../support/bucket.rs"]
+mod bucket;
 mod compat;
 mod curl;
 mod doors;
@@ -20,6 +23,7 @@ mod envoy;
 mod gateway;
 mod javascript;
 mod moto;
+mod no_locks;
 mod outage;
 mod programs;
 mod python;

@@ -23,6 +23,7 @@ impl Server {
     ) -> Server {
         let dir = tempfile::tempdir().unwrap();
         let (log, own) = (dir.path().join("log"), dir.path().join("data"));
+        fs::create_dir(&own).unwrap();
         let own = own.to_str().unwrap();
         let child = Command::new(program)
             .args(arguments.iter().map(|argument| argument.replace("{dir}", own)))

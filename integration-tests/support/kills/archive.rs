@@ -10,6 +10,7 @@ use evidence::names::OWN_TENANT;
 use evidence::test_kit::Store;
 use evidence::time::Time;
 use evidence::verify::{Level, Options};
+use objects::blocks::{S3, Store as Place};
 
 use super::records;
 
@@ -26,9 +27,15 @@ impl Archived {
     /// Reads and verifies all of it, trusting the keys that the logs themselves name: who wrote it is not what is asked.
     #[track_caller]
     pub fn verified(root: &Path) -> Archived {
-        let (store, policy, objects) = (read(root), declared(root), objects(root));
+        let (mut store, policy, objects) = (read(root), declared(root), objects(root));
         let (mut own, mut anchors) = (Vec::new(), Vec::new());
         for kind in entries(root) {
+            // A copy of a bucket has the only version of each.
+            if let Kind::Obj(obj) = &kind
+                && let Some(versions) = store.files.get_mut(&obj.key)
+            {
+                versions[0].id.clone_from(&obj.ver);
+            }
             match kind {
                 Kind::Obj(obj) if obj.tenant == OWN_TENANT => own.push(*obj),
                 Kind::Audit(audit) => anchors.push(audit),
@@ -163,4 +170,38 @@ fn read(root: &Path) -> Store {
     let versions = store.files.values_mut().flatten();
     versions.for_each(|version| version.id = None);
     store
+}
+
+/// A bucket as keys of a store in a configuration, and more of them.
+pub fn keys(bucket: &S3, more: &str) -> String {
+    let (name, endpoint, auth) = (&bucket.bucket, &bucket.endpoint, &bucket.auth);
+    let (id, secret) = (&auth.access_key_id, auth.secret_access_key.expose());
+    format!(
+        "{{bucket: {name}, endpoint: '{endpoint}', force_path_style: {}, auth: {{access_key_id: {id}, secret_access_key: {secret}}}{more}}}",
+        bucket.force_path_style
+    )
+}
+
+/// Copies the newest of what lies in a bucket into a directory.
+pub async fn download(bucket: &S3, to: &Path) {
+    let place = Place {
+        s3: Some(bucket.clone()),
+        file: None,
+    };
+    let store = place.open().await.expect("a store");
+    let mut after = String::new();
+    loop {
+        let page = store.list("", &after).await.expect("a listing");
+        let Some(last) = page.last() else {
+            return;
+        };
+        after.clone_from(&last.key);
+        for listed in &page {
+            let read = store.get(&listed.key, None).await.expect("an object");
+            let bytes = read.body.collect(listed.size).await.expect("its bytes");
+            let path = to.join(&listed.key);
+            fs::create_dir_all(path.parent().expect("it is below one")).expect("a folder");
+            fs::write(path, bytes).expect("a file");
+        }
+    }
 }

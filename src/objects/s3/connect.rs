@@ -5,7 +5,8 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::interceptors::InterceptorContext;
+use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction, RetryConfig};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedCredentialsProvider,
@@ -23,6 +24,26 @@ use crate::error::{Class, StoreError};
 /// The name of our sessions in a role's trail.
 const SESSION: &str = "weir";
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What may leave a connection that the store is about to close, and which the next call must not meet: MinIO reads no
+/// further than the head of a write that it refuses. Nothing is tried again here; the word for it closes the connection.
+/// That something is not there is how reads are answered, and closes none.
+#[derive(Debug)]
+struct Refused;
+
+impl ClassifyRetry for Refused {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let status = context.response().map(|response| response.status());
+        match status.is_some_and(|status| status.is_client_error() && status.as_u16() != 404) {
+            true => RetryAction::transient_error(),
+            false => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "Refused"
+    }
+}
 
 /// A client as `config` says. Asks nobody anything yet; credentials are looked for when the first call needs them.
 pub(super) async fn client(config: &S3) -> Result<Client, StoreError> {
@@ -55,6 +76,7 @@ pub(super) async fn client(config: &S3) -> Result<Client, StoreError> {
     let mut builder = aws_sdk_s3::config::Builder::from(&shared)
         // Who queues also retries; two that do multiply.
         .retry_config(RetryConfig::disabled())
+        .retry_classifier(Refused)
         .force_path_style(config.force_path_style)
         // Ours is in the request already, and what is read is hashed by whoever believes nobody.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)

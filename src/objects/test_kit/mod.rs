@@ -5,12 +5,14 @@
 //! and hold, and deletes nothing; [`ADMIN`] may delete and bypass GOVERNANCE; nobody else is known. What a test does to
 //! a store as somebody else it does as `ADMIN`, through a store of its own.
 
+mod admin;
 mod answer;
 mod buckets;
 pub mod conformance;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -24,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+pub use self::admin::Administrator;
 pub use self::buckets::{Bucket, Quirks};
 use crate::blocks::{Auth, S3};
 
@@ -219,7 +222,19 @@ async fn serve_stream<S>(stream: S, state: Arc<Mutex<State>>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| serve(state.clone(), request));
+    // As MinIO does, it closes the connection of a write that is not the first, and the next request there meets that.
+    let is_spoiled = Arc::new(AtomicBool::new(false));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (state, is_spoiled) = (state.clone(), is_spoiled.clone());
+        async move {
+            if is_spoiled.load(Ordering::Relaxed) {
+                return Err(std::io::Error::other("closed after a refusal"));
+            }
+            let response = serve(state, request).await?;
+            is_spoiled.store(response.status() == 412, Ordering::Relaxed);
+            Ok(response)
+        }
+    });
     let http = hyper::server::conn::http1::Builder::new();
     // An error is a connection that a test wanted closed.
     let _ = http.serve_connection(TokioIo::new(stream), service).await;

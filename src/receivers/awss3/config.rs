@@ -34,6 +34,9 @@ pub(super) struct Weir {
     pub(super) ahead: usize,
     /// Only records of this time, by their own clock.
     pub(super) records: Records,
+    /// Adds to each resource which receiver read it, and of which object: `weir.replay.id`, `weir.replay.object`. Default
+    /// false.
+    pub(super) mark: bool,
 }
 
 /// A range of the records' own time; empty (default): as far as it goes. A record without a time is in every range.
@@ -52,6 +55,7 @@ impl Default for Weir {
             storage: String::new(),
             ahead: 4,
             records: Records::default(),
+            mark: false,
         }
     }
 }

@@ -5,6 +5,7 @@ use telemetry::{Column, Row};
 use tokio::sync::mpsc;
 
 use super::marks::{Marks, Position};
+use super::object;
 use super::read::{Object, Step, Stopped};
 
 /// The end of the walk of one signal.
@@ -13,6 +14,8 @@ pub(super) struct HandOn {
     pub(super) signal: Signal,
     /// The records' times that are wanted.
     pub(super) records: Option<(u64, u64)>,
+    /// Whether each resource says where it was read.
+    pub(super) mark: bool,
     pub(super) next: Arc<dyn Consumer>,
     pub(super) row: Arc<Row>,
     pub(super) marks: Option<Marks>,
@@ -70,9 +73,19 @@ impl HandOn {
             return Ok(then);
         };
         let (signal, id, records) = (self.signal, self.id.clone(), self.records);
-        let read = move || form.payload(signal, &id, records, &bytes);
+        let marked = self.mark.then(|| key.clone());
+        let read = move || {
+            let mut payload = form.payload(signal, &id, records, &bytes)?;
+            if let Some(key) = marked {
+                object::mark(&mut payload, &id, &key)?;
+            }
+            Ok(payload)
+        };
         let read = tokio::task::spawn_blocking(read).await;
-        let payload = match read.map_err(|e| e.to_string()).and_then(|read| read) {
+        let payload = match read
+            .map_err(|e| e.to_string())
+            .and_then(|read: Result<_, String>| read)
+        {
             Ok(payload) => payload,
             Err(reason) => {
                 tracing::error!(receiver = self.id, key, reason, "an object cannot be read");

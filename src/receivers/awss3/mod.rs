@@ -122,6 +122,7 @@ impl Receiver for Awss3 {
                     id: id.clone(),
                     signal,
                     records: self.config.weir.records.range(),
+                    mark: self.config.weir.mark,
                     next,
                     row,
                     marks,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use component::prelude::*;
-use wire::view::{Depth, Kind, NodeId, Scratch, View};
+use wire::view::{Depth, Finished, Kind, NewValue, NodeId, Scratch, View};
 use wire::{Encoding, Limits, NOWHERE, Part};
 
 /// Bytes of an object, as it lies in its bucket.
@@ -63,6 +63,25 @@ impl Form {
     }
 }
 
+/// Adds to each resource who read it, and of which object: the attributes that `weir archive restore --mark` adds.
+pub(super) fn mark(payload: &mut Payload, receiver: &str, key: &str) -> Result<(), String> {
+    for chunk in &mut payload.chunks {
+        chunk.make_canonical(payload.signal).map_err(|e| e.to_string())?;
+        let bytes = chunk.make_whole();
+        let mut scratch = Scratch::default();
+        let view = View::new(&mut scratch, payload.signal, &bytes, Depth::Resource);
+        let mut view = view.map_err(|e| e.to_string())?;
+        for n in view.nodes() {
+            view.put(n, b"weir.replay.id", NewValue::Str(receiver.as_bytes()));
+            view.put(n, b"weir.replay.object", NewValue::Str(key.as_bytes()));
+        }
+        if let Finished::Edited { bytes, .. } = view.finish() {
+            chunk.set_bytes(bytes.into());
+        }
+    }
+    Ok(())
+}
+
 /// The records of a range of time; an empty chunk if there are none.
 fn within((start, end): (u64, u64), signal: Signal, mut chunk: Chunk) -> Result<Chunk, String> {
     chunk.make_canonical(signal).map_err(|e| e.to_string())?;
@@ -98,10 +117,13 @@ mod tests {
     use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
     use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
     use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
     use opentelemetry_proto::tonic::metrics::v1::{
         Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data,
     };
+    use opentelemetry_proto::tonic::resource::v1::Resource;
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
     use prost::Message;
 
@@ -179,6 +201,37 @@ mod tests {
                 ..ResourceMetrics::default()
             }],
         }
+    }
+
+    #[test]
+    fn a_mark_says_who_read_a_resource_and_where() {
+        let bytes = Bytes::from(logs(&[(1, 0), (2, 0)]).encode_to_vec());
+        let form = Form::of("x.binpb").expect("a name");
+        let mut payload = form
+            .payload(Signal::Logs, "awss3/a", None, &bytes)
+            .expect("it is valid");
+        mark(&mut payload, "awss3/a", "03/logs_1.binpb").expect("it is marked");
+        assert_eq!(payload.items, 2);
+        let marked = ExportLogsServiceRequest::decode(payload.to_bytes()).expect("logs");
+        let mut expected = logs(&[(1, 0), (2, 0)]);
+        for group in &mut expected.resource_logs {
+            let attribute = |(key, value): (&str, &str)| KeyValue {
+                key: key.to_owned(),
+                value: Some(AnyValue {
+                    value: Some(Value::StringValue(value.to_owned())),
+                }),
+                ..KeyValue::default()
+            };
+            let marks = [
+                ("weir.replay.id", "awss3/a"),
+                ("weir.replay.object", "03/logs_1.binpb"),
+            ];
+            group.resource = Some(Resource {
+                attributes: marks.map(attribute).to_vec(),
+                ..Resource::default()
+            });
+        }
+        assert_eq!(marked, expected);
     }
 
     #[test]
