@@ -31,7 +31,18 @@ fn quickstart_shows_redaction_at_work_within_80_columns() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("out.jsonl");
     let file = file.to_str().unwrap();
-    let done = weir(&["quickstart", "--once", "--port-offset", &offset(), "--file", file]);
+    let archive = dir.path().join("archive");
+    let (archive, offset) = (archive.to_str().unwrap(), offset());
+    let options = [
+        "--once",
+        "--port-offset",
+        &offset,
+        "--file",
+        file,
+        "--archive",
+        archive,
+    ];
+    let done = weir(&[&["quickstart"], &options[..]].concat());
     let (out, err) = (text(&done.stdout), text(&done.stderr));
     assert!(done.status.success(), "{out}\n{err}");
     let written = std::fs::read_to_string(file).unwrap();
@@ -47,10 +58,15 @@ fn quickstart_shows_redaction_at_work_within_80_columns() {
         );
         assert!(!written.contains(secret), "{secret} was written");
     }
-    for phrase in ["sent     ", "written  ", "The books balance"] {
+    for phrase in [
+        "sent     ",
+        "written  ",
+        "signed heads: verified",
+        "The books balance",
+    ] {
         assert!(out.contains(phrase), "no {phrase:?} in\n{out}");
     }
-    let columns = |line: &&str| line.chars().count() > 80 && !line.contains(file);
+    let columns = |line: &&str| line.chars().count() > 80 && !line.contains(file) && !line.contains(archive);
     let wide: Vec<&str> = out.lines().filter(columns).collect();
     assert!(wide.is_empty(), "wider than 80 columns: {wide:#?}");
     assert!(!out.contains('\u{1b}'), "colour");

@@ -284,10 +284,12 @@ async fn trust(
 ) -> Result<Trust, Failure> {
     let policy = match &believed.policy {
         Some(path) => verify::policy(path).await?,
-        None if is_quiet => declared(reading, inventory).await?,
         None => {
-            say_error("no --policy: each log is believed by the key that it names itself");
-            declared(reading, inventory).await?
+            if !is_quiet {
+                say_error("no --policy: each log is believed by the key that it names itself");
+            }
+            Policy::parse(&declared(reading, inventory).await?)
+                .map_err(|e| Failure::unknown(format!("the keys that the logs name: {e}")))?
         }
     };
     let mut trust = Trust::new(policy);
@@ -302,7 +304,7 @@ async fn trust(
 }
 
 /// A policy of the keys that logs name in their own first entries.
-async fn declared(reading: &Reading, inventory: &Inventory) -> Result<Policy, Failure> {
+pub(super) async fn declared(reading: &Reading, inventory: &Inventory) -> Result<String, Failure> {
     let mut policy = String::new();
     let first = |files: &SessionFiles| files.segments.iter().find(|file| file.number == 0).cloned();
     for ((writer, session), files) in &inventory.logs {
@@ -314,7 +316,7 @@ async fn declared(reading: &Reading, inventory: &Inventory) -> Result<Policy, Fa
             policy.push_str(&format!("log {vkey}\n"));
         }
     }
-    Policy::parse(&policy).map_err(|e| Failure::unknown(format!("the keys that the logs name: {e}")))
+    Ok(policy)
 }
 
 /// The key that a session's entry `open` names, if it is that session's.

@@ -182,6 +182,11 @@ impl Default for LogKeys {
 }
 
 impl Which {
+    /// Opens the one in a directory.
+    pub(super) async fn in_directory(path: PathBuf) -> Result<Archive, Failure> {
+        Which::default().opened(&directory(path), None).await
+    }
+
     /// Opens it. Asks a network nothing yet.
     pub(in crate::cli) async fn open(&self, sources: &Sources) -> Result<Archive, Failure> {
         let (store, known) = self.named(sources)?;

@@ -1,11 +1,12 @@
 //! `weir quickstart`: the built-in configuration at work on sample traffic, then serving until stopped.
 //!
 //! Everything goes the way that real traffic goes: by OTLP/gRPC through the front door, through the processors, into
-//! two exporters; what is shown as "after" is read back from the file that was written.
+//! three exporters; what is shown as "after" is read back from the file that was written, and the archive is verified.
 
 mod sample;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use telemetry::{Column, Node, Place, Totals};
 use wire::Signal;
 
+use super::archive::verify;
 use super::run::{start_logs, stop_signal};
 use super::{runtime, say};
 use config::Gates;
@@ -49,6 +51,9 @@ pub(super) struct Options {
     /// Where delivered telemetry is written, as lines of OTLP/JSON
     #[arg(long, default_value = "weir-quickstart.jsonl", value_name = "FILE")]
     file: String,
+    /// Folder of the archive, its journal and its state
+    #[arg(long, default_value = "weir-quickstart", value_name = "DIR")]
+    archive: String,
 }
 
 /// Runs the demonstration, then serves.
@@ -80,10 +85,15 @@ pub(super) fn quickstart(options: &Options) -> Result<(), String> {
 }
 
 fn config(options: &Options) -> Result<String, String> {
-    let mut text = CONFIG.replace(
-        "${env:WEIR_QUICKSTART_FILE:-weir-quickstart.jsonl}",
-        &options.file,
-    );
+    let mut text = CONFIG
+        .replace(
+            "${env:WEIR_QUICKSTART_FILE:-weir-quickstart.jsonl}",
+            &options.file,
+        )
+        .replace(
+            "${env:WEIR_QUICKSTART_ARCHIVE:-weir-quickstart}",
+            &options.archive,
+        );
     for port in PORTS {
         let moved = port
             .checked_add(options.port_offset)
@@ -147,7 +157,31 @@ async fn demonstrate(service: &Service, options: &Options) -> Result<(), String>
         say(&format!("      sent     {}", shorten(&record.before)));
         say(&format!("      written  {}", shorten(after)));
     }
+    proof(&options.archive).await?;
     books(service)
+}
+
+/// What the archive shows to somebody who has only its files.
+async fn proof(folder: &str) -> Result<(), String> {
+    let (archive, policy) = (format!("{folder}/archive"), format!("{folder}/trust.policy"));
+    let report = verify::believed(&archive, Path::new(&policy)).await?;
+    let totals = &report.totals;
+    say("\nThe archive, as an auditor reads it (every file hashed, every record counted):");
+    say(&format!(
+        "    {} objects, {} records, {} log entries under {} signed heads: {}",
+        totals.objects, totals.records, totals.entries, totals.checkpoints, report.verdict
+    ));
+    say("    Change or remove any of its files, then try:");
+    say(&format!(
+        "    weir archive verify --level full --policy {policy} --store {archive}"
+    ));
+    match report.exit {
+        0 => Ok(()),
+        _ => Err(format!(
+            "{archive} is not what was kept there: {}",
+            report.verdict
+        )),
+    }
 }
 
 async fn send(client: &GrpcClient, signal: Signal, requests: &[Request]) -> Result<u64, String> {
@@ -165,30 +199,22 @@ async fn send(client: &GrpcClient, signal: Signal, requests: &[Request]) -> Resu
     Ok(items)
 }
 
-/// Waits until both exporters have booked everything as out.
+/// Waits until all exporters have booked everything as out. The archive holds the gateway's own records too.
 async fn delivered(service: &Service, sent: u64) -> Result<(), String> {
-    let out = |id: &str| -> u64 {
-        [Signal::Logs, Signal::Traces]
-            .map(|signal| {
-                let place = Place::Node(Node::Exporter(id.to_owned()));
-                service
-                    .telemetry()
-                    .ledger
-                    .row(place, signal)
-                    .total()
-                    .get(Column::Out)
-            })
-            .iter()
-            .sum()
+    let sum = |id: &str, count: fn(&Totals) -> u64| -> u64 {
+        let place = Place::Node(Node::Exporter(id.to_owned()));
+        let ledger = &service.telemetry().ledger;
+        let rows = [Signal::Logs, Signal::Traces].map(|signal| ledger.row(place.clone(), signal));
+        rows.iter().map(|row| count(&row.total())).sum()
     };
+    let out = |id: &str| sum(id, |totals| totals.get(Column::Out));
+    let exporters = ["file", "debug", "archive"];
+    let is_owed = |id: &&str| out(id) < sent || sum(id, Totals::held) > 0;
     let end = tokio::time::Instant::now() + DELIVERY_MAX;
-    while out("file") < sent || out("debug") < sent {
+    while exporters.iter().any(is_owed) {
         if tokio::time::Instant::now() > end {
-            return Err(format!(
-                "of {sent} records the file got {}, debug {}",
-                out("file"),
-                out("debug")
-            ));
+            let got = exporters.map(|id| format!("{id} {}", out(id)));
+            return Err(format!("of {sent} records arrived: {}", got.join(", ")));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

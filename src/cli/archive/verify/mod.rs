@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::head::Heads;
 use super::later::Identity;
+use super::logs::declared;
 use super::progress::Progress;
 use super::reading::{Own, Reading};
 use super::which::{Part, Which, now};
@@ -191,6 +192,27 @@ pub(in crate::cli) async fn pins(path: &Path) -> Result<Vec<Pin>, Failure> {
         })
     });
     pins.collect()
+}
+
+/// Writes the keys that the logs of an archive in a directory name themselves into a policy, and judges it by that.
+///
+/// Errors: what could not be read or written.
+pub(in crate::cli) async fn believed(directory: &str, policy: &Path) -> Result<Report, String> {
+    let judged = async {
+        let archive = Which::in_directory(directory.into()).await?;
+        let reading = Reading::of(&archive);
+        let mut listing = Vec::new();
+        reading.list(EVIDENCE, |listed| listing.push(listed)).await?;
+        let text = declared(&reading, &Inventory::of(listing)).await?;
+        let written = tokio::fs::write(policy, &text).await;
+        written.map_err(|e| Failure::unknown(format!("{}: {e}", policy.display())))?;
+        let options = Options {
+            level: Level::Decode,
+            ..Options::new(now())
+        };
+        verify(&reading, self::policy(policy).await?, &options, 4, now).await
+    };
+    judged.await.map_err(|failure: Failure| failure.told)
 }
 
 /// Reads all of it and gives the verdict.
