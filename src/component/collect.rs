@@ -148,7 +148,7 @@ pub trait Debts: Send + Sync {
         how: Ending<'a>,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Keeps a small text under a name, such as that of rules; an empty one takes it away. Names have up to 64 bytes,
+    /// Keeps a small text under a name, such as that of rules; an empty one takes it away. Names have up to 256 bytes,
     /// texts up to 64 KiB.
     fn note<'a>(&'a self, name: &'a str, text: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
 

@@ -69,7 +69,7 @@ pub struct S3 {
     /// Whom to believe.
     pub tls: S3Tls,
     /// A proxy; empty (default): as `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
-    pub proxy_url: String,
+    pub proxy_url: Secret<String>,
     /// A call, a whole upload included, is given up after this. Default 5m.
     pub timeout: Duration,
 }
@@ -187,7 +187,7 @@ pub struct S3Uploader {
     /// Whom to believe.
     pub tls: S3Tls,
     /// A proxy; empty (default): as the environment says.
-    pub proxy_url: String,
+    pub proxy_url: Secret<String>,
 }
 
 /// How objects are compressed.
@@ -248,7 +248,7 @@ impl Default for S3 {
             tags: BTreeMap::new(),
             checksum: Checksum::Sha256,
             tls: S3Tls::default(),
-            proxy_url: String::new(),
+            proxy_url: Secret::default(),
             timeout: Duration(std::time::Duration::from_secs(300)),
         }
     }
@@ -284,7 +284,7 @@ impl Default for S3Uploader {
             tags: BTreeMap::new(),
             checksum: Checksum::Sha256,
             tls: S3Tls::default(),
-            proxy_url: String::new(),
+            proxy_url: Secret::default(),
         }
     }
 }
@@ -372,7 +372,7 @@ impl S3 {
         if !self.tls.ca_file.is_empty() && !self.tls.ca_pem.expose().is_empty() {
             faults.push(("tls::ca_file", "not beside ca_pem".into()));
         }
-        if !self.proxy_url.is_empty() && !is_url(&self.proxy_url) {
+        if !self.proxy_url.expose().is_empty() && !is_url(self.proxy_url.expose()) {
             faults.push(("proxy_url", "must be a URL with http:// or https://".into()));
         }
         if self.timeout.0.is_zero() {

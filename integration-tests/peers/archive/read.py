@@ -1,7 +1,8 @@
 """Reads an archive with ordinary tools: DuckDB on the log's entries, zstd and the OTLP schema on the objects.
 
-Usage: read.py ROOT: a directory with `data/` and `_weir/`. Prints one JSON object: for each signal how many records the
-log counts, how many the objects hold, and the numbers in the records' attribute `n`, sorted.
+Usage: read.py ROOT: a directory with `data/` and `_weir/`. Prints one JSON object: for each signal, and for what the
+gateway says of itself (`own`), how many records the log counts, how many the objects hold, and the numbers in the
+records' attribute `n`, sorted.
 """
 
 import hashlib
@@ -18,9 +19,9 @@ root = sys.argv[1]
 segments = os.path.join(root, "_weir/v1/log/*/*/seg/*.jsonl")
 objects = duckdb.execute(
     """
-    SELECT signal, key, size, sha256, n
+    SELECT signal, tenant, key, size, sha256, n
     FROM read_json(?, format = 'newline_delimited', columns = {
-        k: 'VARCHAR', signal: 'VARCHAR', key: 'VARCHAR', size: 'BIGINT', sha256: 'VARCHAR', n: 'BIGINT'})
+        k: 'VARCHAR', signal: 'VARCHAR', tenant: 'VARCHAR', key: 'VARCHAR', size: 'BIGINT', sha256: 'VARCHAR', n: 'BIGINT'})
     WHERE k = 'obj'
     """,
     [segments],
@@ -36,13 +37,14 @@ def records(signal, plain):
 
 
 told = {}
-for signal, key, size, sha256, count in objects:
+for signal, tenant, key, size, sha256, count in objects:
     with open(os.path.join(root, key), "rb") as file:
         stored = file.read()
     assert len(stored) == size and hashlib.sha256(stored).hexdigest() == sha256, key
     with zstandard.ZstdDecompressor().stream_reader(stored, read_across_frames=True) as reader:
         found = records(signal, reader.read())
-    sums = told.setdefault(signal, {"counted": 0, "held": 0, "numbers": []})
+    whose = "own" if tenant == "_weir" else signal
+    sums = told.setdefault(whose, {"counted": 0, "held": 0, "numbers": []})
     sums["counted"] += count
     sums["held"] += len(found)
     sums["numbers"] += [a.value.int_value for r in found for a in r.attributes if a.key == "n"]

@@ -227,13 +227,11 @@ impl One<'_> {
                 return Ok(());
             }
         };
-        let found = logs.objects.len();
-        let mut at = 0;
-        logs.objects.retain(|named| {
-            at += 1;
-            at <= begin || named.index < size
-        });
-        logs.unsigned += (found - logs.objects.len()) as u64;
+        let mut own = logs.objects.split_off(begin);
+        let found = own.len();
+        own.retain(|named| named.index < size);
+        logs.unsigned += (found - own.len()) as u64;
+        logs.objects.append(&mut own);
         for (asked, size) in wanted.roots.iter().filter(|(asked, _)| *asked == origin) {
             if let Some(root) = outcome.root_at(*size) {
                 logs.roots.insert((asked.clone(), *size), root);

@@ -3,21 +3,20 @@
 //! It begins before anything is read, so that nothing leaves an archive that cannot say so; what was done follows at the
 //! end. A key signs it that is the operator's or the gateway's; who trusts one archive by a root key endorses it once.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
 use evidence::digest::sha256;
-use evidence::entry::{Close, Head, Kind, Ledger, Note, Open, Restore, Start};
+use evidence::entry::{Close, Head, Kind, Note, Open, Restore, Start};
 use evidence::log::Log;
 use evidence::names::{ARCHIVE, Origin, Session, writer_of_host};
 use evidence::note::Signer;
 use objects::{Body, Class, Lock, ObjectStore, Put, PutOutcome, StoreError, patiently};
 use serde::Deserialize;
-use tokio::time::Instant;
 
 use super::Failure;
 use super::logs::Logs;
@@ -36,8 +35,6 @@ pub(super) struct Who {
     reason: String,
 }
 
-/// Nothing for so long would look like a hole.
-const BEAT: Duration = Duration::from_secs(240);
 /// What somebody wrote stands in an entry so far; its line is of bounded length.
 const TEXT_CHARS_MAX: usize = 3_000;
 /// `archive.json` has a few keys.
@@ -49,7 +46,8 @@ pub(super) struct OwnLog {
     log: Log,
     signer: Signer,
     lock: Lock,
-    last: Instant,
+    /// Files that the store does not have yet, in order.
+    unsent: VecDeque<(String, Bytes, &'static str)>,
 }
 
 /// The user, as the log has it.
@@ -111,7 +109,7 @@ impl OwnLog {
             log: Log::open(origin),
             reading,
             signer,
-            last: Instant::now(),
+            unsent: VecDeque::new(),
         };
         let open = Kind::Open(Open {
             archive: name,
@@ -153,26 +151,6 @@ impl OwnLog {
             .map_err(|e| Failure::unknown(e.to_string()))
     }
 
-    /// A sign of life, if it is time for one.
-    pub(super) async fn beat(&mut self) -> Result<(), Failure> {
-        if self.last.elapsed() < BEAT {
-            return Ok(());
-        }
-        let t = now();
-        self.append(Kind::Ledger(Ledger {
-            f: t,
-            to: t,
-            rows: Vec::new(),
-            pend: Vec::new(),
-            part: None,
-            edges: Vec::new(),
-            door: Vec::new(),
-            unknown: Vec::new(),
-            skew_ms: None,
-        }))?;
-        self.seal().await
-    }
-
     /// Says what was done and ends the session; which entry says it: `<writer>/<session>#<index>`.
     pub(super) async fn close(mut self, done: Kind) -> Result<String, Failure> {
         let index = self.append(done)?;
@@ -192,16 +170,19 @@ impl OwnLog {
     }
 
     async fn seal(&mut self) -> Result<(), Failure> {
-        let Some(segment) = self.log.seal() else {
-            return Ok(());
-        };
-        let head = self.log.checkpoint(&segment, &[&self.signer]);
-        let head = head.map_err(|e| Failure::unknown(e.to_string()))?;
-        self.put(&segment.key, segment.bytes.into(), "application/jsonl")
-            .await?;
-        self.put(&head.key, head.note.into(), "text/plain; charset=utf-8")
-            .await?;
-        self.last = Instant::now();
+        if let Some(segment) = self.log.seal() {
+            let head = self.log.checkpoint(&segment, &[&self.signer]);
+            let head = head.map_err(|e| Failure::unknown(e.to_string()))?;
+            self.unsent
+                .push_back((segment.key, segment.bytes.into(), "application/jsonl"));
+            self.unsent
+                .push_back((head.key, head.note.into(), "text/plain; charset=utf-8"));
+        }
+        // One stays until it is there: a log with a hole is a broken one.
+        while let Some((key, bytes, content_type)) = self.unsent.front() {
+            self.put(key, bytes.clone(), content_type).await?;
+            self.unsent.pop_front();
+        }
         Ok(())
     }
 

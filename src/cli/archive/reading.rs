@@ -21,8 +21,8 @@ use super::which::Archive;
 /// Files of a log that are being read before they are wanted.
 const AHEAD: usize = 16;
 /// An object of audit records as it is stored, and inflated.
-const OWN_BYTES_MAX: usize = 64 << 20;
-const OWN_RAW_MAX: usize = 512 << 20;
+pub(in crate::cli) const OWN_BYTES_MAX: usize = 64 << 20;
+pub(in crate::cli) const OWN_RAW_MAX: usize = 512 << 20;
 
 /// A store as a verifier wants it.
 #[derive(Clone)]
@@ -219,13 +219,18 @@ pub(super) type Own = Result<Vec<Record>, String>;
 
 /// The records in an object's bytes.
 fn own(bytes: &Bytes, compression: Compression) -> Own {
+    audit::records(&inflated(bytes, compression, OWN_RAW_MAX)?)
+}
+
+/// What an object of the gateway's own holds; not more than so many bytes.
+pub(in crate::cli) fn inflated(bytes: &Bytes, compression: Compression, max: usize) -> Result<Bytes, String> {
     let encoding = match compression {
-        Compression::None => return audit::records(bytes),
+        Compression::None => return Ok(bytes.clone()),
         Compression::Zstd => Encoding::Zstd,
         Compression::Gzip => Encoding::Gzip,
     };
-    let plain = decode(encoding, bytes, OWN_RAW_MAX).map_err(|e| e.to_string())?;
-    audit::records(&plain.bytes)
+    let plain = decode(encoding, bytes, max.min(OWN_RAW_MAX)).map_err(|e| e.to_string())?;
+    Ok(plain.bytes)
 }
 
 fn time(seconds: u64) -> Option<Time> {

@@ -130,7 +130,8 @@ impl Bounds {
             return bounds;
         }
         // Where any of these stands, a comparison may be anything but a condition on all.
-        if text.contains(" or ") || text.contains(" not ") || text.starts_with("not ") || text.contains('(') {
+        let mut words = text.split(|c: char| !c.is_ascii_lowercase());
+        if text.contains('(') || words.any(|word| matches!(word, "or" | "not")) {
             return bounds;
         }
         for term in text.split(" and ") {
@@ -188,7 +189,8 @@ impl Bounds {
             _ => true,
         };
         let time = match (self.time, obj.ev) {
-            (Some((from, to)), Some([first, last])) => {
+            // A record without a time is 0 to a condition, and not among these.
+            (Some((from, to)), Some([first, last])) if from > 0 => {
                 // An entry's times are cut to milliseconds.
                 let after = Time::from_millis(last.millis().saturating_add(1));
                 Time::from_nanos(from) <= after && Time::from_nanos(to) >= first
@@ -272,8 +274,9 @@ mod tests {
         spans(">=", second + 2_000_000_000, true);
         spans(">=", second + 3_000_000_000, false);
         spans("<", second + 1, true);
-        spans("<", second, false);
-        spans("<", second - 1_000_000_000, false);
+        // One without a time is below any, and none of those that are counted.
+        spans("<", second, true);
+        spans("<", second - 1_000_000_000, true);
         logs(&format!("time_unix_nano > {}", u64::MAX), true);
     }
 

@@ -30,11 +30,10 @@ use evidence::names::{Compression, Origin, Session};
 use evidence::note::{Checkpoint, NOTE_BYTES_MAX, Note, Policy, Signer};
 use evidence::time::Time;
 use evidence::verify::{File, Options, Report, Watch};
-use net::compression::{self, Encoding};
 use parking_lot::Mutex;
 
 use super::archive::progress::Progress;
-use super::archive::reading::Reading;
+use super::archive::reading::{OWN_BYTES_MAX, OWN_RAW_MAX, Reading, inflated};
 use super::archive::verify::{self, Depth, Watcher};
 use super::archive::which::{Part, Which, now};
 use super::archive::{Failure, ended, interrupted};
@@ -45,9 +44,7 @@ use fold::{AuditObject, Facts, Fold, List, Period};
 use texts::Texts;
 use trail::Trail;
 
-/// A larger object of the audit trail is not read, nor one that is larger when inflated.
-const OBJECT_BYTES_MAX: usize = 16 << 20;
-const OBJECT_RAW_MAX: u64 = 256 << 20;
+/// A larger file is no key.
 const SIGNER_BYTES_MAX: u64 = 64 << 10;
 
 /// What `weir report` can write.
@@ -204,6 +201,7 @@ async fn signer(path: &Path) -> Result<Signer, Failure> {
         return Err(fault(&"too long for a key"));
     }
     let text = tokio::fs::read_to_string(path).await.map_err(|e| fault(&e))?;
+    let text = zeroize::Zeroizing::new(text);
     Signer::from_text(&text).map_err(|e| fault(&e))
 }
 
@@ -355,7 +353,7 @@ impl Making {
             modified: None,
         });
         let mut progress = Progress::new("objects of the audit trail read");
-        let mut reads = self.reading.in_order(files.collect(), OBJECT_BYTES_MAX);
+        let mut reads = self.reading.in_order(files.collect(), OWN_BYTES_MAX);
         for object in &facts.audit_objects {
             match reads.next().await {
                 Ok(Some((_, bytes))) => match records(object, &bytes) {
@@ -377,7 +375,7 @@ impl Making {
         let mut texts = Texts::default();
         for object in &facts.texts {
             let version = object.version.as_deref().filter(|_| !self.reading.is_copy());
-            let read = self.reading.bytes(&object.key, version, OBJECT_BYTES_MAX).await;
+            let read = self.reading.bytes(&object.key, version, OWN_BYTES_MAX).await;
             let read = read.map_err(|failure| failure.told);
             texts.take(object, read.and_then(|bytes| plain(object, &bytes)));
         }
@@ -499,7 +497,7 @@ fn records(object: &AuditObject, bytes: &Bytes) -> Result<Vec<Record>, String> {
 
 /// What an object of the gateway's own holds, or why it cannot be used.
 fn plain(object: &AuditObject, bytes: &Bytes) -> Result<Bytes, String> {
-    if bytes.len() > OBJECT_BYTES_MAX || object.raw > OBJECT_RAW_MAX {
+    if bytes.len() > OWN_BYTES_MAX || object.raw > OWN_RAW_MAX as u64 {
         return Err("it is too large".to_owned());
     }
     if !object.is_plain {
@@ -509,15 +507,13 @@ fn plain(object: &AuditObject, bytes: &Bytes) -> Result<Bytes, String> {
     if found != object.sha256 || bytes.len() as u64 != object.size {
         return Err(format!("it is not what was sealed: {found}"));
     }
-    let encoding = match Compression::parse(&object.compression) {
-        Some(Compression::None) => return Ok(bytes.clone()),
-        Some(Compression::Zstd) => Encoding::Zstd,
-        Some(Compression::Gzip) => Encoding::Gzip,
-        None => return Err(format!("compression {}", object.compression)),
-    };
-    let limit = usize::try_from(object.raw).unwrap_or(usize::MAX);
-    let inflated = compression::decode(encoding, bytes, limit).map_err(|e| e.to_string())?;
-    Ok(inflated.bytes)
+    let compression = Compression::parse(&object.compression);
+    let compression = compression.ok_or_else(|| format!("compression {}", object.compression))?;
+    inflated(
+        bytes,
+        compression,
+        usize::try_from(object.raw).unwrap_or(usize::MAX),
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use std::fs;
 
-use evidence::audit::{Act, Actor, Out};
+use evidence::audit::{self, Act, Actor, Out};
 use evidence::digest::Digest;
 use evidence::entry::{Audit, BucketLock, Canary, Gap, Kind, Ledger, Restore, Retention, Row, Start, Worm};
 use evidence::names::EVIDENCE;

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -41,6 +41,8 @@ pub struct Gathering {
     before: Mutex<Option<watch::Receiver<Life>>>,
     /// Lanes that have not ended.
     lanes: AtomicUsize,
+    /// Somebody wants it stopped.
+    is_leaving: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ enum Life {
     New,
     Running,
     Failed,
+    /// It starts no more; the one before it has not stopped.
+    Leaving,
     Stopped,
 }
 
@@ -82,6 +86,7 @@ impl Gathering {
             turn: tokio::sync::Mutex::default(),
             before: Mutex::default(),
             lanes: AtomicUsize::new(0),
+            is_leaving: AtomicBool::new(false),
         })
     }
 
@@ -127,6 +132,12 @@ impl Gathering {
             self.collect.start(host, debts).await
         };
         let started = started.await;
+        if self.is_leaving.load(SeqCst) {
+            // Whoever wanted that did not wait.
+            self.collect.stop(Instant::now()).await;
+            self.life.send_replace(Life::Stopped);
+            return started;
+        }
         let life = if started.is_ok() {
             Life::Running
         } else {
@@ -149,16 +160,18 @@ impl Gathering {
     }
 
     async fn finish(&self, deadline: Instant) {
+        self.is_leaving.store(true, SeqCst);
         // One that is being started may wait for its turn at a journal for longer than there is time.
         let Ok(_turn) = tokio::time::timeout_at(deadline + PAUSE, self.turn.lock()).await else {
             return;
         };
         let life = *self.life.borrow();
         match life {
-            Life::Stopped => return,
+            Life::Leaving | Life::Stopped => return,
             Life::New => {
                 // Whoever follows waits for the one before too.
                 if let Some(before) = self.before.lock().take() {
+                    self.life.send_replace(Life::Leaving);
                     let life = self.life.clone();
                     tokio::spawn(async move {
                         stopped(before).await;
@@ -406,6 +419,7 @@ impl MemoryLane {
         let mut st = self.state.lock();
         if let Err(refusal) = taken {
             st.owed.remove(&receipt.seq);
+            self.moved.notify_waiters();
             return Err(refusal.into());
         }
         tally.add(&self.row, Column::In);
@@ -416,6 +430,7 @@ impl MemoryLane {
             }
             if owed.left.is_zero() {
                 st.owed.remove(&receipt.seq);
+                self.moved.notify_waiters();
             }
         }
         Ok(Outcome::default())
@@ -560,6 +575,7 @@ impl Drop for Taking<'_> {
     fn drop(&mut self) {
         if let Some(lane) = self.0 {
             lane.state.lock().owed.remove(&self.1);
+            lane.moved.notify_waiters();
         }
     }
 }

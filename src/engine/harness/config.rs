@@ -461,6 +461,12 @@ pub(crate) fn faults_of_gathering(settings: &Settings, section: &Section) -> Vec
             "take `batch` out; how much belongs together is set with the exporter's own keys",
         ),
         (
+            settings.retry.is_none(),
+            "retry_on_failure.enabled",
+            "this exporter does not give up",
+            "take `enabled: false` out",
+        ),
+        (
             settings.written.gives_up,
             "retry_on_failure.max_elapsed_time",
             "this exporter does not give up",

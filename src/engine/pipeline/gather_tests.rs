@@ -607,6 +607,32 @@ async fn what_waits_in_memory_goes_to_the_successor() {
     assert_eq!(life.totals().get(Column::Out), 10);
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_two_successors_the_second_waits_for_the_first_of_all() {
+    let text =
+        |size: u32| format!("in = {{}}\nheap = {{sending_queue: {{queue_size: {size}}}}}\nlogs: in | | heap");
+    SWIFT.set(true);
+    let mut life = Life::begin(&text(5), None).await;
+    let mut sent = life.send(logs(2)).await;
+    settle().await;
+    let first = life.reload(&text(6)).await;
+    let second = life.reload(&text(7)).await;
+    SWIFT.set(false);
+    sent.extend(life.send(logs(3)).await);
+    let soon = || Instant::now() + Duration::from_secs(10);
+    second.drain(soon()).await;
+    settle().await;
+    let is_started = |at: usize| heap(at).debts.lock().is_some();
+    assert_eq!([0, 1, 2].map(is_started), [true, false, false]);
+    first.drain(soon()).await;
+    until("it takes over", || is_started(2)).await;
+    assert!(!is_started(1), "nobody would stop it");
+    until("the rest", || heap(2).count() == 1).await;
+    assert_eq!([heap(0).names(), heap(2).names()].concat(), sent);
+    life.world.finish().await;
+    assert_eq!(life.totals().get(Column::Out), 5);
+}
+
 #[test]
 fn what_cannot_be_asked_of_it_is_told() {
     let check = |config: &str, expected: &[(&str, &str)]| {
@@ -634,6 +660,10 @@ fn what_cannot_be_asked_of_it_is_told() {
     check(
         "{storage: disk, sending_queue: {batch: {}}}",
         &[("what it takes has no batches", "take `batch` out")],
+    );
+    check(
+        "{storage: disk, retry_on_failure: {enabled: false}}",
+        &[("does not give up", "take `enabled: false` out")],
     );
     check(
         "{storage: disk, retry_on_failure: {max_elapsed_time: 5m}}",

@@ -231,7 +231,8 @@ impl Graph {
         }
         for (journal, mine, storage) in journals {
             let all = journal.destinations().into_iter();
-            let orphans = all.filter(|d| d.records > 0 && !mine.contains(&d.id));
+            let orphans =
+                all.filter(|d| d.records > 0 && d.name.starts_with("exporter/") && !mine.contains(&d.id));
             for orphan in orphans {
                 tracing::warn!(
                     storage = %storage,

@@ -323,9 +323,9 @@ impl Verifier {
 
     fn gone(&mut self, hash: u128, expected: &Expected) {
         let end = expected.lock.as_ref().map(|lock| lock.until.time());
-        let held = expected.lock.as_ref().is_some_and(|lock| lock.hold);
         self.is_trail_whole &= expected.audit.is_none();
-        if end.is_some_and(|end| self.options.now > end) && !held {
+        // Whether a hold should have kept it longer is known when all entries are.
+        if end.is_some_and(|end| self.options.now > end) {
             self.expired
                 .push((hash, expected.key.clone(), expected.place.clone()));
             return;
@@ -727,7 +727,8 @@ impl Verifier {
             }
         }
         for (hash, key, place) in std::mem::take(&mut self.expired) {
-            if wanted.get(&hash).is_some_and(|(ids, _)| !ids.is_empty()) {
+            let asked = self.named.get(&hash).is_some_and(|named| named.asked_hold);
+            if wanted.get(&hash).map_or(asked, |(ids, _)| !ids.is_empty()) {
                 self.totals.missing += 1;
                 self.found.fail(
                     Claim::C2,

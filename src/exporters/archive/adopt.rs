@@ -199,7 +199,7 @@ pub(super) async fn rescue(
         }
     };
     for orphan in orphans {
-        if before.named.contains(&orphan.seq) || !explained.insert(orphan.seq) {
+        if before.named.contains(&orphan.seq) || explained.contains(&orphan.seq) {
             continue;
         }
         let read = loop {
@@ -209,6 +209,7 @@ pub(super) async fn rescue(
             }
         };
         let Some((obj, version)) = read else { continue };
+        explained.insert(orphan.seq);
         let Some(debts) = shared.debts(orphan.signal) else {
             continue;
         };
@@ -311,6 +312,9 @@ pub(super) async fn orphans(shared: &Shared, before: &Before) -> Result<Vec<Orph
     }
 }
 
+/// No object of ours is larger: it was one request.
+const PUT_BYTES_MAX: u64 = 5 << 30;
+
 /// Reads an object: its entry, and its version. None if it is not what its name says.
 pub(super) async fn read(
     shared: &Shared,
@@ -326,6 +330,9 @@ pub(super) async fn read(
     let says = head.meta.iter().find(|(name, _)| name == "weir-origin");
     // A store on disk keeps nothing beside an object: there the name has to do.
     if says.map_or(!head.meta.is_empty(), |(_, text)| text != origin.as_str()) {
+        return Ok(None);
+    }
+    if head.size > PUT_BYTES_MAX {
         return Ok(None);
     }
     let io = |error: std::io::Error| {

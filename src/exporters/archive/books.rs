@@ -97,6 +97,15 @@ impl Books {
         account.again += n.min(account.held - account.again.min(account.held));
     }
 
+    /// What an object held is lost.
+    pub(super) fn lose(&mut self, tenant: &str, signal: &str, n: u64) {
+        let Some(signal) = signal_name(signal) else { return };
+        let account = self.account(&tenant.into(), signal);
+        let lost = n.min(account.held);
+        account.held -= lost;
+        account.lost += lost;
+    }
+
     /// Of what was to come again these are found, in an object that will be named.
     pub(super) fn find(&mut self, tenant: &str, signal: &str, n: u64) {
         let Some(signal) = signal_name(signal) else { return };

@@ -48,7 +48,11 @@ impl Buffer {
             parts => {
                 let fits = |slab: &Vec<u8>| slab.capacity() - slab.len() >= len;
                 if !matches!(self.segments.last(), Some(Segment::Slab(slab)) if fits(slab)) {
-                    let slab = Vec::with_capacity(len.max(SLAB_BYTES));
+                    // Many an object has no second message: its first slab is as large as that.
+                    let slab = Vec::with_capacity(match self.segments.is_empty() {
+                        true => len,
+                        false => len.max(SLAB_BYTES),
+                    });
                     self.capacity += slab.capacity();
                     self.segments.push(Segment::Slab(slab));
                 }
@@ -85,6 +89,7 @@ mod tests {
     fn small_messages_share_a_slab_and_large_ones_stay_where_they_are() {
         let mut buffer = Buffer::default();
         let large = Bytes::from(vec![2; SHARED_BYTES_MIN]);
+        assert_eq!(buffer.push(&[Bytes::from(vec![0; 7])]), 7);
         assert_eq!(buffer.push(&[Bytes::from(vec![1; 100])]), SLAB_BYTES);
         assert_eq!(
             buffer.push(&[Bytes::from(vec![1; 50]), Bytes::from(vec![1; 50])]),
@@ -97,16 +102,23 @@ mod tests {
         // In parts it is copied, whatever its size.
         let half = Bytes::from(vec![5; SLAB_BYTES]);
         assert_eq!(buffer.push(&[half.clone(), half]), 2 * SLAB_BYTES);
-        assert_eq!(buffer.len(), 210 + 2 * SLAB_BYTES - 1 + 2 * SLAB_BYTES);
-        assert_eq!(buffer.capacity(), 5 * SLAB_BYTES + SHARED_BYTES_MIN);
+        assert_eq!(buffer.len(), 7 + 210 + 2 * SLAB_BYTES - 1 + 2 * SLAB_BYTES);
+        assert_eq!(buffer.capacity(), 7 + 5 * SLAB_BYTES + SHARED_BYTES_MIN);
         let segments = buffer.take();
         let firsts: Vec<(u8, usize)> = segments.iter().map(|s| (s.bytes()[0], s.bytes().len())).collect();
         let kib_16 = SLAB_BYTES;
         assert_eq!(
             firsts,
-            [(1, 200), (2, kib_16), (3, 10), (4, kib_16 - 1), (5, 2 * kib_16)]
+            [
+                (0, 7),
+                (1, 200),
+                (2, kib_16),
+                (3, 10),
+                (4, kib_16 - 1),
+                (5, 2 * kib_16)
+            ]
         );
-        assert_eq!(segments[1].bytes().as_ptr(), large.as_ptr());
+        assert_eq!(segments[2].bytes().as_ptr(), large.as_ptr());
         assert_eq!((buffer.len(), buffer.capacity(), buffer.take().len()), (0, 0, 0));
     }
 }

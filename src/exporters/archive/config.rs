@@ -458,7 +458,7 @@ impl Severity {
         let number: u32 = number.parse().ok().filter(|n| *n <= 24)?;
         Some(Severity(match sign.trim() {
             ">=" => (number, u32::MAX),
-            ">" => (number + 1, u32::MAX),
+            ">" if number < 24 => (number + 1, u32::MAX),
             "<=" => (0, number),
             "<" => (0, number.checked_sub(1)?),
             "" | "=" | "==" => (number, number),

@@ -67,10 +67,16 @@ async fn read(shared: &Shared) -> std::io::Result<Old> {
 pub(super) async fn leave(shared: &Shared, logged: Vec<Logged>) -> Vec<Logged> {
     let old = shared.writer();
     let (origin, head) = (old.origin(), old.stored());
-    let mut tries = 0;
     let read = loop {
+        match read(shared).await {
+            Ok(read) => break read,
+            Err(error) => shared.disk_trouble(&error).await,
+        }
+    };
+    let mut tries = 0;
+    // What begins a session empties what was read.
+    loop {
         let begun = async {
-            let read = read(shared).await?;
             let (dir, name) = (shared.config.state_dir.clone(), origin.clone());
             disk::blocking(move || {
                 adopt::remember(&dir, &name)?;
@@ -79,18 +85,17 @@ pub(super) async fn leave(shared: &Shared, logged: Vec<Logged>) -> Vec<Logged> {
             .await?;
             shared.lines.rewrite_with(|_| Vec::new()).await?;
             let books = Books::restore(&read.session.books).again();
-            start::begin_session(shared, head.clone(), |_| books).await?;
-            Ok::<Old, super::writer::Trouble>(read)
+            start::begin_session(shared, head.clone(), |_| books).await
         };
         match begun.await {
-            Ok(read) => break read,
+            Ok(()) => break,
             Err(trouble) => {
                 tracing::error!(exporter = shared.id, error = %trouble, "cannot begin a new session yet");
                 sleep(backoff(tries)).await;
                 tries += 1;
             }
         }
-    };
+    }
     shared.step("archive.fence.begun").await;
     let mut waiting = Vec::new();
     let mut explained = BTreeSet::new();

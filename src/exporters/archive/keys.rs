@@ -9,14 +9,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use component::prelude::*;
+use evidence::digest::hex;
 use evidence::entry::{self, Kind};
 use evidence::note::{Signer, Vkey};
 use evidence::time::Time;
 use parking_lot::Mutex;
 
 use super::config::Config;
+use super::disk;
 use super::run::Shared;
-use super::{disk, spool};
 
 /// The next key, in the state directory.
 const NEXT: &str = "signer.next";
@@ -116,7 +117,7 @@ impl Keys {
         state.since = Some(signs.since.unwrap_or(now));
         let vkey = announced.and_then(|(index, vkey)| Some((index, vkey.parse::<Vkey>().ok()?)));
         match (next, vkey) {
-            (Some(next), _) if spool::hex(next.public()) == signs.public => {
+            (Some(next), _) if hex(next.public()) == signs.public => {
                 (state.current, state.unplaced) = (next, true);
                 Self::place(&self.path, &self.next_path, &state.current).map_err(|e| fault(&e))?;
                 state.unplaced = false;
@@ -163,7 +164,7 @@ impl Keys {
         let state = self.state.lock();
         let next = state.next.as_ref().filter(|next| next.is_below(size));
         Signs {
-            public: spool::hex(next.map_or(&state.current, |next| &next.signer).public()),
+            public: hex(next.map_or(&state.current, |next| &next.signer).public()),
             since: if next.is_some() { last } else { state.since },
         }
     }
@@ -265,7 +266,7 @@ pub(super) async fn rotate(shared: &Shared) {
     match announced.await {
         Ok(vkey) => {
             shared.metrics.key_op("rotate", true);
-            shared.acts.rotates(&spool::hex(&vkey.id()));
+            shared.acts.rotates(&hex(&vkey.id()));
         }
         Err(error) => {
             shared.metrics.key_op("rotate", false);
@@ -338,10 +339,7 @@ mod tests {
         // The head is in the store, and the file has the old key yet.
         let last = Some(Time::from_millis(70_000));
         let after = keys.signs_after(8, last);
-        assert_eq!(
-            (after.public.clone(), after.since),
-            (spool::hex(next.public()), last)
-        );
+        assert_eq!((after.public.clone(), after.since), (hex(next.public()), last));
         write(&dir.join(NEXT), &next).expect("it is written");
         let again = settled(dir, &after, None).expect("it settles");
         assert!(!dir.join(NEXT).exists());

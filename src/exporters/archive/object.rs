@@ -169,9 +169,12 @@ pub(super) async fn resume(shared: &Shared, live: Live) -> Option<Logged> {
                     .into(),
                 adopted: None,
             };
-            let gap = match debts.journal() {
-                Some(_) => gap,
-                None => Gap {
+            // Only the journal that it came from has its records.
+            let journal = debts.journal().map(super::state::journal_name);
+            let comes_again = journal.is_some() && live.sealed.j == journal;
+            let gap = match comes_again {
+                true => gap,
+                false => Gap {
                     n: Some(obj.n),
                     detail: "its part was lost before it was sent".into(),
                     ..gap
@@ -180,9 +183,13 @@ pub(super) async fn resume(shared: &Shared, live: Live) -> Option<Logged> {
             let i = append(shared, Kind::Gap(gap)).await?;
             shared.line(&Line::Gap { seq: obj.seq, i }).await;
             shared.writer().told(obj.seq);
-            shared.writer().with_books(|books| {
-                books.release(&obj.tenant, &obj.signal, obj.n);
+            shared.writer().with_books(|books| match comes_again {
+                true => books.release(&obj.tenant, &obj.signal, obj.n),
+                false => books.lose(&obj.tenant, &obj.signal, obj.n),
             });
+            if !comes_again {
+                shared.metrics.lost(obj.n);
+            }
             release(shared, &*debts, &token(shared, obj.seq)).await;
             let _ = tokio::fs::remove_file(&path).await;
             return None;
@@ -328,7 +335,7 @@ pub(super) async fn claim(shared: &Shared, debts: &dyn Debts, sealed: &Sealed, s
 /// Puts an object until the store has it, and gives its version; none if its key is somebody else's.
 async fn put(shared: &Shared, sealed: &Sealed, content: &Content) -> Option<Option<String>> {
     let obj = &sealed.obj;
-    let put = Put {
+    let mut put = Put {
         sha256: obj.sha256.0,
         content_type: "application/x-protobuf".into(),
         lock: shared.lock_sent(obj.lock.as_ref()),
@@ -348,6 +355,14 @@ async fn put(shared: &Shared, sealed: &Sealed, content: &Content) -> Option<Opti
             },
             Content::Memory(bytes) => Body::Bytes(bytes.clone()),
         };
+        // A store that was away for longer than the lock lasts refuses a date that is over.
+        if obj
+            .lock
+            .as_ref()
+            .is_some_and(|lock| lock.until.time() <= shared.now())
+        {
+            put.lock = shared.lock_sent(shared.lock_of(&sealed.class, &sealed.rules).as_ref());
+        }
         let slot = shared.puts.acquire().await.ok()?;
         let began = tokio::time::Instant::now();
         shared.metrics.puts(1);
@@ -404,7 +419,7 @@ pub(super) async fn ours(shared: &Shared, obj: &Obj) -> Result<Option<Option<Str
             Some(digest) => digest,
             None => {
                 let found = shared.store.get(&obj.key, version).await?;
-                spool::sha256(&found.body.collect(obj.size).await?)
+                evidence::digest::sha256(&found.body.collect(obj.size).await?).0
             }
         };
         Ok((digest == obj.sha256.0).then_some(head.version))

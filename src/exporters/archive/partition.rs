@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::buffer::Buffer;
 use super::facts::Facts;
-use super::spool::{self, Part};
+use super::spool::Part;
 
 /// What a partition gathers: one object is of one class, one tenant, one signal, one hour.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -174,7 +174,7 @@ pub(super) struct Partition<S> {
 /// together does not end together.
 pub(super) fn jitter(writer: &str, key: &Key) -> u32 {
     let text = [writer, &key.class, &key.tenant, key.signal.as_str()].join("\n");
-    let [a, b, c, d, ..] = spool::sha256(text.as_bytes());
+    let [a, b, c, d, ..] = evidence::digest::sha256(text.as_bytes()).0;
     let share = u64::from(u32::from_be_bytes([a, b, c, d]));
     800_000 + ((share * 200_000) >> 32) as u32
 }
@@ -343,7 +343,7 @@ mod tests {
         let widest = ages.windows(2).map(|pair| pair[1] - pair[0]).max();
         assert!(widest < Some(5_000), "{widest:?} millionths without any");
         // SHA-256 of `gw-0`, `std`, `acme`, `logs` with line feeds between begins so.
-        let digest = spool::sha256(b"gw-0\nstd\nacme\nlogs");
+        let digest = evidence::digest::sha256(b"gw-0\nstd\nacme\nlogs").0;
         let share =
             f64::from(u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])) / 2f64.powi(32);
         assert_eq!(jitter("gw-0", &key("acme")), ((0.8 + 0.2 * share) * 1e6) as u32);

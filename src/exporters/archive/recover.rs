@@ -11,9 +11,9 @@ use component::Claim;
 use component::prelude::*;
 use evidence::digest::Digest;
 use evidence::entry::{Entry, Head, Kind};
-use evidence::log::{Log, Segment};
+use evidence::log::{Log, SEGMENT_BYTES_MAX, Segment};
 use evidence::names::{EvidenceKey, LOGS, LogFile, Origin, Session as SessionId};
-use evidence::note::{Checkpoint, Note, Signed, Vkey};
+use evidence::note::{Checkpoint, NOTE_BYTES_MAX, Note, Signed, Vkey};
 use evidence::time::Time;
 use objects::{ObjectStore, StoreError};
 
@@ -330,10 +330,15 @@ pub(super) async fn session_of(
         after = last.key.clone();
         for found in page {
             match EvidenceKey::parse(&found.key) {
-                Some(EvidenceKey::Log(_, _, LogFile::Segment(start))) => {
+                // Larger ones are not what a writer made.
+                Some(EvidenceKey::Log(_, _, LogFile::Segment(start)))
+                    if found.size <= SEGMENT_BYTES_MAX as u64 =>
+                {
                     segments.insert(start, found.key);
                 }
-                Some(EvidenceKey::Log(_, _, LogFile::Checkpoint(size))) => {
+                Some(EvidenceKey::Log(_, _, LogFile::Checkpoint(size)))
+                    if found.size <= NOTE_BYTES_MAX as u64 =>
+                {
                     heads.insert(size, found.key);
                 }
                 _ => {}
@@ -346,7 +351,7 @@ pub(super) async fn session_of(
     let mut open: BTreeMap<u64, Numbers> = BTreeMap::new();
     let mut roots = BTreeMap::new();
     for key in segments.values() {
-        let max = evidence::log::SEGMENT_BYTES_MAX as u64;
+        let max = SEGMENT_BYTES_MAX as u64;
         let bytes = store.get(key, None).await?.body.collect(max).await?;
         let parsed = match &log {
             None => first_segment(&bytes),
@@ -379,9 +384,13 @@ pub(super) async fn session_of(
     let Some(log) = log else {
         return Ok(None);
     };
-    const NOTE_BYTES_MAX: u64 = 64 << 10;
     for (size, key) in heads.iter().rev() {
-        let bytes = store.get(key, None).await?.body.collect(NOTE_BYTES_MAX).await?;
+        let bytes = store
+            .get(key, None)
+            .await?
+            .body
+            .collect(NOTE_BYTES_MAX as u64)
+            .await?;
         let Ok(note) = Note::parse(&bytes) else { continue };
         let Ok(head) = Checkpoint::parse(note.text()) else {
             continue;

@@ -168,7 +168,7 @@ impl Rules {
 
     /// Names the text: the first 16 hex digits of its SHA-256.
     pub(super) fn id(&self) -> String {
-        super::spool::hex(&super::spool::sha256(self.text().as_bytes())[..8])
+        evidence::digest::hex(&evidence::digest::sha256(self.text().as_bytes()).0[..8])
     }
 
     pub(super) fn classes(&self) -> &[Class] {

@@ -144,7 +144,7 @@ impl Shared {
         if aws_lc_rs::rand::fill(&mut id).is_err() {
             id = ((self.clock.0)() ^ (&raw const id as u64) << 20).to_le_bytes();
         }
-        Part::new(super::spool::hex(&id), self.spool.as_deref())
+        Part::new(evidence::digest::hex(&id), self.spool.as_deref())
     }
 
     /// Adds a line to the state journal; returns when it is on the disk.
@@ -520,7 +520,8 @@ impl Work {
             shared.gather.pause(true);
             shared.gather.flush();
         }
-        let is_done = self.is_idle() && self.completions.is_empty();
+        // What rescues the objects of a session before writes to this one.
+        let is_done = self.is_idle() && self.completions.is_empty() && self.asides.is_empty();
         if self.rolling && !stopping && is_done && (fenced || self.logged.is_empty()) {
             let logged = std::mem::take(&mut self.logged).into_values().collect();
             let shared = shared.clone();

@@ -4,6 +4,9 @@
 //! of one piece (nearly all are) keeps its bytes; of others, pieces are whole slices put together anew. A function of the
 //! bytes and the rules alone: it gives the same pieces before a crash and after it.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use component::prelude::*;
 use evidence::names::OWN_TENANT;
@@ -11,7 +14,7 @@ use wire::view::{Any, Depth, Kind, Scratch, View};
 use wire::{NOWHERE, Part, divide};
 
 use super::facts::{self, Facts};
-use super::rules::{AUDIT, EVIDENCE, Needs, Rules, Source};
+use super::rules::{AUDIT, EVIDENCE, Needs, Rules, STD, Source};
 
 /// What of a payload goes into one partition.
 #[derive(Debug)]
@@ -26,8 +29,31 @@ pub(super) struct Piece {
 
 /// Names longer than this, escaped, are no names.
 const TENANT_BYTES_MAX: usize = 128;
-/// More pieces than labels can name: what comes after goes with the last one's neighbours, to the default.
+/// As many as labels can name; the last is for those of the default tenant, and of all that come when there are so many.
 const PIECES_MAX: usize = NOWHERE as usize - 1;
+
+/// Which number a class of a tenant has, in the order of the first of each.
+#[derive(Default)]
+struct Numbers {
+    known: HashMap<(u16, Arc<str>), usize>,
+    last: Option<(u16, Arc<str>, usize)>,
+}
+
+impl Numbers {
+    /// Its number; a new one if it is the first.
+    fn of(&mut self, class: u16, tenant: &Arc<str>) -> usize {
+        if let Some((c, t, number)) = &self.last
+            && *c == class
+            && t == tenant
+        {
+            return *number;
+        }
+        let next = self.known.len();
+        let number = *self.known.entry((class, tenant.clone())).or_insert(next);
+        self.last = Some((class, tenant.clone(), number));
+        number
+    }
+}
 
 /// Splits a payload; `services`: whether the facts shall name them.
 ///
@@ -37,6 +63,7 @@ pub(super) fn split(rules: &Rules, payload: &Payload, services: bool) -> Vec<Pie
         signal: payload.signal,
         services,
         all: Vec::new(),
+        numbers: Numbers::default(),
     };
     let needs = rules.class_needs(payload.signal);
     for chunk in &payload.chunks {
@@ -130,6 +157,7 @@ fn divided(
         return false;
     };
     let mut kinds: Vec<(u16, Arc<str>)> = Vec::new();
+    let mut numbers = Numbers::default();
     let mut labels = Vec::new();
     let mut tenant = known.cloned();
     let mut resource = 0;
@@ -157,16 +185,11 @@ fn divided(
             own.is_some_and(|value| value.as_str() == Some(text.as_bytes()))
         };
         let class = class_of(rules, signal, tenant, severity, has);
-        let is_it = |(c, t): &(u16, Arc<str>)| *c == class && t == tenant;
-        let label = match kinds.iter().rposition(is_it) {
-            Some(at) => at,
-            None if kinds.len() < PIECES_MAX => {
-                kinds.push((class, tenant.clone()));
-                kinds.len() - 1
-            }
-            None => kinds.len() - 1,
-        };
-        labels.push(label as u16);
+        let label = numbers.of(class, tenant);
+        if label == kinds.len() && label < PIECES_MAX {
+            kinds.push((class, tenant.clone()));
+        }
+        labels.push(label.min(PIECES_MAX) as u16);
     }
     match kinds.as_slice() {
         [] => false,
@@ -176,8 +199,9 @@ fn divided(
             true
         }
         kinds => {
+            let others = (rules.own_class(STD), rules.default_tenant().clone());
             for (label, piece) in divide(signal, &chunk, part, &labels) {
-                let (class, tenant) = &kinds[usize::from(label)];
+                let (class, tenant) = kinds.get(usize::from(label)).unwrap_or(&others);
                 pieces.add(*class, tenant.clone(), &piece);
             }
             true
@@ -220,23 +244,20 @@ struct Pieces {
     signal: Signal,
     services: bool,
     all: Vec<Piece>,
+    numbers: Numbers,
 }
 
 impl Pieces {
     fn add(&mut self, class: u16, tenant: Arc<str>, chunk: &Chunk) {
-        let is_it = |piece: &Piece| piece.class == class && piece.tenant == tenant;
-        let at = match self.all.iter().rposition(is_it) {
-            Some(at) => at,
-            None => {
-                self.all.push(Piece {
-                    class,
-                    tenant,
-                    messages: Vec::new(),
-                    facts: Facts::default(),
-                });
-                self.all.len() - 1
-            }
-        };
+        let at = self.numbers.of(class, &tenant);
+        if at == self.all.len() {
+            self.all.push(Piece {
+                class,
+                tenant,
+                messages: Vec::new(),
+                facts: Facts::default(),
+            });
+        }
         let piece = &mut self.all[at];
         piece.facts.items += u64::from(chunk.shape.items);
         if chunk.is_empty() {

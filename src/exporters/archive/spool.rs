@@ -9,25 +9,11 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-
-/// SHA-256 of some bytes.
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    fixed(digest(&SHA256, bytes).as_ref())
-}
 
 fn fixed(digest: &[u8]) -> [u8; 32] {
     digest.try_into().expect("SHA-256 has 32 bytes")
-}
-
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 /// A part that grows.
@@ -205,6 +191,7 @@ pub(super) fn digest_of(path: &Path) -> io::Result<([u8; 32], u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evidence::digest::sha256;
 
     fn bytes_of(body: &Body) -> Vec<u8> {
         match body {
@@ -224,7 +211,7 @@ mod tests {
             assert_eq!((part.id(), part.len()), ("p1", 6));
             let whole = part.finish(7).expect("it is whole");
             assert_eq!(bytes_of(&whole.body), b"onetwo");
-            assert_eq!((whole.sha256, whole.len), (sha256(b"onetwo"), 6));
+            assert_eq!((whole.sha256, whole.len), (sha256(b"onetwo").0, 6));
         }
         let left: Vec<_> = fs::read_dir(dir.path())
             .expect("it is there")
@@ -233,7 +220,7 @@ mod tests {
             .collect();
         assert_eq!(left, ["0000000007.part"]);
         let found = digest_of(&dir.path().join("0000000007.part")).expect("it reads");
-        assert_eq!(found, (sha256(b"onetwo"), 6));
+        assert_eq!(found, (sha256(b"onetwo").0, 6));
     }
 
     #[test]
@@ -269,8 +256,8 @@ mod tests {
         fs::write(&from, b"one").expect("it is written");
         let copy =
             |digest: &[u8; 32]| copy_checked(&mut File::open(&from).expect("it is there"), &to, digest);
-        assert!(copy(&sha256(b"two")).is_err());
-        copy(&sha256(b"one")).expect("it is the same");
+        assert!(copy(&sha256(b"two").0).is_err());
+        copy(&sha256(b"one").0).expect("it is the same");
         assert_eq!(fs::read(&to).expect("it is there"), b"one");
     }
 }

@@ -213,7 +213,7 @@ pub(super) async fn start(
     }
     let origin = shared.writer().origin();
     if let Ok(vkey) = shared.keys.current().vkey(origin.as_str()) {
-        shared.acts.signs(&super::spool::hex(&vkey.id()), is_new_key);
+        shared.acts.signs(&evidence::digest::hex(&vkey.id()), is_new_key);
         if is_new_key {
             shared.metrics.key_op("create", true);
         }
@@ -526,7 +526,7 @@ async fn found_archive(
          \"sig\":\"ed25519\",\"layout\":\"hive/v1\",\"root_vkeys\":[]}}\n"
     );
     let put = Put {
-        sha256: super::spool::sha256(text.as_bytes()),
+        sha256: sha256(text.as_bytes()).0,
         content_type: "application/json".into(),
         if_absent: true,
         ..Put::default()

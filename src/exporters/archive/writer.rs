@@ -537,7 +537,7 @@ impl Writer {
 
 fn put(bytes: bytes::Bytes, content_type: &str, lock: objects::Lock) -> (Body, Put) {
     let put = Put {
-        sha256: super::spool::sha256(&bytes),
+        sha256: evidence::digest::sha256(&bytes).0,
         content_type: content_type.to_owned(),
         lock,
         if_absent: true,

@@ -274,8 +274,8 @@ impl Inner {
     fn incoming(&self) -> io::Result<PathBuf> {
         let folder = self.root.join(INCOMING);
         let n = self.next.fetch_add(1, Ordering::Relaxed);
+        create(&folder)?;
         if n == 0 {
-            create(&folder)?;
             for entry in fs::read_dir(&folder)? {
                 let entry = entry?;
                 let age = entry.metadata().and_then(|m| m.modified()).map(|at| at.elapsed());

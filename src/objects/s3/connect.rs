@@ -143,7 +143,7 @@ async fn http_client(config: &S3) -> Result<SharedHttpClient, StoreError> {
         .with_trust_store(trusted)
         .build()
         .map_err(|e| fault("tls", &e))?;
-    let proxy = match &*config.proxy_url {
+    let proxy = match config.proxy_url.expose().as_str() {
         // As everywhere in this program: what is on this machine is not looked for behind a proxy.
         "" if is_loopback(&config.endpoint) => ProxyConfig::disabled(),
         "" => ProxyConfig::from_env(),

@@ -699,7 +699,7 @@ async fn a_proxy_is_gone_through() {
     let fake = fake().await;
     let config = S3 {
         endpoint: "http://s3.example.invalid".into(),
-        proxy_url: fake.endpoint(),
+        proxy_url: fake.endpoint().into(),
         ..fake.config_of("locked", WRITER)
     };
     let store = S3Store::open(&config).await.unwrap();

@@ -112,7 +112,7 @@ pub(super) struct S3Downloader {
     /// Whom to believe.
     pub(super) tls: S3Tls,
     /// A proxy; empty (default): as the environment says.
-    pub(super) proxy_url: String,
+    pub(super) proxy_url: Secret<String>,
 }
 
 /// Objects by notification; not supported.
@@ -171,7 +171,7 @@ impl Default for S3Downloader {
             expected_bucket_owner: String::new(),
             auth: Auth::default(),
             tls: S3Tls::default(),
-            proxy_url: String::new(),
+            proxy_url: Secret::default(),
         }
     }
 }
@@ -228,6 +228,8 @@ impl Config {
             },
             &self.starttime,
             &self.endtime,
+            &self.weir.records.starttime,
+            &self.weir.records.endtime,
         ];
         parts.join("\n")
     }

@@ -153,22 +153,10 @@ fn os_user() -> Actor {
     Actor::new("os_user", name.unwrap_or_else(|| format!("uid:{uid}")))
 }
 
-/// What the machine is called, in lower case, other characters than letters, digits and `-` replaced.
+/// What the machine is called, as an archive calls its writer.
 pub(super) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = name
-        .trim()
-        .chars()
-        .take(63)
-        .map(|c| match c.to_ascii_lowercase() {
-            c if c.is_ascii_alphanumeric() => c,
-            _ => '-',
-        })
-        .collect();
-    match name.is_empty() {
-        true => "weir".to_owned(),
-        false => name,
-    }
+    evidence::names::writer_of_host(name.trim())
 }
 
 #[cfg(test)]

@@ -87,8 +87,9 @@ impl Store {
 #[derive(Default)]
 struct Batch {
     records: Vec<Bytes>,
-    /// With a journal.
+    /// With a journal, and which.
     seqs: Vec<Seq>,
+    store: Option<Arc<Store>>,
     /// Without: the last of them.
     last: Option<u64>,
 }
@@ -253,8 +254,8 @@ impl Trail {
                     let first = || state.waiting.iter().take(BATCH_MAX);
                     return Batch {
                         records: first().map(|record| record.bytes.clone()).collect(),
-                        seqs: Vec::new(),
                         last: first().last().map(|record| record.n),
+                        ..Batch::default()
                     };
                 }
             }
@@ -273,6 +274,7 @@ impl Trail {
                     }
                 }
             }
+            batch.store = Some(store);
             Ok(batch)
         };
         blocking(read).await.unwrap_or_else(|error| {
@@ -285,8 +287,8 @@ impl Trail {
         if let Some(last) = batch.last {
             return self.safe(last);
         }
-        let store = self.state.lock().store.clone();
-        if let Some(store) = store {
+        // Another one may have been opened meanwhile.
+        if let Some(store) = &batch.store {
             for seq in &batch.seqs {
                 store.journal.complete(*seq, store.destination, 0..1);
             }

@@ -155,15 +155,19 @@ impl Wanted {
             let found = parts.of_kind("exporters").iter().find(|(known, _)| known == id);
             found.map(|(_, section)| section.effective())
         });
-        let said = |key: &str| match &archive {
-            Some(Effective::Map(entries)) => match entries.get(key) {
-                Some(Effective::Text(text)) if !text.is_empty() => Some(text.clone()),
-                _ => None,
-            },
+        let under = |all: &Option<Effective>, key: &str| match all {
+            Some(Effective::Map(entries)) => entries.get(key).cloned(),
             _ => None,
         };
+        let text = |value: Option<Effective>| match value {
+            Some(Effective::Text(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        };
+        let said = |key: &str| text(under(&archive, key));
+        // `storage` is short for it.
+        let queued = || text(under(&under(&archive, "sending_queue"), "storage"));
         let storage = Some(keys.storage.clone()).filter(|text| !text.is_empty());
-        let storage = storage.or_else(|| said("storage"));
+        let storage = storage.or_else(|| said("storage")).or_else(queued);
         let storage = storage.map(|text| {
             let id = ComponentId::parse(&text).ok();
             let id = id.filter(|id| parts.extensions().contains(id));

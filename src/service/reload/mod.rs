@@ -174,6 +174,10 @@ impl Service {
         let host = &self.host;
         let is_new = |(id, _): &&(ComponentId, Arc<dyn Extension>)| !diff.is_kept("extensions", id);
         host.leases.begin(diff.leaving()).await;
+        if live.wanted.is_on {
+            // Its first record is of the configuration that still runs.
+            self.begin_trail(&live.wanted);
+        }
         host.set_live(live.clone());
         let mut started = Vec::new();
         let taken_over = async {
@@ -183,7 +187,6 @@ impl Service {
                 started.push(extension.clone());
             }
             if live.wanted.is_on {
-                self.begin_trail(&live.wanted);
                 self.open_trail(&live.wanted).await.map_err(Fault::World)?;
             }
             live.graph.take_over(&old.graph, host.clone()).await
@@ -191,11 +194,17 @@ impl Service {
         let retired = match taken_over.await {
             Ok(retired) => retired,
             Err(fault) => {
+                host.set_live(old.clone());
+                host.trail.want(&old.wanted);
+                // Back to its journal before the one that it may have now is closed.
+                if old.wanted.is_on
+                    && let Err(error) = self.open_trail(&old.wanted).await
+                {
+                    tracing::error!(error, "the audit trail has no journal");
+                }
                 for extension in started.iter().rev() {
                     extension.stop().await;
                 }
-                host.set_live(old.clone());
-                host.trail.want(&old.wanted);
                 host.leases.end(false).await;
                 return Err(Diags(diags(fault, "service")));
             }

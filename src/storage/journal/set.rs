@@ -247,15 +247,6 @@ impl Set {
         }
         Some(set)
     }
-
-    /// Bytes that it takes, more or less.
-    pub fn len_bytes(&self) -> usize {
-        let last = match &self.last {
-            Some(Run::Part { pieces, .. }) => 4 * pieces.len(),
-            _ => 0,
-        };
-        self.runs.capacity() + last + size_of::<Set>()
-    }
 }
 
 impl FromIterator<Run> for Set {

@@ -110,7 +110,7 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
     if !arguments.objects.is_empty() {
         said = format!("{} of {said}", arguments.objects.join(" "));
     }
-    let mut log = match archive.is_copy {
+    let log = match archive.is_copy {
         true => None,
         false => Some(OwnLog::open(&archive, &logs, &arguments.who, &format!("cat of {said}")).await?),
     };
@@ -129,9 +129,6 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
             printing
                 .object(&reading, named, &mut conditions, arguments.unchecked)
                 .await?;
-            if let Some(log) = &mut log {
-                log.beat().await?;
-            }
         }
         Ok(())
     };
@@ -142,7 +139,12 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
     let flushed = printing.out.flush().map_err(Ended::from);
     if let Some(log) = log {
         let done = restored(&said, "cat", printing.records, printing.bytes, &arguments.who);
-        log.close(done).await?;
+        let closed = log.close(done).await;
+        // Why it ended comes first.
+        match (&ended, closed) {
+            (Err(Ended::Failed(_)), Err(failure)) => say_error(&failure.told),
+            (_, closed) => drop(closed?),
+        }
     }
     match ended.and(flushed) {
         Ok(()) | Err(Ended::Gone) => {}

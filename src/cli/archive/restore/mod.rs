@@ -283,7 +283,7 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
     let failed = sending.conditions.failed();
     service.stop(STOP).await;
     job.finished = sent.is_ok();
-    job.save(arguments.resume.as_deref())?;
+    let saved = job.save(arguments.resume.as_deref());
     let (records, bytes) = (job.records - before.0, job.bytes - before.1);
     let told = format!(
         "sent {} records of {} objects ({}) to {to_otlp}",
@@ -295,13 +295,17 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
     if let Some(log) = log {
         let line = log.policy_line()?;
         let to = format!("otlp {to_otlp}");
-        let place = log.close(restored(&filter, &to, records, bytes, &arguments.who));
-        say(&format!("logged {}", place.await?));
+        let closed = log.close(restored(&filter, &to, records, bytes, &arguments.who));
+        match (&sent, closed.await) {
+            // Why it ended comes first.
+            (Err(_), Err(failure)) => say_error(&failure.told),
+            (_, place) => say(&format!("logged {}", place?)),
+        }
         say_error(&format!(
             "a policy that trusts its key by no root needs the line: {line}"
         ));
     }
-    sent?;
+    sent.and(saved)?;
     if failed > 0 {
         say_error(&format!(
             "on {} records the condition failed; they were left out",
@@ -485,9 +489,6 @@ impl Sending<'_> {
             }
             sent?;
             self.job.save(self.job_file)?;
-            if let Some(log) = &mut self.log {
-                log.beat().await?;
-            }
         }
         Ok(())
     }
@@ -544,9 +545,6 @@ impl Sending<'_> {
             if self.saved.elapsed() >= SAVE {
                 self.saved = Instant::now();
                 self.job.save(self.job_file)?;
-                if let Some(log) = &mut self.log {
-                    log.beat().await?;
-                }
             }
         }
         (self.job.object, self.job.requests) = (Some(key.clone()), number);

@@ -89,6 +89,8 @@ impl Claimed {
         }
         let (cut, part) = (journal.cut(dest, seq), self.parts.get(&seq));
         let (of, rules) = match (&cut, part) {
+            // Given up without a claim, it has no rules of its own.
+            (Some(cut), Some((_, _, rules))) if cut.rules.is_empty() => (cut.of, rules.clone()),
             (Some(cut), _) => (cut.of, cut.rules.clone()),
             (None, Some((of, _, rules))) => (*of, rules.clone()),
             (None, None) => return Some((Pieces::All, None)),
@@ -408,6 +410,7 @@ impl Durable {
                             let pieces: Vec<u32> =
                                 pieces.iter().copied().filter(|p| due.contains(*p)).collect();
                             if !pieces.is_empty() {
+                                let rules = rules.filter(|rules| !rules.is_empty());
                                 let rules = rules.unwrap_or_else(|| claim.rules.as_str().into());
                                 gather.note(owed.seq, Pieces::Some { of: *of, pieces }, Some(rules));
                             }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use component::Collect;
+use evidence::digest::sha256;
 use objects::test_kit::{ADMIN, Bucket, FakeS3, Quirks};
 use objects::{Body, ObjectStore, Put, S3Store};
 use tokio::time::Instant;
 
 use super::super::recover::{self, session_of};
 use super::super::run::Shared;
-use super::super::spool::sha256;
 use super::super::{Archive, adopt, selftest};
 use super::rig::Rig;
 
@@ -144,7 +144,7 @@ async fn an_orphan_is_ours_if_its_metadata_say_so() {
         let key = obj.key.replace("_0000000000.", &format!("_{seq:010}."));
         assert_ne!(key, obj.key);
         let put = Put {
-            sha256: sha256(&bytes),
+            sha256: sha256(&bytes).0,
             meta: says
                 .map(|says| ("weir-origin".to_owned(), says.to_owned()))
                 .into_iter()

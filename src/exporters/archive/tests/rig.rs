@@ -412,7 +412,7 @@ impl ObjectStore for Scripted {
                 }
                 Some(Answer::Squatted) => {
                     let other = Put {
-                        sha256: super::super::spool::sha256(b"squatter"),
+                        sha256: evidence::digest::sha256(b"squatter").0,
                         if_absent: true,
                         ..Put::default()
                     };

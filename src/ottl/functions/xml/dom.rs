@@ -33,6 +33,8 @@ pub(super) enum Kind {
     Comment(String),
     /// What stands between the angle brackets: instructions, declarations.
     Other(String),
+    /// What was taken out.
+    Gone,
 }
 
 fn wrong(what: &'static str) -> Error {
@@ -124,10 +126,9 @@ impl Tree {
         }
     }
 
-    /// Takes a node and all below it out.
+    /// Takes a node and all below it out: it is not written.
     pub(super) fn remove(&mut self, id: usize) {
-        let parent = self.nodes[id].parent;
-        self.nodes[parent].children.retain(|child| *child != id);
+        self.nodes[id].kind = Kind::Gone;
     }
 
     /// Name of an element; empty for all else.
@@ -204,6 +205,7 @@ impl Tree {
                 out.push_str(text);
                 out.push_str("]]>");
             }
+            Kind::Gone => {}
             Kind::Comment(text) => {
                 out.push_str("<!--");
                 out.push_str(text);

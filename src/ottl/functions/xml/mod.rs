@@ -3,6 +3,8 @@
 mod dom;
 mod xpath;
 
+use std::collections::HashMap;
+
 use super::{Args, Def, Kind, any, lit_utf8, of, opt};
 use crate::error::{Error, Result};
 use crate::eval::Arg;
@@ -213,12 +215,11 @@ fn whole(tree: &Tree, id: usize) -> Vec<u8> {
     let attributes = tree.attributes(id);
     if !attributes.is_empty() {
         let mut inner = MapBuilder::default();
+        let numbered = attributes.iter().enumerate();
+        let last: HashMap<&str, usize> = numbered.map(|(i, (key, _))| (local(key), i)).collect();
         for (i, (key, value)) in attributes.iter().enumerate() {
             // Of two with one name behind their prefixes the last counts.
-            if !attributes[i + 1..]
-                .iter()
-                .any(|(later, _)| local(later) == local(key))
-            {
+            if last.get(local(key)) == Some(&i) {
                 inner.put_str(local(key), value.as_bytes());
             }
         }
@@ -249,11 +250,12 @@ fn whole(tree: &Tree, id: usize) -> Vec<u8> {
 fn simplified(tree: &Tree, id: usize) -> MapBuilder {
     let mut map = MapBuilder::default();
     let children: Vec<usize> = elements(tree, id).collect();
-    let mut counts: std::collections::HashMap<&str, usize> = std::collections::HashMap::new();
+    let mut counts: HashMap<&str, usize> = HashMap::new();
     children
         .iter()
         .for_each(|child| *counts.entry(tree.name(*child)).or_default() += 1);
-    let mut lists: Vec<(&str, ListBuilder)> = Vec::new();
+    let mut lists: Vec<ListBuilder> = Vec::new();
+    let mut known: HashMap<&str, usize> = HashMap::new();
     let mut places: Vec<(&str, Option<Vec<u8>>)> = Vec::new();
     for child in children {
         let name = tree.name(child);
@@ -265,21 +267,18 @@ fn simplified(tree: &Tree, id: usize) -> MapBuilder {
         if tree.nodes[child].children.is_empty() {
             continue;
         }
-        let at = lists
-            .iter()
-            .position(|(known, _)| *known == name)
-            .unwrap_or_else(|| {
-                lists.push((name, ListBuilder::default()));
-                places.push((name, None));
-                lists.len() - 1
-            });
+        let at = *known.entry(name).or_insert_with(|| {
+            lists.push(ListBuilder::default());
+            places.push((name, None));
+            lists.len() - 1
+        });
         if let Some(value) = value {
-            lists[at].1.push_raw(&value);
+            lists[at].push_raw(&value);
         }
     }
     let mut lists = lists.into_iter();
     for (name, value) in places {
-        let value = value.or_else(|| lists.next().map(|(_, list)| list.finish()));
+        let value = value.or_else(|| lists.next().map(ListBuilder::finish));
         map.put_raw(local(name).as_bytes(), &value.unwrap_or_default());
     }
     map

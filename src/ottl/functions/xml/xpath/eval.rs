@@ -1,6 +1,9 @@
 //! What an expression gives on a document.
 
 use std::cmp::Ordering;
+use std::rc::Rc;
+
+use codec::pattern::Pattern;
 
 use super::super::dom::{Kind, Tree};
 use super::{Axis, Expr, Op, Path, Pick, Start, Step, Test, text_of};
@@ -39,11 +42,17 @@ impl At {
 pub(super) struct Eval<'t> {
     pub(super) tree: &'t Tree,
     looks: u64,
+    /// Those of `matches` and `replace`, by their texts.
+    pub(super) patterns: Vec<(String, Rc<Pattern>)>,
 }
 
 impl<'t> Eval<'t> {
     pub(super) fn new(tree: &'t Tree) -> Eval<'t> {
-        Eval { tree, looks: 0 }
+        Eval {
+            tree,
+            looks: 0,
+            patterns: Vec::new(),
+        }
     }
 
     pub(super) fn look(&mut self, at: usize) -> Result<()> {
@@ -114,7 +123,16 @@ impl<'t> Eval<'t> {
 
     fn texts(&mut self, value: Value) -> Result<Vec<String>> {
         match value {
-            Value::Set(picks) => picks.into_iter().map(|pick| self.text_of(pick)).collect(),
+            Value::Set(picks) => {
+                let mut len = 0;
+                let text = |pick| {
+                    let text = self.text_of(pick)?;
+                    len += text.len();
+                    self.fits(len)?;
+                    Ok(text)
+                };
+                picks.into_iter().map(text).collect()
+            }
             other => Ok(vec![self.as_text(other)?]),
         }
     }
@@ -127,6 +145,10 @@ impl<'t> Eval<'t> {
     }
 
     pub(super) fn text_of(&mut self, pick: Pick) -> Result<String> {
+        if pick.attribute == 0 {
+            // Counts what is walked for the text.
+            self.below(pick.node, &mut Vec::new())?;
+        }
         let text = text_of(self.tree, pick);
         self.look(1 + text.len() / 64)?;
         Ok(text)

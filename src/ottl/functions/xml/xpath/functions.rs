@@ -1,5 +1,7 @@
 //! The functions of XPath.
 
+use std::rc::Rc;
+
 use codec::pattern::Pattern;
 
 use super::eval::{At, Eval, Value, number};
@@ -83,6 +85,8 @@ pub(super) const NAMES: &[(&str, Function, usize, usize)] = &[
 
 /// Looks that compiling an expression within an XPath counts as.
 const PATTERN_LOOKS: usize = 1000;
+/// As many patterns are kept.
+const PATTERNS_KEPT: usize = 16;
 /// Longest text that a function makes.
 const TEXT_MAX: usize = 16 << 20;
 
@@ -167,7 +171,8 @@ impl Eval<'_> {
             Function::StringLength => Value::Number(first.chars().count() as f64),
             Function::Matches => {
                 let pattern = arg(1)?;
-                Value::Bool(self.pattern(&pattern)?.is_match_once(&first))
+                let pattern = self.pattern(&pattern)?;
+                Value::Bool(pattern.is_match(&mut pattern.cache(), first.as_bytes()))
             }
             Function::Concat => {
                 let mut out = first;
@@ -237,23 +242,29 @@ impl Eval<'_> {
         })
     }
 
-    fn fits(&self, len: usize) -> Result<()> {
+    pub(super) fn fits(&self, len: usize) -> Result<()> {
         match len > TEXT_MAX {
             true => Err(Error::new("the XPath makes too long a text")),
             false => Ok(()),
         }
     }
 
-    fn pattern(&mut self, source: &str) -> Result<Once> {
+    /// A pattern, made once.
+    fn pattern(&mut self, source: &str) -> Result<Rc<Pattern>> {
+        if let Some((_, known)) = self.patterns.iter().find(|(text, _)| text == source) {
+            return Ok(known.clone());
+        }
         self.look(PATTERN_LOOKS)?;
-        let pattern = Pattern::seldom(source);
-        pattern
-            .map(Once)
-            .map_err(|e| Error::text(format!("in the XPath: {e}")))
+        let made = Pattern::seldom(source).map_err(|e| Error::text(format!("in the XPath: {e}")))?;
+        let made = Rc::new(made);
+        // Patterns out of the document are as many as its nodes.
+        self.patterns.truncate(PATTERNS_KEPT - 1);
+        self.patterns.push((source.to_owned(), made.clone()));
+        Ok(made)
     }
 
     fn replaced(&mut self, text: &str, pattern: &str, replacement: &str) -> Result<String> {
-        let Once(pattern) = self.pattern(pattern)?;
+        let pattern = self.pattern(pattern)?;
         let mut out = Vec::new();
         let mut too_long = false;
         let any =
@@ -307,15 +318,6 @@ impl Eval<'_> {
                 None => node = self.tree.nodes[node].parent,
             }
         }
-    }
-}
-
-/// An expression that is searched with once.
-struct Once(Pattern);
-
-impl Once {
-    fn is_match_once(&self, text: &str) -> bool {
-        self.0.is_match(&mut self.0.cache(), text.as_bytes())
     }
 }
 
