@@ -288,11 +288,11 @@ impl Loki {
             .map_err(ExportError::from_call)?;
         let outcome = self.judge(batch, &reply)?;
         for rejection in &outcome.rejected {
-            let (dropped, message) = (rejection.items, &rejection.message);
+            let (dropped, error) = (rejection.items, &rejection.message);
             tracing::warn!(
                 component = self.id,
                 dropped,
-                message,
+                error,
                 "Loki stored a batch but for some records"
             );
         }
