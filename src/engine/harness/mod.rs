@@ -485,7 +485,13 @@ impl Harness {
     /// Receivers are about to stop: waiting for retries and for batches to fill ends.
     pub fn close(&self) {
         self.switch.stop();
-        if let Some(durable) = &*self.durable.lock() {
+        // One that gathers takes in to the end what is appended: nobody waits for it.
+        if let Some(durable) = self
+            .durable
+            .lock()
+            .as_ref()
+            .filter(|_| self.settings.gathering.is_none())
+        {
             durable.close();
         }
         let hub = self.hub.lock().clone();
@@ -519,13 +525,16 @@ impl Harness {
         if let Some(branch) = &self.branch {
             branch.drain(deadline).await;
         }
+        let durable = self.durable.lock().clone();
+        if let Some(durable) = &durable {
+            durable.finish(deadline).await;
+        }
         let lane = self.lane.lock().clone();
         match (lane, &self.settings.gathering) {
             (Some(lane), _) => lane.drain(deadline).await,
             (None, Some(gathering)) => gathering.end(deadline).await,
             (None, None) => {}
         }
-        let durable = self.durable.lock().clone();
         if let Some(durable) = durable {
             durable.let_go(deadline).await;
         }

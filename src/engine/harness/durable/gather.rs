@@ -30,6 +30,8 @@ const PAGE: usize = 1024;
 pub(crate) struct Gather {
     state: Mutex<State>,
     work: Arc<Notify>,
+    /// Told when the last that waited is handed over.
+    idle: Notify,
 }
 
 #[derive(Default)]
@@ -37,6 +39,8 @@ struct State {
     waiting: BTreeMap<Seq, Waiting>,
     /// What is owed from before is noted.
     is_scanned: bool,
+    /// One is being handed over.
+    is_busy: bool,
     closed: bool,
     /// Bytes of what waits that are kept in memory.
     here: usize,
@@ -120,6 +124,7 @@ impl Gather {
         Gather {
             state: Mutex::default(),
             work: Arc::default(),
+            idle: Notify::new(),
         }
     }
 
@@ -209,7 +214,34 @@ impl Gather {
         }
         let (seq, waiting) = st.waiting.pop_first()?;
         st.here -= waiting.here.as_ref().map_or(0, |(.., bytes)| *bytes);
+        st.is_busy = true;
         Some((seq, waiting))
+    }
+
+    /// What [`Gather::next`] gave is handed over, or waits again.
+    fn handed(&self) {
+        let mut st = self.state.lock();
+        st.is_busy = false;
+        if st.waiting.is_empty() {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// Waits until all that is owed here is handed over, or nothing is any more. The caller bounds it.
+    pub(super) async fn idle(&self) {
+        loop {
+            let told = self.idle.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            let is_idle = {
+                let st = self.state.lock();
+                st.closed || (st.waiting.is_empty() && !st.is_busy)
+            };
+            if is_idle {
+                return;
+            }
+            told.await;
+        }
     }
 
     /// Hands over nothing more.
@@ -219,6 +251,8 @@ impl Gather {
         // What is kept in memory lies on disk too.
         st.waiting.clear();
         st.here = 0;
+        drop(st);
+        self.idle.notify_waiters();
     }
 }
 
@@ -459,9 +493,14 @@ async fn run(queue: Weak<Durable>, work: Arc<Notify>, collect: Arc<dyn Collect>)
         };
         match gather.next() {
             Some((seq, waiting)) => {
-                if let Err(waiting) = strong.gather_one(opened, &*collect, seq, waiting).await {
+                let rest = strong.gather_one(opened, &*collect, seq, waiting).await.err();
+                let is_left = rest.is_some();
+                if let Some(waiting) = rest {
                     gather.note(seq, waiting.owed, waiting.rules);
-                    drop(strong);
+                }
+                gather.handed();
+                drop(strong);
+                if is_left {
                     tokio::time::sleep(PAUSE).await;
                 }
             }

@@ -424,6 +424,18 @@ impl Durable {
         }
     }
 
+    /// Of what is owed here hands over what it can, for half of the time; then nothing more. For a queue that loads and
+    /// sends it is [`Durable::close`].
+    pub(crate) async fn finish(&self, deadline: Instant) {
+        let is_fed = self.feeder.lock().is_some();
+        if let Some(gather) = self.gather.as_ref().filter(|_| is_fed) {
+            let now = Instant::now();
+            let half = now + deadline.saturating_duration_since(now) / 2;
+            let _ = tokio::time::timeout_at(half, gather.idle()).await;
+        }
+        self.close();
+    }
+
     /// Waits for appends that have begun, and lets another one read for this destination.
     pub(crate) async fn let_go(&self, deadline: Instant) {
         self.has_let_go.store(true, SeqCst);
