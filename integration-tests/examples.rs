@@ -15,6 +15,7 @@ use prost::Message;
 use telemetry::{Column, Node, Place};
 use wire::Signal;
 
+use crate::elasticsearch::{Cluster, Turn};
 use crate::support::client::{self, Grpc, GrpcAnswer, LOGS, METRICS, TRACES, frame};
 use crate::support::gateway::Gateway;
 use crate::support::kills::archive::Archived;
@@ -648,5 +649,85 @@ async fn loki_otlp() {
     );
     assert_eq!(one.headers["content-type"], "application/x-protobuf");
     assert_eq!(one.message, request.encode_to_vec());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn elasticsearch() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name).display().to_string();
+    // The second document of the first request is turned down.
+    let cluster = Cluster::start([Turn::Each(&[201, 400, 201])]).await;
+    let text = example(
+        "elasticsearch.yaml",
+        &[
+            ("127.0.0.1:4317", "127.0.0.1:{grpc}".to_owned()),
+            ("127.0.0.1:4318", "127.0.0.1:{http}".to_owned()),
+            ("http://127.0.0.1:9200", format!("http://{}", cluster.addr)),
+            ("ELASTIC_API_KEY:-", "ELASTIC_API_KEY:-c2VjcmV0".to_owned()),
+            ("/var/lib/weir/journal", place("journal")),
+            ("/var/lib/weir/rejected.json", place("rejected.json")),
+            ("flush_timeout: 1s", "flush_timeout: 10ms".to_owned()),
+        ],
+    );
+    let gateway = Gateway::start(&text).await;
+    let grpc = Grpc::connect(gateway.grpc).await;
+    let mut request = records(&[
+        ("shop", 17, "lost order"),
+        ("shop", 9, "bad"),
+        ("desk", 9, "calm"),
+    ]);
+    let team = texts(&[("service.name", "desk"), ("team", "desk-team")]);
+    request.resource_logs[2]
+        .resource
+        .get_or_insert_default()
+        .attributes = team;
+    assert_eq!(export(&grpc, LOGS, &request.encode_to_vec(), &[]).await.code, 0);
+    until("the logs came", || cluster.stored().len() == 2).await;
+    // What Kibana looks for in logs.
+    let stored = cluster.stored();
+    let (index, _, document) = &stored[0];
+    let record = &request.resource_logs[0].scope_logs[0].log_records[0];
+    assert_eq!(index, "logs-generic.otel-default");
+    assert_eq!(
+        document["data_stream"],
+        serde_json::json!({"type": "logs", "dataset": "generic.otel", "namespace": "default"})
+    );
+    let millis = document["@timestamp"]
+        .as_str()
+        .and_then(|text| text.split('.').next());
+    assert_eq!(
+        millis,
+        Some((record.time_unix_nano / 1_000_000).to_string().as_str())
+    );
+    assert_eq!(document["severity_number"], 17);
+    assert_eq!(document["resource"]["attributes"]["service.name"], "shop");
+    assert_eq!(document["body"]["text"], "lost order");
+    let trace: String = record.trace_id.iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(document["trace_id"], trace.as_str());
+    assert_eq!(stored[1].0, "logs-desk_team.otel-default");
+    let seen = &cluster.seen()[0];
+    assert!(
+        seen.query.ends_with("&require_data_stream=true"),
+        "{}",
+        seen.query
+    );
+    assert_eq!(seen.headers["authorization"], "ApiKey c2VjcmV0");
+    until("what was turned down lies in the file", || {
+        fs::read_to_string(place("rejected.json")).is_ok_and(|text| text.contains("\"bad\""))
+    })
+    .await;
+    let laid = fs::read_to_string(place("rejected.json")).unwrap();
+    assert!(!laid.contains("lost order") && !laid.contains("calm"), "{laid}");
+    assert_eq!(
+        grpc.export(TRACES, &spans("shop", 1..3, |span| span.events.clear()))
+            .await
+            .code,
+        0
+    );
+    until("the spans came", || cluster.stored().len() == 4).await;
+    assert_eq!(cluster.stored()[2].0, "traces-generic.otel-default");
+    let books = || gateway.books(exporter("elasticsearch"), Signal::Logs);
+    assert_eq!((books().get(Column::Out), books().failed_all()), (2, 1));
     gateway.stop().await;
 }

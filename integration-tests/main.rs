@@ -27,6 +27,7 @@ mod crash;
 mod delivery;
 mod docs;
 mod durable;
+mod elasticsearch;
 mod examples;
 mod fanout;
 mod health;
