@@ -393,13 +393,14 @@ pub(super) async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>, 
         closed: false,
         rolling: false,
         rolls: JoinSet::new(),
+        rescues: JoinSet::new(),
         asides: JoinSet::new(),
         shared: shared.clone(),
     };
     let (rescued, mut found) = mpsc::channel(16);
     if let Some((before, explained)) = rescue {
         let shared = shared.clone();
-        work.asides.spawn(async move {
+        work.rescues.spawn(async move {
             adopt::rescue(&shared, before, explained, rescued).await;
         });
     }
@@ -443,6 +444,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<Order>, 
             Some(done) = work.heads.join_next() => work.head(done.ok()),
             Some(_) = work.completions.join_next() => {}
             Some(done) = work.rolls.join_next() => work.rolled(done.ok()),
+            Some(_) = work.rescues.join_next() => {}
             Some(_) = work.asides.join_next() => {}
             Some(logged) = found.recv() => work.logged(Some(logged)),
             // Who stops says no more: an entry behind the last head would look like a crash.
@@ -483,6 +485,8 @@ struct Work {
     /// A new session is to begin: everything that is open ends first.
     rolling: bool,
     rolls: JoinSet<Result<Vec<Logged>, Trouble>>,
+    /// What takes over the objects of a session before.
+    rescues: JoinSet<()>,
     /// What nobody waits for.
     asides: JoinSet<()>,
 }
@@ -520,8 +524,8 @@ impl Work {
             shared.gather.pause(true);
             shared.gather.flush();
         }
-        // What rescues the objects of a session before writes to this one.
-        let is_done = self.is_idle() && self.completions.is_empty() && self.asides.is_empty();
+        // What rescues writes to this session too.
+        let is_done = self.is_idle() && self.completions.is_empty() && self.rescues.is_empty();
         if self.rolling && !stopping && is_done && (fenced || self.logged.is_empty()) {
             let logged = std::mem::take(&mut self.logged).into_values().collect();
             let shared = shared.clone();
