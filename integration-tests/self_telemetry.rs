@@ -204,6 +204,8 @@ service:
         Grpc::connect(gateway.grpc).await.export(LOGS, &sent).await.code,
         0
     );
+    // one after the other: two that wait together would leave as one batch
+    until("the first two to arrive", || peer.taken().len() == 2).await;
     assert_eq!(
         client::post_otlp(gateway.http, "/v1/logs", &sent).await.status,
         200

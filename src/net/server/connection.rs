@@ -24,8 +24,9 @@ const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const SLOW_HANDSHAKE: &str = "slow_handshake";
 const FLOOD: &str = "flood";
 /// For a client that is just writing a request to a server that stops: it cannot know yet. Over HTTP/1.1 nobody says
-/// GOAWAY, so an idle connection waits that long, and is closed with the next answer.
-const LINGER: Duration = Duration::from_millis(250);
+/// GOAWAY, so an idle connection waits that long, and is closed with the next answer. A client on a busy machine may
+/// need some time between connecting and its first byte.
+const LINGER: Duration = Duration::from_secs(1);
 /// For a client to close a connection on which nothing is in flight, once it was asked to.
 const IDLE_GRACE: Duration = Duration::from_secs(10);
 
@@ -43,9 +44,11 @@ pub(super) async fn serve(
         let _ = early.wait_for(|p| *p > Phase::Serving).await;
         let _ = tokio::time::timeout(LINGER, early.wait_for(|p| *p == Phase::Closed)).await;
     };
+    // In this order: bytes that came in time are read, however late this task is.
     let opened = tokio::select! {
-        () = leaving => return,
+        biased;
         opened = open(stream, addr, settings, pulse) => opened,
+        () = leaving => return,
     };
     let Some((wire, version, peer)) = opened else {
         return;
