@@ -332,6 +332,50 @@ async fn a_tenant_that_fails_sends_nobody_elses_records_again() {
     gateway.stop().await;
 }
 
+/// Tenants that clients name by a header stay apart in a queue that gathers, and each keeps its name.
+#[tokio::test]
+async fn tenants_of_client_metadata_do_not_meet_in_a_batch() {
+    for batch in ["", ", batch"] {
+        let peer = Peer::start().await;
+        let loki = match batch {
+            "" => {
+                "tenant: {from: metadata, key: X-Tenant, default: nobody}\n    sending_queue: {batch: {flush_timeout: 20ms}}"
+            }
+            _ => "tenant: {from: metadata, key: X-Tenant, default: nobody}",
+        };
+        let text =
+            config(&peer, loki, "batch").replace("processors:\n", "processors:\n  batch: {timeout: 20ms}\n");
+        let gateway = Gateway::start(&match batch {
+            "" => text.replace("[batch]", "[]"),
+            _ => text,
+        })
+        .await;
+        let grpc = Grpc::connect(gateway.grpc).await;
+        for (tenant, body) in [("a", "1"), ("b", "2"), ("a", "3"), ("", "4")] {
+            let message = records(&[("s", body)]);
+            let headers = [("x-tenant", tenant)];
+            let headers = if tenant.is_empty() { &[][..] } else { &headers[..] };
+            let answer = grpc.call(LOGS, frame(0, &message), headers, true).await;
+            assert_eq!(answer.code, 0, "{}", answer.message);
+        }
+        until("all is delivered", || {
+            lines(&peer.taken()) == ["1", "2", "3", "4"]
+        })
+        .await;
+        let mut by_tenant: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for one in peer.received() {
+            let tenant = one.headers["x-scope-orgid"].to_str().unwrap().to_owned();
+            by_tenant.entry(tenant).or_default().extend(lines([&one]));
+        }
+        by_tenant.values_mut().for_each(|lines| lines.sort());
+        let expected = [("a", vec!["1", "3"]), ("b", vec!["2"]), ("nobody", vec!["4"])];
+        let expected = expected
+            .map(|(tenant, lines)| (tenant.to_owned(), lines.into_iter().map(str::to_owned).collect()));
+        assert_eq!(by_tenant, expected.into(), "{batch}");
+        gateway.stop().await;
+    }
+}
+
 /// A client that waits for the answer is told the truth of both halves of its request.
 #[tokio::test]
 async fn without_a_queue_the_client_hears_of_what_was_refused() {

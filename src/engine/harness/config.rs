@@ -12,6 +12,7 @@ use config::{ComponentId, Diags, Optional, Section, Shape};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::PipelineBatch;
 use super::collect::Gathering;
 use super::retry::RetrySettings;
 use super::room::Sizer;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub hint: &'static str,
     /// Keys of client metadata that the exporter or its authenticator reads; with `storage` they go to the disk too.
     pub context_keys: Vec<String>,
+    /// Keys of client metadata whose values must not meet in one batch, since the exporter itself reads them.
+    pub apart_by: Vec<String>,
     /// What the queue's storage promises.
     pub storage: Option<Storage>,
     /// The exporter gathers: this drives it.
@@ -293,6 +296,29 @@ impl Default for Batch {
 }
 
 impl Settings {
+    /// How requests gather, if they do. The exporter's own batch settings win over a pipeline's; the metadata keys of
+    /// both hold in any case, as do those that the exporter itself reads.
+    pub(crate) fn flush(&self, batch: Option<&PipelineBatch>) -> Option<FlushPolicy> {
+        let own = self.queue.as_ref().and_then(|q| q.batch.as_ref());
+        let mut flush = own.or(batch.map(|b| &b.policy))?.clone();
+        for key in batch.iter().flat_map(|b| &b.policy.metadata_keys) {
+            if !flush.metadata_keys.iter().any(|k| k.eq_ignore_ascii_case(key)) {
+                flush.metadata_keys.push(key.clone());
+                flush.cardinality_max = batch.and_then(|b| b.policy.cardinality_max);
+            }
+        }
+        if flush.metadata_keys.is_empty() && !self.apart_by.is_empty() {
+            // A limit is for the keys that it was written for.
+            flush.cardinality_max = None;
+        }
+        for key in &self.apart_by {
+            if !flush.metadata_keys.iter().any(|k| k.eq_ignore_ascii_case(key)) {
+                flush.metadata_keys.push(key.clone());
+            }
+        }
+        Some(flush)
+    }
+
     /// Takes the blocks that `offer` names out of the section, and checks them. All faults at once.
     pub fn take(section: &mut Section, offer: &Harness) -> Result<Settings, Diags> {
         if let Some(prepare) = offer.prepare {
@@ -379,6 +405,7 @@ impl Settings {
                 }
             },
             context_keys: Vec::new(),
+            apart_by: Vec::new(),
             storage: None,
             gathering: None,
             written,

@@ -377,27 +377,19 @@ impl Harness {
         }
     }
 
-    /// The exporter's own batch settings win; a pipeline's metadata keys hold in any case.
     fn policy(&self, hub: &Hub, batch: Option<&PipelineBatch>) -> Arc<Policy> {
-        let own = self.settings.queue.as_ref().and_then(|q| q.batch.clone());
+        let flush = self.settings.flush(batch);
         let Some(batch) = batch else {
             let mut plain = self.plain.lock();
             let make = || {
                 hub.add_policy(|index| Policy {
                     index,
-                    flush: own,
+                    flush,
                     processor: None,
                 })
             };
             return plain.get_or_insert_with(make).clone();
         };
-        let mut flush = own.unwrap_or_else(|| batch.policy.clone());
-        for key in &batch.policy.metadata_keys {
-            if !flush.metadata_keys.iter().any(|k| k.eq_ignore_ascii_case(key)) {
-                flush.metadata_keys.push(key.clone());
-                flush.cardinality_max = batch.policy.cardinality_max;
-            }
-        }
         let labels = || vec![("processor", batch.processor.clone())];
         let metrics = &self.telemetry.metrics;
         let processor = ProcessorMetrics {
@@ -407,12 +399,12 @@ impl Harness {
             bytes: metrics.histogram("otelcol_processor_batch_batch_send_size_bytes", labels()),
             combinations: metrics.gauge("otelcol_processor_batch_metadata_cardinality", labels()),
         };
-        if flush.metadata_keys.is_empty() {
+        if flush.as_ref().is_none_or(|f| f.metadata_keys.is_empty()) {
             processor.combinations.set(1); // as the collector counts it
         }
         hub.add_policy(|index| Policy {
             index,
-            flush: Some(flush),
+            flush,
             processor: Some(processor),
         })
     }

@@ -583,6 +583,47 @@ async fn metadata_values_do_not_meet() {
     rig.finish().await;
 }
 
+/// Whether a queue gathers or a pipeline's `batch` does: a tenant that is named by a header is not lost, nor are two in
+/// one batch.
+#[tokio::test(start_paused = true)]
+async fn metadata_that_the_exporter_reads_does_not_meet() {
+    let settings = |settings: Settings| Settings {
+        apart_by: vec!["x-scope-orgid".into()],
+        ..settings
+    };
+    let limited = pipeline_batch(100, None).map(|mut batch| {
+        batch.policy.cardinality_max = Some(1);
+        batch
+    });
+    for (settings, batch) in [
+        (settings(batched(100, None)), None),
+        (settings(queued(1000)), limited.clone()),
+        (settings(batched(100, None)), limited),
+    ] {
+        let rig = Rig::with_batch(Script::new([]), settings, batch);
+        for value in ["a", "b", "a"] {
+            let sent = rig.send(with_metadata(logs(1), "x-scope-orgid", value)).await;
+            assert_eq!(sent, Ok(Outcome::all()));
+        }
+        attempts(&rig, 2).await;
+        let mut seen: Vec<(String, usize)> = rig
+            .script
+            .seen
+            .lock()
+            .iter()
+            .map(|one| {
+                (
+                    one.payload.context.metadata("x-scope-orgid")[0].clone(),
+                    one.items,
+                )
+            })
+            .collect();
+        seen.sort();
+        assert_eq!(seen, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+        rig.finish().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rejected_batch_goes_once_more_in_the_pieces_it_was_made_of() {
     let bad = logs(2);

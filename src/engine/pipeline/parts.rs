@@ -152,6 +152,9 @@ impl Parts {
                             }
                         }
                     }
+                    if settings.gathering.is_none() {
+                        settings.apart_by = push.context_keys();
+                    }
                     self.exporters.insert((*id).clone(), (push, settings));
                 }
                 _ => {}

@@ -213,7 +213,7 @@ impl End {
         let passed_over = batch.filter(|_| gathers);
         let batch = batch.filter(|_| !gathers);
         let own = settings.queue.as_ref().and_then(|q| q.batch.as_ref());
-        let policy = own.or(batch.map(|b| &b.policy));
+        let policy = settings.flush(batch);
         if let Some(queue) = &settings.queue {
             lines.push(queue_words(queue, gathers));
         }
@@ -226,7 +226,7 @@ impl End {
         if let Some(policy) = policy {
             let by = batch.filter(|_| own.is_none()).map(|b| b.processor.as_str());
             lines.push(batch_words(
-                policy,
+                &policy,
                 by,
                 settings.bytes_max,
                 settings.queue.is_none(),

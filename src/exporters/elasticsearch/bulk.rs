@@ -113,8 +113,15 @@ pub(super) struct Bulk {
     pub(super) reasons: Vec<Reason>,
     /// Whether all documents are in mode `otel`, whose places are data streams.
     pub(super) is_otel: bool,
+    /// The lines are more than one request may have; the rest was not written.
+    pub(super) is_full: bool,
 }
 
+/// Most bytes of lines: each document repeats its resource, so that a batch may become a multiple of what it was.
+/// Elasticsearch takes 100 MB unless it is told otherwise. The batches of the tests are small.
+const BODY_BYTES_MAX: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
+/// Longest id in bytes: for a longer one Elasticsearch refuses the whole request.
+const ID_BYTES_MAX: usize = 512;
 /// Reasons that are told apart in one batch.
 const REASONS_MAX: usize = 64;
 
@@ -126,6 +133,7 @@ impl Bulk {
         self.fates.clear();
         self.reasons.clear();
         self.is_otel = true;
+        self.is_full = false;
     }
 
     /// The number of a reason, which is noted if it is new.
@@ -152,16 +160,25 @@ impl Bulk {
 
     /// A line's end, and the document's only item.
     fn end(&mut self, item: u32) {
+        self.end_of(std::iter::once(item));
+    }
+
+    /// A line's end, and the document's items.
+    fn end_of(&mut self, items: impl Iterator<Item = u32>) {
         self.body.push(b'\n');
-        self.documents.push((self.members.len() as u32, 1));
-        self.members.push(item);
+        let from = self.members.len();
+        self.members.extend(items);
+        self.documents
+            .push((from as u32, (self.members.len() - from) as u32));
+        self.is_full |= self.body.len() > BODY_BYTES_MAX;
     }
 }
 
 /// The rule under which items are booked that no document can be made of.
 const UNMAPPABLE: &str = "unmappable";
 
-/// Writes a batch's lines into `out`, whatever was in it. `mode`: what the client asked for.
+/// Writes a batch's lines into `out`, whatever was in it. `mode`: what the client asked for. Where they are too much for
+/// one request `out` says so, and is good for nothing else.
 ///
 /// Errors: a chunk cannot be read, which none is that passed the door.
 pub(super) fn encode(
@@ -192,6 +209,9 @@ pub(super) fn encode(
     };
     let mut first = 0;
     for (chunk, bytes) in batch.chunks.iter().zip(&bytes) {
+        if writer.out.is_full {
+            break;
+        }
         writer.item = first;
         writer.request(batch.signal, Message(bytes));
         first += chunk.shape.items;
@@ -234,6 +254,9 @@ impl<'a> Writer<'a, '_> {
             let resource = group.sub(1);
             let hints = Hints::of(resource.attributes(1));
             for inner in group.each(2) {
+                if self.out.is_full {
+                    return;
+                }
                 let scope = inner.sub(1);
                 let of_scope = Hints::of(scope.attributes(3));
                 let mode = match of_scope.mode {
@@ -321,6 +344,9 @@ impl<'a> Writer<'a, '_> {
         let places = &settings.logs;
         let begun = self.begin(group, places, false);
         for record in inner.each(2) {
+            if self.out.is_full {
+                return;
+            }
             let item = self.item;
             self.item += 1;
             self.pairs.all.clear();
@@ -346,6 +372,10 @@ impl<'a> Writer<'a, '_> {
             }
             let route = if own { &self.other } else { &self.route };
             let id = hints.id.filter(|_| settings.logs_id);
+            if id.is_some_and(is_long) {
+                self.out.refuse(item, UNMAPPABLE, LONG_ID);
+                continue;
+            }
             let pipeline = hints.pipeline.filter(|_| settings.logs_pipeline);
             if own || id.is_some() || pipeline.is_some() {
                 action(route, id.map(Id::Said), pipeline, |_| {}, &mut self.out.body);
@@ -386,6 +416,9 @@ impl<'a> Writer<'a, '_> {
         let places = &settings.traces;
         let begun = self.begin(group, places, false);
         for span in inner.each(2) {
+            if self.out.is_full {
+                return;
+            }
             let item = self.item;
             self.item += 1;
             if group.mode == Mode::BodyMap {
@@ -414,14 +447,24 @@ impl<'a> Writer<'a, '_> {
                 continue;
             }
             let route = if own { &self.other } else { &self.route };
-            let said = hints.id.filter(|_| settings.traces_id).map(Id::Said);
+            let said = hints.id.filter(|_| settings.traces_id);
+            if said.is_some_and(is_long) {
+                self.out.refuse(item, UNMAPPABLE, LONG_ID);
+                continue;
+            }
+            let said = said.map(Id::Said);
             let Some(style) = group.mode.style() else {
                 // A span and its events are stored each by itself: with ids, none of them is stored twice when another
                 // has to be sent again.
-                let digest = span
-                    .each(11)
-                    .next()
-                    .map(|_| digest::digest(&digest::SHA256, span.0));
+                let digest = span.each(11).next().map(|_| {
+                    let mut all = digest::Context::new(&digest::SHA256);
+                    // The same span of another resource is another one.
+                    for part in [group.resource, group.scope, span] {
+                        all.update(&(part.0.len() as u64).to_le_bytes());
+                        all.update(part.0);
+                    }
+                    all.finish()
+                });
                 let made = digest.as_ref().map(|digest| Id::Made(digest.as_ref(), 0));
                 action(route, said.or(made), None, |_| {}, &mut self.out.body);
                 otel::span(span, route, &self.around, &mut self.pairs, &mut self.out.body);
@@ -446,7 +489,11 @@ impl<'a> Writer<'a, '_> {
 
     fn events(&mut self, group: Group<'a>, span: Message<'a>, item: u32, digest: &[u8]) {
         let places = &self.settings.logs;
+        let ids = [span.sub(1).0, span.sub(2).0];
         for (at, event) in span.each(11).enumerate() {
+            if self.out.is_full {
+                return;
+            }
             let hints = Hints::of(event.attributes(3));
             let nanos = now_if_zero(event.number(1));
             if places
@@ -459,7 +506,8 @@ impl<'a> Writer<'a, '_> {
             action(&self.other, Some(id), None, |_| {}, &mut self.out.body);
             self.pairs.all.clear();
             otel::event(
-                (span, event),
+                ids,
+                event,
                 &self.other,
                 &self.around,
                 &mut self.pairs,
@@ -485,6 +533,7 @@ impl<'a> Writer<'a, '_> {
             let Some((kind, data)) = Kind::of(metric) else {
                 continue;
             };
+            let (name, unit) = (metric.sub(1).0, metric.sub(3).0);
             for point in data.each(1) {
                 let item = self.item;
                 self.item += 1;
@@ -496,8 +545,8 @@ impl<'a> Writer<'a, '_> {
                     }
                 };
                 let point = Point {
-                    name: metric.sub(1).0,
-                    unit: metric.sub(3).0,
+                    name,
+                    unit,
                     kind,
                     point,
                     hints: Hints::of(point.attributes(kind.attributes())),
@@ -517,10 +566,12 @@ impl<'a> Writer<'a, '_> {
                 }
             }
         }
-        for (_, points) in std::mem::take(&mut groups.groups) {
+        for points in groups.groups {
+            if self.out.is_full {
+                return;
+            }
             self.points(group, points);
         }
-        groups.clear();
     }
 
     fn points(&mut self, group: Group<'a>, points: Vec<Point<'a>>) {
@@ -586,13 +637,11 @@ impl<'a> Writer<'a, '_> {
                 return items.for_each(|item| self.out.refuse(item, UNMAPPABLE, OVERFLOW));
             }
         }
-        self.out.body.push(b'\n');
-        let from = self.out.members.len();
-        self.out.members.extend(held.iter().map(|(point, _)| point.item));
-        self.out.documents.push((from as u32, held.len() as u32));
+        self.out.end_of(held.iter().map(|(point, _)| point.item));
     }
 }
 
+const LONG_ID: &str = "the document's id is longer than 512 bytes";
 const OVERFLOW: &str = "the names of its fields are too long together";
 
 /// A document's id.
@@ -602,6 +651,17 @@ enum Id<'a> {
     Said(Value<'a>),
     /// Of the content, and the number of the document among those made of it.
     Made(&'a [u8], u32),
+}
+
+fn is_long(id: Value<'_>) -> bool {
+    match id.as_str() {
+        Some(text) => text.len() > ID_BYTES_MAX,
+        None => {
+            let mut text = Vec::new();
+            id.as_string(&mut text);
+            text.len() > ID_BYTES_MAX
+        }
+    }
 }
 
 /// The line before a document. Data streams take `create` alone.

@@ -107,9 +107,12 @@ impl<'a> Point<'a> {
 
     /// What its field holds.
     pub(super) fn held(&self) -> Result<Held, &'static str> {
-        let total = || Held::Total {
-            sum: self.point.double(5).unwrap_or(0.0),
-            count: self.point.number(4),
+        let total = || match self.point.double(5).unwrap_or(0.0) {
+            sum if sum.is_finite() => Ok(Held::Total {
+                sum,
+                count: self.point.number(4),
+            }),
+            _ => Err(NOT_FINITE),
         };
         match self.kind {
             Kind::Gauge | Kind::Sum { .. } => {
@@ -126,10 +129,10 @@ impl<'a> Point<'a> {
                     value => value,
                 }
             }
-            Kind::Histogram | Kind::Exponential if self.wishes(b"aggregate_metric_double") => Ok(total()),
+            Kind::Histogram | Kind::Exponential if self.wishes(b"aggregate_metric_double") => total(),
             Kind::Histogram => self.buckets(),
             Kind::Exponential => Ok(Held::Buckets(self.exponential())),
-            Kind::Summary => Ok(total()),
+            Kind::Summary => total(),
         }
     }
 
@@ -193,8 +196,8 @@ impl<'a> Point<'a> {
 
     /// Buckets of powers of a base as midpoints, from the lowest value up.
     fn exponential(&self) -> Vec<(u64, f64)> {
-        let scale = self.point.sint(6);
-        let bound = |index: i64| (index as f64 * f64::from(-scale).exp2()).exp2();
+        let step = (-f64::from(self.point.sint(6))).exp2();
+        let bound = |index: i64| (index as f64 * step).exp2();
         let side = |number: u32| {
             let buckets = self.point.sub(number);
             let offset = i64::from(buckets.sint(1));
@@ -259,8 +262,11 @@ impl Held {
 /// Points by what makes one document of them, in the order in which they come first.
 #[derive(Default)]
 pub(super) struct Groups<'a> {
+    /// Of what makes a document, and how many of its kind were before: the document's number.
     places: HashMap<Vec<u8>, usize>,
-    pub(super) groups: Vec<(Vec<u8>, Vec<Point<'a>>)>,
+    /// Of what makes a document, and a name: how many points had it.
+    counts: HashMap<Vec<u8>, u32>,
+    pub(super) groups: Vec<Vec<Point<'a>>>,
     key: Vec<u8>,
 }
 
@@ -270,33 +276,28 @@ impl<'a> Groups<'a> {
     pub(super) fn add(&mut self, index: &[u8], point: Point<'a>, with_unit: bool) {
         let mut attributes: Vec<(&[u8], &[u8])> = point.attributes().map(|(k, v)| (k, v.raw())).collect();
         attributes.sort_unstable();
-        for attempt in 0u32.. {
-            self.key.clear();
-            let unit = if with_unit { point.unit } else { b"" };
-            self.key.extend_from_slice(&attempt.to_le_bytes());
-            self.key.extend_from_slice(&point.time().to_le_bytes());
-            self.key.extend_from_slice(&point.start().to_le_bytes());
-            for part in [index, unit]
-                .into_iter()
-                .chain(attributes.iter().flat_map(|(k, v)| [*k, *v]))
-            {
-                self.key.extend_from_slice(&(part.len() as u32).to_le_bytes());
-                self.key.extend_from_slice(part);
-            }
-            let Some(at) = self.places.get(&self.key) else {
+        let unit = if with_unit { point.unit } else { b"" };
+        self.key.clear();
+        self.key.extend_from_slice(&point.time().to_le_bytes());
+        self.key.extend_from_slice(&point.start().to_le_bytes());
+        let parts = [index, unit].into_iter();
+        for part in parts.chain(attributes.iter().flat_map(|(k, v)| [*k, *v])) {
+            self.key.extend_from_slice(&(part.len() as u32).to_le_bytes());
+            self.key.extend_from_slice(part);
+        }
+        let len = self.key.len();
+        self.key.extend_from_slice(point.name);
+        let count = self.counts.entry(self.key.clone()).or_default();
+        let before = std::mem::replace(count, count.saturating_add(1));
+        self.key.truncate(len);
+        self.key.extend_from_slice(&before.to_le_bytes());
+        match self.places.get(&self.key) {
+            Some(at) => self.groups[*at].push(point),
+            None => {
                 self.places.insert(self.key.clone(), self.groups.len());
-                return self.groups.push((index.to_vec(), vec![point]));
-            };
-            let (_, group) = &mut self.groups[*at];
-            if group.iter().all(|other| other.name != point.name) {
-                return group.push(point);
+                self.groups.push(vec![point]);
             }
         }
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.places.clear();
-        self.groups.clear();
     }
 }
 

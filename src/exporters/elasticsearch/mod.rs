@@ -194,6 +194,11 @@ impl Elasticsearch {
                 code: Code::INVALID_ARGUMENT,
                 source: malformed.into(),
             })?;
+            if bulk.is_full {
+                return Err(ExportError::TooLarge {
+                    source: "its documents are too much for one request".into(),
+                });
+            }
             let body = Bytes::from(std::mem::take(&mut bulk.body));
             let body = match compression {
                 Some(encoding) if !body.is_empty() => net::compression::encode(encoding, level, &[body]),
@@ -205,8 +210,12 @@ impl Elasticsearch {
             return write(batch);
         }
         let batch = batch.clone();
-        let written = tokio::task::spawn_blocking(move || write(&batch)).await;
-        written.map_err(ExportError::retry)?
+        match tokio::task::spawn_blocking(move || write(&batch)).await {
+            Ok(written) => written,
+            // What panics once does so again: the harness tells it, and rejects the batch.
+            Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+            Err(e) => Err(ExportError::retry(e)),
+        }
     }
 
     async fn send(&self, batch: &Payload) -> Result<Outcome, ExportError> {
@@ -292,7 +301,8 @@ impl Elasticsearch {
         match status {
             // A parameter or a path that the far side does not know is no fault of the data.
             400 if words.contains("unrecognized parameter") => later(Some(CLUSTER_PAUSE)),
-            404 | 405 => later(Some(CLUSTER_PAUSE)),
+            // Nor is a redirect that the client does not follow.
+            300..=399 | 404 | 405 => later(Some(CLUSTER_PAUSE)),
             // One document spoils the request: halves tell which.
             400 if batch.items > 1 => ExportError::TooLarge {
                 source: source.into(),
@@ -475,6 +485,9 @@ fn bulk_url(text: &str) -> Result<(Uri, String), String> {
     }
     if url.authority().is_some_and(|a| a.as_str().contains('@')) {
         return Err("credentials in the URL are not supported; use user and password".into());
+    }
+    if let Err(e) = format!("{url}?{query}").parse::<Uri>() {
+        return Err(format!("not a URL: {e}"));
     }
     Ok((url, query.to_owned()))
 }

@@ -105,7 +105,7 @@ pub(super) fn attributes<'a>(as_text: bool, pairs: &mut Pairs<'a>, out: &mut Vec
     pairs.last_counts(0);
     plain_key("attributes", out);
     out.push(b'{');
-    let mut places = false;
+    let (mut places, mut has_place) = (false, false);
     for at in 0..all {
         let Some((key, value)) = pairs.all[at] else {
             continue;
@@ -117,27 +117,33 @@ pub(super) fn attributes<'a>(as_text: bool, pairs: &mut Pairs<'a>, out: &mut Vec
             places = true;
             continue;
         }
+        has_place |= before(key, PLACE).is_some();
         json::key(key, out);
         if as_text && matches!(value.any(), Any::Map(_)) {
-            text(value, out);
+            text(value, pairs, out);
         } else {
             json::value(value, pairs, out);
         }
     }
     if places {
-        geo_points(pairs, all, out);
+        geo_points(pairs, all, !has_place, out);
     }
     out.push(b'}');
     pairs.all.clear();
 }
 
 /// A map as the text that Go makes of it.
-fn text(value: Value<'_>, out: &mut Vec<u8>) {
+fn text<'a>(value: Value<'a>, pairs: &mut Pairs<'a>, out: &mut Vec<u8>) {
     let mut text = Vec::new();
     value.as_string(&mut text);
+    if text.is_empty() {
+        // Go makes nothing of what holds a number that JSON does not know.
+        json::value(value, pairs, &mut text);
+    }
     codec::otlp_json::quote(&text, out);
 }
 
+const PLACE: &[u8] = b"geo.location";
 const LONGITUDE: &[u8] = b"geo.location.lon";
 const LATITUDE: &[u8] = b"geo.location.lat";
 
@@ -153,9 +159,10 @@ fn before<'k>(key: &'k [u8], name: &[u8]) -> Option<&'k [u8]> {
     (prefix.is_empty() || prefix.ends_with(b".")).then_some(prefix)
 }
 
-/// Two coordinates that belong together are one point; one alone stays what it is.
+/// Two coordinates that belong together are one point, if that `may_be`: its key would otherwise stand there twice. One
+/// alone stays what it is.
 #[cold]
-fn geo_points<'a>(pairs: &Pairs<'a>, all: usize, out: &mut Vec<u8>) {
+fn geo_points<'a>(pairs: &Pairs<'a>, all: usize, may_be: bool, out: &mut Vec<u8>) {
     let double = |value: Value<'a>| match value.any() {
         Any::Double(number) => Some(number),
         _ => None,
@@ -169,16 +176,16 @@ fn geo_points<'a>(pairs: &Pairs<'a>, all: usize, out: &mut Vec<u8>) {
     for (prefix, key, longitude) in of(LONGITUDE) {
         let found = latitudes.binary_search_by_key(&prefix, |(prefix, ..)| *prefix);
         match found {
-            Ok(at) => {
+            Ok(at) if may_be => {
                 let (.., latitude) = latitudes.remove(at);
-                json::key(&[prefix, b"geo.location"].concat(), out);
+                json::key(&[prefix, PLACE].concat(), out);
                 out.push(b'[');
                 json::double(longitude, out);
                 out.push(b',');
                 json::double(latitude, out);
                 out.push(b']');
             }
-            Err(_) => {
+            _ => {
                 json::key(key, out);
                 json::double(longitude, out);
             }
@@ -293,9 +300,10 @@ pub(super) fn span<'a>(
     out.push(b'}');
 }
 
-/// An event of a span.
+/// An event of the span with these ids.
 pub(super) fn event<'a>(
-    (span, event): (Message<'a>, Message<'a>),
+    [trace_id, span_id]: [&[u8]; 2],
+    event: Message<'a>,
     route: &Route,
     around: &[u8],
     pairs: &mut Pairs<'a>,
@@ -305,8 +313,8 @@ pub(super) fn event<'a>(
     out.extend_from_slice(b"{\"@timestamp\":");
     json::epoch_millis(event.number(1), out);
     data_stream(route, out);
-    id_field("trace_id", span.sub(1).0, out);
-    id_field("span_id", span.sub(2).0, out);
+    id_field("trace_id", trace_id, out);
+    id_field("span_id", span_id, out);
     number_field("dropped_attributes_count", event.number(4), out);
     text_field("event_name", name, out);
     // Its name is an attribute, too, in place of one that it has.

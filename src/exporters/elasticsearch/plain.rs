@@ -142,10 +142,11 @@ pub(super) fn around<'a>(
 
 /// A resource in the words of ECS.
 pub(super) fn ecs_resource<'a>(resource: Message<'a>, document: &mut Document<'a>) {
+    let has_hostname = resource.attribute(1, b"host.hostname").is_some();
     for (key, value) in resource.attributes(1) {
         if key == b"host.name" {
             document.attribute(b"", key, value);
-            if resource.attribute(1, b"host.hostname").is_none() {
+            if !has_hostname {
                 document.attribute(b"", b"host.hostname", value);
             }
             continue;
@@ -203,7 +204,7 @@ pub(super) fn log<'a>(
             document.add(b"", b"event.severity", Item::Int(log.severity as i64));
         }
         document.text("log.level", log.severity_text);
-        message(log.body, document);
+        message(log.body, pairs, document);
         return;
     }
     document.add(b"", b"@timestamp", Item::Time(log.at()));
@@ -220,13 +221,17 @@ pub(super) fn log<'a>(
 }
 
 /// `message`: a body as text, whatever it is.
-fn message<'a>(body: Value<'a>, document: &mut Document<'a>) {
+fn message<'a>(body: Value<'a>, pairs: &mut Pairs<'a>, document: &mut Document<'a>) {
     match body.any() {
         Any::Empty => {}
         Any::Str(text) => document.add(b"", b"message", Item::Text(text)),
         _ => {
             let mut text = Vec::new();
             body.as_string(&mut text);
+            if text.is_empty() {
+                // Go's encoder makes nothing of what holds a number that JSON does not know.
+                json::value(body, pairs, &mut text);
+            }
             document.copied(b"", "message", &text);
         }
     }

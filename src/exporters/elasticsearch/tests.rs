@@ -165,6 +165,16 @@ fn otel_logs_keep_the_shape_of_otlp() {
         });
     });
     check("{}", Signal::Logs, &log(json!({"attributes": places})), expected);
+    // A document with a key twice is refused.
+    let places = json!({"geo.location.lat": 1.5, "geo.location.lon": 2.5, "geo.location": "here"});
+    let expected = with(&|document| document["attributes"] = places.clone());
+    let (all, bulk) = lines(
+        "{}",
+        &batch(Signal::Logs, &log(json!({"attributes": attributes(places)}))),
+    );
+    assert_eq!(Json::Array(all), expected);
+    let text = String::from_utf8(bulk.body).unwrap();
+    assert_eq!(text.matches("\"geo.location\"").count(), 1);
 }
 
 #[test]
@@ -187,6 +197,16 @@ fn attributes_say_where_and_how_a_document_is_stored() {
     assert_eq!(all[1]["data_stream"], Json::Null);
     let all = action("{logstash_format: {enabled: true}, logs_index: app, mapping: {mode: none}}");
     assert_eq!(all[0]["create"]["_index"], "app-2024.07.18");
+    let long = |len: usize| {
+        let hints = attributes(json!({"elasticsearch.document_id": "i".repeat(len)}));
+        let (_, bulk) = lines(
+            "logs_dynamic_id: {enabled: true}",
+            &batch(Signal::Logs, &log(json!({"attributes": hints}))),
+        );
+        (bulk.documents.len(), bulk.fates)
+    };
+    assert_eq!(long(512), (1, vec![Fate::Stored]));
+    assert_eq!(long(513), (0, vec![Fate::Refused(0)]));
     // An old configuration with an index and attributes beside.
     let all = action("{logs_index: app, logs_dynamic_index: {enabled: true}, mapping: {mode: raw}}");
     assert_eq!(all[0]["create"]["_index"], "logs-shop-prod");
@@ -290,6 +310,12 @@ fn ecs_logs_have_the_names_of_the_common_schema() {
         &request,
         json!([action, document]),
     );
+    let body = json!({"kvlistValue": {"values": [{"key": "n", "value": {"doubleValue": "NaN"}}, {"key": "m", "value": {"intValue": "1"}}]}});
+    let (odd, _) = lines(
+        "mapping: {mode: ecs}",
+        &batch(Signal::Logs, &log(json!({"body": body}))),
+    );
+    assert_eq!(odd[1]["message"], r#"{"n":null,"m":1}"#);
     let os = |resource: Json| {
         let mut request = log(json!({}));
         request["resourceLogs"][0]["resource"]["attributes"] = attributes(resource);
@@ -565,6 +591,109 @@ fn points_of_one_time_and_place_are_one_document() {
     assert!(none.is_empty() && bulk.fates.iter().all(|fate| *fate == Fate::Refused(0)));
 }
 
+/// Points of one metric, each with these fields.
+fn points(kind: &str, count: usize, more: &Json) -> Payload {
+    let mut point = json!({"timeUnixNano": "1"});
+    for (key, value) in more.as_object().unwrap() {
+        point[key] = value.clone();
+    }
+    let metric = json!({"name": "m", kind: {"aggregationTemporality": 1, "dataPoints": vec![point; count]}});
+    let request = json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]});
+    batch(Signal::Metrics, &request)
+}
+
+#[test]
+fn numbers_at_their_ends_are_documents_or_refused() {
+    let check = |kind: &str, point: Json, expected: &[Fate]| {
+        let payload = points(kind, 1, &point);
+        let (all, bulk) = lines("{}", &payload);
+        assert_eq!(bulk.fates, expected, "{kind} {point}");
+        all.last()
+            .map_or(Json::Null, |document| document["metrics"]["m"].clone())
+    };
+    for (scale, offset) in [(i32::MIN, 0), (i32::MIN, 1), (i32::MAX, i32::MAX), (20, i32::MIN)] {
+        let buckets = json!({"offset": offset, "bucketCounts": ["1", "2"]});
+        let point = json!({"count": "3", "scale": scale, "positive": buckets});
+        let held = check("exponentialHistogram", point, &[Fate::Stored]);
+        let counts = held["counts"].as_array().unwrap();
+        assert_eq!(
+            counts.iter().filter_map(Json::as_u64).sum::<u64>(),
+            3,
+            "{scale} {offset}"
+        );
+        assert!(
+            held["values"].as_array().unwrap().iter().all(Json::is_f64),
+            "{held}"
+        );
+    }
+    let held = check("summary", json!({"count": "1", "sum": 2.0}), &[Fate::Stored]);
+    assert_eq!(held, json!({"sum": 2.0, "value_count": 1}));
+    for sum in ["NaN", "Infinity"] {
+        check("summary", json!({"count": "1", "sum": sum}), &[Fate::Refused(0)]);
+    }
+}
+
+#[test]
+fn equal_points_are_documents_of_their_own() {
+    let count = 2000;
+    let (all, bulk) = lines("{}", &points("gauge", count, &json!({"asInt": "1"})));
+    assert_eq!((all.len(), bulk.documents.len()), (2 * count, count));
+}
+
+#[test]
+fn equal_spans_of_two_resources_are_two_documents() {
+    let mut request = span(json!({"events": [{"timeUnixNano": "1", "name": "e"}]}));
+    let mut other = request["resourceSpans"][0].clone();
+    other["resource"] = json!({"attributes": attributes(json!({"service.name": "other"}))});
+    request["resourceSpans"].as_array_mut().unwrap().push(other);
+    let (all, _) = lines("{}", &batch(Signal::Traces, &request));
+    let ids: std::collections::BTreeSet<&str> = all
+        .iter()
+        .filter_map(|line| line["create"]["_id"].as_str())
+        .collect();
+    assert_eq!((all.len(), ids.len()), (8, 4));
+}
+
+/// Small records behind a large resource, or events behind a large span's: what they become is bounded, and goes in
+/// pieces.
+#[tokio::test]
+async fn what_becomes_too_much_for_a_request_goes_in_halves() {
+    let large = attributes(json!({"large": "x".repeat(32 << 10)}));
+    let mut logs = log(json!({}));
+    logs["resourceLogs"][0]["resource"]["attributes"] = large.clone();
+    let records = &mut logs["resourceLogs"][0]["scopeLogs"][0]["logRecords"];
+    *records = vec![records[0].clone(); 200].into();
+    let events = vec![json!({"timeUnixNano": "1", "name": "e"}); 200];
+    let mut spans = span(json!({"events": events}));
+    spans["resourceSpans"][0]["resource"]["attributes"] = large;
+    let metric = |i: usize| {
+        let point = json!({"timeUnixNano": i.to_string(), "asInt": "1"});
+        json!({"name": "m", "gauge": {"dataPoints": [point]}})
+    };
+    let metrics: Vec<Json> = (0..200).map(metric).collect();
+    let mut points = json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": metrics}]}]});
+    points["resourceMetrics"][0]["resource"] = logs["resourceLogs"][0]["resource"].clone();
+    let built = build("endpoint: 'http://a'").unwrap();
+    for (signal, request) in [
+        (Signal::Logs, logs),
+        (Signal::Traces, spans),
+        (Signal::Metrics, points),
+    ] {
+        let batch = batch(signal, &request);
+        let mut bulk = Bulk::default();
+        bulk::encode(&built.settings, Mode::Otel, &batch, &mut bulk).unwrap();
+        assert!(bulk.is_full && bulk.body.len() < 17 << 16, "{}", bulk.body.len());
+        let made = built.lines(&batch, Mode::Otel).await;
+        assert!(matches!(made, Err(ExportError::TooLarge { .. })), "{signal:?}");
+        let few = wire::slice(signal, &batch.chunks[0], 0, 20);
+        let few = Payload::new(signal, few.unwrap(), Arc::default());
+        assert_eq!(
+            built.lines(&few, Mode::Otel).await.is_ok(),
+            signal != Signal::Traces
+        );
+    }
+}
+
 #[test]
 fn scopes_choose_their_mode_if_it_is_allowed() {
     let request = |mode: &str| {
@@ -632,6 +761,7 @@ fn faults_name_their_key() {
     check("endpoint: 'ftp://a'", "invalid scheme \"ftp\"");
     check("endpoints: ['http://a', '']", "endpoint must not be empty");
     check("endpoint: 'http://u:p@a'", "use user and password");
+    check("endpoint: 'http://a?x=a b'", "not a URL");
     check("{endpoint: 'http://a', compression: zstd}", "one of [none, gzip]");
     check(
         "{endpoint: 'http://a', mapping: {mode: flat}}",
@@ -941,6 +1071,7 @@ async fn each_answer_means_something_for_each_document() {
             answer_of(400, "", "request [/_bulk] contains unrecognized parameter: [x]"),
             "retry Some(30s)",
         ),
+        (after(302), "retry Some(30s)"),
         (after(418), "rejected UNKNOWN"),
         (String::new(), "retry None"),
     ] {

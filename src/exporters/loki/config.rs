@@ -239,6 +239,16 @@ impl config::Validate for Config {
         fault("encoding", is_otlp && self.encoding == Encoding::Json, why);
         let defaults = self.default_labels_enabled != DefaultLabels::default();
         fault("default_labels_enabled", is_otlp && defaults, why);
+        let limits = Limits {
+            max_push_bytes: Limits::default().max_push_bytes,
+            ..self.limits
+        };
+        fault("limits", is_otlp && limits != Limits::default(), why);
+        fault(
+            "backfill_shard",
+            is_otlp && self.backfill_shard.contains(super::HOUR),
+            "%{hour} has no meaning with api: otlp, where a request is sent as it is",
+        );
         let from = self.tenant.from;
         fault(
             "tenant.from",

@@ -76,6 +76,11 @@ impl Scratch {
         self.out.clear();
     }
 
+    #[cfg(test)]
+    pub(super) fn line_len(&self) -> usize {
+        self.line.len()
+    }
+
     /// Whether it is worth keeping: one that held an unusual batch is let go.
     pub(super) fn is_usual(&self) -> bool {
         self.entries.capacity() + self.out.capacity() + self.packed.capacity() <= KEPT_BYTES_MAX
@@ -86,8 +91,10 @@ impl Scratch {
 const KEPT_BYTES_MAX: usize = 64 << 20;
 /// Where the configuration has no limit: a push is held in memory three times.
 const PUSH_BYTES_MAX: usize = 64 << 20;
-/// Runs of records that a batch is cut into at once; with more it is halved.
+/// Runs of records that a batch is cut into at once, and groups that are told apart in it; with more it is halved.
 const RUNS_MAX: usize = 1024;
+/// Names of a hint that are heeded.
+const HINTED_MAX: usize = 128;
 /// What stands at the end of a line that was cut.
 const CUT: &[u8] = b"...[cut]";
 /// What `weir archive restore --mark` gives to every resource.
@@ -170,10 +177,7 @@ pub(super) fn encode(
     s: &mut Scratch,
 ) -> Result<Encoded, wire::Malformed> {
     s.clear();
-    let limit = match rules.limits.max_push_bytes {
-        0 => PUSH_BYTES_MAX,
-        max => (max as usize).min(PUSH_BYTES_MAX),
-    };
+    let limit = or_most(rules.limits.max_push_bytes).min(PUSH_BYTES_MAX);
     let mut encoder = Encoder {
         rules,
         batch,
@@ -191,7 +195,8 @@ pub(super) fn encode(
     if count == 0 {
         return Ok(Encoded::Nothing);
     }
-    if is_full && count > 1 {
+    // Those behind the one that was too much were not looked at.
+    if is_full && payload.items > 1 {
         return Ok(in_pieces(payload, (count * 9 / 10).max(1)));
     }
     let first = s.verdicts[0];
@@ -432,7 +437,7 @@ impl Encoder<'_> {
                 let verdict = self.record(bytes, record, &mut known, &mut place);
                 let verdict = verdict.unwrap_or_else(|fault| self.group(Some(fault), &[], None, false));
                 self.s.verdicts.push(verdict);
-                if self.s.entries.len() > self.limit {
+                if self.s.entries.len() > self.limit || self.s.groups.len() > RUNS_MAX {
                     self.is_full = true;
                     return;
                 }
@@ -701,11 +706,12 @@ impl Encoder<'_> {
             scope_version: record::first(bytes, place.scope, 2).of(bytes),
         };
         s.line.clear();
+        let max = or_most(limits.max_line_size);
         let body = Value::new(record.body.of(bytes));
         let text: &[u8] = match (format, body.any()) {
             (Format::Raw, Any::Str(text)) => text,
             (Format::Raw, _) => {
-                body.as_string(&mut s.line);
+                line::as_text(body, &mut s.line);
                 &s.line
             }
             (Format::Json, _) => {
@@ -717,13 +723,12 @@ impl Encoder<'_> {
                 &s.line
             }
             (Format::Logfmt, _) => {
-                line::logfmt(bytes, record, &s.attrs, &shared, &mut s.line);
+                line::logfmt(bytes, record, &s.attrs, &shared, max, &mut s.line);
                 &s.line
             }
         };
-        let max = limits.max_line_size as usize;
-        if max > 0 && text.len() > max {
-            if limits.oversize == Oversize::Reject {
+        if text.len() > max {
+            if limits.oversize == Oversize::Reject || limits.max_line_size == 0 {
                 s.entries.truncate(start);
                 return Err("line_too_long");
             }
@@ -737,12 +742,17 @@ impl Encoder<'_> {
             s.entries.extend_from_slice(text);
         }
         if rules.metadata {
+            let most = Tally {
+                entries: or_most(limits.max_structured_metadata_entries),
+                bytes: or_most(limits.max_structured_metadata_size),
+            };
             let common = *place.metadata.get_or_insert_with(|| {
                 s.metadata.clear();
                 let mut tally = Tally::default();
                 let mut writer = Writer {
                     out: &mut s.metadata,
                     tally: &mut tally,
+                    most,
                     room: &mut s.room,
                 };
                 writer.attributes(bytes, &s.resource, &rules.dropped, None);
@@ -754,15 +764,15 @@ impl Encoder<'_> {
             let mut writer = Writer {
                 out: &mut s.entries,
                 tally: &mut tally,
+                most,
                 room: &mut s.room,
             };
             writer.attributes(bytes, &s.attrs, &rules.dropped, Some(&mut s.names));
             writer.record(bytes, record);
             s.entries.extend_from_slice(&s.metadata);
-            let over = |len: usize, max: u32| max > 0 && len > max as usize;
-            let fault = if over(tally.entries, limits.max_structured_metadata_entries) {
+            let fault = if tally.entries > most.entries {
                 Some("too_much_metadata")
-            } else if over(tally.bytes, limits.max_structured_metadata_size) {
+            } else if tally.bytes > most.bytes {
                 Some("metadata_too_large")
             } else {
                 None
@@ -784,6 +794,14 @@ impl Encoder<'_> {
             s.last_key.clear();
         }
         Ok(())
+    }
+}
+
+/// A limit of the configuration; where it has none, what a push is held to in any case.
+fn or_most(limit: u32) -> usize {
+    match limit {
+        0 => PUSH_BYTES_MAX,
+        limit => limit as usize,
     }
 }
 
@@ -852,9 +870,12 @@ fn hinted(bytes: &[u8], attrs: &mut [Attr], hint: Value<'_>, set: &mut Set) -> O
         }
     };
     match hint.any() {
-        Any::Str(text) => text.split(|byte| *byte == b',').for_each(label),
+        Any::Str(text) => {
+            let names = text.split(|byte| *byte == b',');
+            names.take(HINTED_MAX).for_each(label);
+        }
         Any::List(values) => {
-            for one in values {
+            for one in values.take(HINTED_MAX) {
                 let mut name = Vec::new();
                 one.as_string(&mut name);
                 label(&name);

@@ -102,7 +102,12 @@ impl Set {
             if over(name.len(), limits.max_label_name_length) {
                 return Some("label_name_too_long");
             }
-            if over(value.len(), limits.max_label_value_length) {
+            // What is no UTF-8 grows when it is replaced.
+            let len = value.utf8_chunks().map(|part| match part.invalid() {
+                [] => part.valid().len(),
+                _ => part.valid().len() + '\u{fffd}'.len_utf8(),
+            });
+            if over(len.sum(), limits.max_label_value_length) {
                 return Some("label_value_too_long");
             }
         }
@@ -332,6 +337,12 @@ mod tests {
         check(&[("a", "1"), ("b", "2"), ("service_name", "x")], None);
         check(&[("a", "1"), ("b", "2"), ("c", "3")], Some("too_many_labels"));
         check(&[("a", "1234")], Some("label_value_too_long"));
+        let mut odd = Set::default();
+        odd.set(b"a", |out| out.push(0xff));
+        assert_eq!(odd.fault(&limits), None);
+        // U+FFFD stands for it, which has three bytes.
+        odd.set(b"a", |out| out.extend_from_slice(b"1\xff"));
+        assert_eq!(odd.fault(&limits), Some("label_value_too_long"));
         check(&[("abcdefghijklm", "1")], Some("label_name_too_long"));
         let off = Limits {
             max_label_names: 0,

@@ -123,16 +123,70 @@ pub(super) fn json_value(value: Value<'_>, out: &mut Vec<u8>) {
             value.as_string(out);
             out.push(b'"');
         }
-        _ => value.as_string(out),
+        _ => as_text(value, out),
     }
     if out.len() == start {
         out.extend_from_slice(b"null");
     }
 }
 
-/// Appends a record as contrib's logfmt.
-pub(super) fn logfmt(bytes: &[u8], record: &Record, attrs: &[Attr], shared: &Shared<'_>, out: &mut Vec<u8>) {
+/// Appends a value as the text that Go makes of it; what Go makes nothing of, for a number in it that JSON does not know,
+/// with null for that number.
+pub(super) fn as_text(value: Value<'_>, out: &mut Vec<u8>) {
     let start = out.len();
+    value.as_string(out);
+    if out.len() == start && matches!(value.any(), Any::List(_) | Any::Map(_)) {
+        without_numbers(value, DEPTH_MAX, out);
+    }
+}
+
+/// A value that holds what JSON does not know somewhere. Allocates by map.
+#[cold]
+fn without_numbers(value: Value<'_>, depth: u32, out: &mut Vec<u8>) {
+    match (value.any(), depth.checked_sub(1)) {
+        (Any::List(values), Some(depth)) => {
+            out.push(b'[');
+            for (at, value) in values.enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                without_numbers(value, depth, out);
+            }
+            out.push(b']');
+        }
+        (Any::Map(entries), Some(depth)) => {
+            // Sorted as Go does it; of equal keys the last one counts.
+            let entries: std::collections::BTreeMap<_, _> = entries.collect();
+            out.push(b'{');
+            for (at, (key, value)) in entries.into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                json_text(key, out);
+                out.push(b':');
+                without_numbers(value, depth, out);
+            }
+            out.push(b'}');
+        }
+        (Any::List(_) | Any::Map(_), None) => out.extend_from_slice(b"null"),
+        _ => json_value(value, out),
+    }
+}
+
+/// Appends a record as contrib's logfmt; of values within maps and lists no more than there is room for in `max` bytes
+/// and one of them: each repeats the keys above it.
+pub(super) fn logfmt(
+    bytes: &[u8],
+    record: &Record,
+    attrs: &[Attr],
+    shared: &Shared<'_>,
+    max: usize,
+    out: &mut Vec<u8>,
+) {
+    let start = Start {
+        at: out.len(),
+        end: out.len().saturating_add(max),
+    };
     let body = Value::new(record.body.of(bytes));
     let own = |key: &[u8]| match key {
         b"traceID" => !is_zero(record.trace_id.of(bytes)),
@@ -192,14 +246,31 @@ pub(super) fn logfmt(bytes: &[u8], record: &Record, attrs: &[Attr], shared: &Sha
     }
 }
 
-fn space(start: usize, out: &mut Vec<u8>) {
-    if out.len() > start {
+/// Where a line begins, and where it is too long.
+#[derive(Clone, Copy)]
+struct Start {
+    at: usize,
+    end: usize,
+}
+
+fn space(start: Start, out: &mut Vec<u8>) {
+    if out.len() > start.at {
         out.push(b' ');
     }
 }
 
+/// Whether a value has no pair at all.
+fn is_nothing(value: Value<'_>) -> bool {
+    match value.any() {
+        Any::Empty => true,
+        Any::Map(mut entries) => entries.next().is_none(),
+        Any::List(mut values) => values.next().is_none(),
+        _ => false,
+    }
+}
+
 /// Appends a value under its key; maps and lists as a pair for each of their values.
-fn pair(start: usize, prefix: &[u8], key: &[u8], value: Value<'_>, depth: u32, out: &mut Vec<u8>) {
+fn pair(start: Start, prefix: &[u8], key: &[u8], value: Value<'_>, depth: u32, out: &mut Vec<u8>) {
     let Some(depth) = depth.checked_sub(1) else {
         return;
     };
@@ -216,12 +287,22 @@ fn pair(start: usize, prefix: &[u8], key: &[u8], value: Value<'_>, depth: u32, o
         Any::Str(text) => text_pair(start, prefix, key, text, out),
         Any::Map(entries) => {
             for (own, value) in entries {
-                pair(start, b"", &below(own), value, depth, out);
+                if out.len() > start.end {
+                    return;
+                }
+                if !is_nothing(value) {
+                    pair(start, b"", &below(own), value, depth, out);
+                }
             }
         }
         Any::List(values) => {
             for (at, value) in values.enumerate() {
-                pair(start, b"", &below(at.to_string().as_bytes()), value, depth, out);
+                if out.len() > start.end {
+                    return;
+                }
+                if !is_nothing(value) {
+                    pair(start, b"", &below(at.to_string().as_bytes()), value, depth, out);
+                }
             }
         }
         _ => {
@@ -237,7 +318,7 @@ fn pair(start: usize, prefix: &[u8], key: &[u8], value: Value<'_>, depth: u32, o
     }
 }
 
-fn text_pair(start: usize, prefix: &[u8], key: &[u8], text: &[u8], out: &mut Vec<u8>) {
+fn text_pair(start: Start, prefix: &[u8], key: &[u8], text: &[u8], out: &mut Vec<u8>) {
     key_part(start, prefix, key, out);
     match text.iter().all(is_plain) && text != b"null" && std::str::from_utf8(text).is_ok() {
         true => out.extend_from_slice(text),
@@ -251,7 +332,7 @@ fn is_plain(byte: &u8) -> bool {
 }
 
 /// A key and its `=`; what may not stand in a key is left out.
-fn key_part(start: usize, prefix: &[u8], key: &[u8], out: &mut Vec<u8>) {
+fn key_part(start: Start, prefix: &[u8], key: &[u8], out: &mut Vec<u8>) {
     space(start, out);
     let key_start = out.len();
     out.extend(prefix.iter().chain(key).copied().filter(is_plain));

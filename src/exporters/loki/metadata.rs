@@ -4,7 +4,7 @@ use wire::field::write_header;
 use wire::varint;
 use wire::view::{Any, DEPTH_MAX, Value};
 
-use super::line::{decimal, hex, is_zero};
+use super::line::{as_text, decimal, hex, is_zero};
 use super::names;
 use super::record::{Attr, Record, Span};
 
@@ -52,6 +52,8 @@ fn head(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 pub(super) struct Writer<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) tally: &'a mut Tally,
+    /// Beyond this nothing more is written: the record is refused, and nested maps repeat the names above them.
+    pub(super) most: Tally,
     /// Room for values that are no text, and for names.
     pub(super) room: &'a mut (Vec<u8>, Vec<u8>),
 }
@@ -81,7 +83,7 @@ impl Writer<'_> {
             _ => {
                 let mut text = std::mem::take(&mut self.room.0);
                 text.clear();
-                value.as_string(&mut text);
+                as_text(value, &mut text);
                 self.pair(name, &text);
                 self.room.0 = text;
             }
@@ -137,13 +139,20 @@ impl Writer<'_> {
         let mut base = Vec::new();
         names::sanitize(path, &mut base);
         for (key, value) in entries {
-            let path = [&base[..], b"_", key].concat();
-            if let Any::Map(_) = value.any() {
-                self.map(&path, value, depth);
-            } else {
-                let mut named = Vec::new();
-                head(&mut named, |out| names::sanitize(&path, out));
-                self.value(&named, value);
+            if self.tally.entries > self.most.entries || self.tally.bytes > self.most.bytes {
+                return;
+            }
+            match value.any() {
+                Any::Empty | Any::Str(b"") | Any::Bytes(b"") => {}
+                Any::Map(entries) if entries.into_iter().next().is_none() => {}
+                Any::Map(_) => self.map(&[&base[..], b"_", key].concat(), value, depth),
+                _ => {
+                    let mut named = Vec::new();
+                    head(&mut named, |out| {
+                        names::sanitize(&[&base[..], b"_", key].concat(), out)
+                    });
+                    self.value(&named, value);
+                }
             }
         }
     }

@@ -282,6 +282,44 @@ fn metadata_is_what_loki_makes_of_otlp() {
 }
 
 #[test]
+fn a_number_that_json_does_not_know_hides_nothing_else() {
+    let numbers = |values: &[f64]| {
+        any(V::ArrayValue(ArrayValue {
+            values: values.iter().map(|value| any(V::DoubleValue(*value))).collect(),
+        }))
+    };
+    let body = || {
+        any(V::KvlistValue(KeyValueList {
+            values: vec![
+                attr("z", text("kept \"")),
+                attr("a", numbers(&[1.5, f64::NAN, f64::INFINITY])),
+                attr("z", text("last")),
+                attr("n", AnyValue::default()),
+            ],
+        }))
+    };
+    let groups = || {
+        let mut one = record(1, "", vec![attr("list", numbers(&[f64::NAN]))]);
+        one.body = Some(body());
+        vec![group(vec![], vec![one])]
+    };
+    let json = r#"{"a":[1.5,null,null],"n":null,"z":"last"}"#;
+    let labels = r#"{exporter="OTLP"}"#;
+    check(
+        "format: raw",
+        groups(),
+        &[&format!("{labels} 1 {json} {{list=[null]}}")],
+    );
+    check(
+        "",
+        groups(),
+        &[&format!(
+            r#"{labels} 1 {{"body":{json},"attributes":{{"list":[null]}}}} {{}}"#
+        )],
+    );
+}
+
+#[test]
 fn labels_are_made_of_attributes_and_texts() {
     let groups = || {
         vec![group(
@@ -723,6 +761,140 @@ fn too_much_for_a_push_goes_in_pieces() {
     assert_eq!(pieces.iter().map(|piece| piece.items).collect::<Vec<_>>(), [2, 2]);
 }
 
+/// All pushes that come of a payload, whatever pieces it goes in: tenant and lines.
+fn all_pushes(yaml: &str, payload: Payload) -> Vec<(String, Vec<String>)> {
+    let mut work = vec![payload];
+    let mut out = Vec::new();
+    while let Some(payload) = work.pop() {
+        match encoded(yaml, &payload) {
+            Encoded::Push(push) => {
+                let streams = read(&push.body).streams.into_iter();
+                let lines = streams.flat_map(|stream| stream.entries).map(|entry| entry.line);
+                out.push((String::from_utf8(push.tenant).unwrap(), lines.collect()));
+            }
+            Encoded::Apart(pieces) => work.extend(pieces),
+            Encoded::TooLarge => {
+                let cut = wire::Cut {
+                    items_max: Some(payload.items / 2),
+                    bytes_max: None,
+                };
+                work.extend(wire::split(payload, cut));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    out
+}
+
+#[test]
+fn what_stands_behind_a_record_larger_than_a_push_is_pushed_too() {
+    let large = "x".repeat(30_000);
+    let yaml = "format: raw, limits: {max_push_bytes: 20000}";
+    for at in 0..3 {
+        let mut bodies = ["a", "b", "c"];
+        bodies[at] = &large;
+        let records = bodies.iter().map(|body| record(1, body, vec![])).collect();
+        let mut lines: Vec<String> = all_pushes(yaml, payload(vec![group(vec![], records)]))
+            .into_iter()
+            .flat_map(|(_, lines)| lines)
+            .collect();
+        lines.sort();
+        bodies.sort_unstable();
+        assert_eq!(lines, bodies, "the large one is number {at}");
+    }
+}
+
+#[test]
+fn more_tenants_than_are_told_apart_at_once_go_in_pieces() {
+    let names: Vec<String> = (0..1500).map(|i| format!("t{i:04}")).collect();
+    let records = names.iter().map(|name| record(1, name, texts(&[("who", name)])));
+    let all = payload(vec![group(vec![], records.collect())]);
+    let yaml = "format: raw, tenant: {from: attribute, key: who}";
+    let Encoded::Apart(pieces) = encoded(yaml, &all) else {
+        panic!("they do not go together");
+    };
+    assert!(pieces[0].items < 1025, "{}", pieces[0].items);
+    let mut pushes = all_pushes(yaml, all);
+    pushes.sort();
+    let expected: Vec<_> = names
+        .iter()
+        .map(|name| (name.clone(), vec![name.clone()]))
+        .collect();
+    assert_eq!(pushes, expected);
+}
+
+/// A map whose only way in is `depth` long keys, and which has `count` entries at its end.
+fn deep_map(depth: usize, count: usize) -> AnyValue {
+    let entries = (0..count).map(|i| attr(&format!("k{i}"), text("v"))).collect();
+    let mut map = any(V::KvlistValue(KeyValueList { values: entries }));
+    for _ in 0..depth {
+        let values = vec![attr(&"k".repeat(1000), map)];
+        map = any(V::KvlistValue(KeyValueList { values }));
+    }
+    map
+}
+
+#[test]
+fn keys_that_nested_maps_repeat_are_bounded() {
+    // 50 KiB as it comes, 100 MB with each key written out.
+    let one = || {
+        vec![group(
+            vec![],
+            vec![record(1, "x", vec![attr("m", deep_map(20, 5000))])],
+        )]
+    };
+    for (yaml, expected) in [
+        ("format: raw", "metadata_too_large"),
+        (
+            "format: raw, limits: {max_structured_metadata_entries: 0, max_structured_metadata_size: 0}",
+            "metadata_too_large",
+        ),
+        ("format: logfmt, limits: {oversize: reject}", "line_too_long"),
+        ("format: logfmt, limits: {max_line_size: 0}", "line_too_long"),
+    ] {
+        match encoded(yaml, &payload(one())) {
+            Encoded::Rejected(rule) => assert_eq!(rule, expected, "{yaml}"),
+            other => panic!("{yaml}: {}", format!("{other:?}").len()),
+        }
+    }
+    let loki = build("format: logfmt").unwrap_or_else(|fault| panic!("{fault}"));
+    let mut scratch = Scratch::default();
+    let batch = Batch {
+        own_tenant: "acme",
+        tenant: b"",
+        now: NOW,
+    };
+    let made = encode::encode(&loki.rules, &payload(one()), batch, &mut scratch).unwrap();
+    let Encoded::Push(push) = made else {
+        panic!("it is cut");
+    };
+    assert_eq!(
+        (push.cut, read(&push.body).streams[0].entries[0].line.len()),
+        (1, 256 << 10)
+    );
+    assert!(scratch.line_len() < 300_000, "{}", scratch.line_len());
+}
+
+#[test]
+fn of_a_hint_so_many_names_are_heeded() {
+    let names: Vec<String> = (0..200).map(|i| format!("a{i:03}")).collect();
+    let mut attributes: Vec<KeyValue> = names.iter().map(|name| attr(name, text("v"))).collect();
+    attributes.push(attr("loki.attribute.labels", text(&names.join(","))));
+    let yaml = "format: raw, limits: {max_label_names: 0}, default_labels_enabled: {exporter: false}";
+    let push = pushed(
+        yaml,
+        &payload(vec![group(vec![], vec![record(1, "x", attributes)])]),
+    );
+    let stream = &read(&push.body).streams[0];
+    assert_eq!(
+        (
+            stream.labels.matches("=\"v\"").count(),
+            stream.entries[0].metadata.len()
+        ),
+        (128, 72)
+    );
+}
+
 #[test]
 fn what_comes_out_of_an_archive_is_a_backfill() {
     const HOUR_NS: u64 = 3_600_000_000_000;
@@ -833,6 +1005,16 @@ fn keys_that_do_not_fit_together_are_refused() {
         "api: otlp, tenant: {from: attribute, key: a}",
         "attribute has no meaning with api: otlp",
     );
+    check(
+        "api: otlp, limits: {max_line_size: 5}",
+        "limits: has no meaning with api: otlp",
+    );
+    check("api: otlp, limits: {max_push_bytes: 5}", "none");
+    check(
+        "api: otlp, backfill_shard: 'a-%{hour}'",
+        "backfill_shard: %{hour} has no meaning with api: otlp",
+    );
+    check("api: otlp, backfill_shard: a", "none");
     check(
         "api: otlp, compression: snappy",
         "Loki reads OTLP plain, with gzip, zstd and lz4",
