@@ -6,7 +6,7 @@ pub mod debug;
 pub mod elasticsearch;
 pub mod file;
 pub mod loadbalancing;
-mod loki;
+pub mod loki;
 pub mod nop;
 mod otlp_grpc;
 mod otlp_http;

@@ -244,11 +244,6 @@ impl config::Validate for Config {
             ..self.limits
         };
         fault("limits", is_otlp && limits != Limits::default(), why);
-        fault(
-            "backfill_shard",
-            is_otlp && self.backfill_shard.contains(super::HOUR),
-            "%{hour} has no meaning with api: otlp, where a request is sent as it is",
-        );
         let from = self.tenant.from;
         fault(
             "tenant.from",

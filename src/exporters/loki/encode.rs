@@ -7,13 +7,12 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use codec::time::Civil;
 use component::prelude::*;
-use wire::Cut;
 use wire::field::{self, Fields, LEN};
 use wire::varint;
 use wire::view::{Any, Value};
 
+use super::apart::{self, Group, MARK, apart, canonical, in_pieces, shard};
 use super::config::{Format, Oversize};
 use super::labels::{Piece, Rules, Set, Template};
 use super::line::{self, Shared};
@@ -91,15 +90,12 @@ impl Scratch {
 const KEPT_BYTES_MAX: usize = 64 << 20;
 /// Where the configuration has no limit: a push is held in memory three times.
 const PUSH_BYTES_MAX: usize = 64 << 20;
-/// Runs of records that a batch is cut into at once, and groups that are told apart in it; with more it is halved.
-const RUNS_MAX: usize = 1024;
+/// Groups of records that are told apart in a batch; with more it is cut.
+const GROUPS_MAX: usize = 1024;
 /// Names of a hint that are heeded.
 const HINTED_MAX: usize = 128;
 /// What stands at the end of a line that was cut.
 const CUT: &[u8] = b"...[cut]";
-/// What `weir archive restore --mark` gives to every resource.
-const MARK: &[u8] = b"weir.replay.id";
-const HOUR_NS: u64 = 3_600_000_000_000;
 
 struct Stream {
     /// Its labels, in `texts`.
@@ -113,18 +109,6 @@ struct Entry {
     len: u32,
     time: i64,
     start: usize,
-}
-
-/// Records that may be in one push.
-#[derive(Clone, Debug)]
-struct Group {
-    /// Why none of them may be in any.
-    fault: Option<&'static str>,
-    tenant: Vec<u8>,
-    /// Hours since 1970, where a shard of a backfill depends on it.
-    hour: Option<u64>,
-    /// They come out of an archive.
-    is_marked: bool,
 }
 
 /// A push.
@@ -189,6 +173,9 @@ pub(super) fn encode(
     };
     for chunk in &payload.chunks {
         encoder.chunk(&canonical(chunk, payload.signal)?.bytes());
+        if encoder.is_full {
+            break;
+        }
     }
     let (cut, is_full) = (encoder.cut, encoder.is_full);
     let count = s.verdicts.len();
@@ -196,8 +183,14 @@ pub(super) fn encode(
         return Ok(Encoded::Nothing);
     }
     // Those behind the one that was too much were not looked at.
-    if is_full && payload.items > 1 {
+    if is_full && count > 1 {
         return Ok(in_pieces(payload, (count * 9 / 10).max(1)));
+    }
+    if is_full && payload.items > 1 {
+        // The first alone is more than a push.
+        let mut verdicts = vec![0; payload.items];
+        verdicts[0] = 1;
+        return apart(payload, &verdicts);
     }
     let first = s.verdicts[0];
     if s.verdicts.iter().any(|verdict| *verdict != first) {
@@ -234,80 +227,6 @@ pub(super) fn encode(
         #[cfg(test)]
         bytes: s.out.len(),
     }))
-}
-
-fn canonical(chunk: &Chunk, signal: Signal) -> Result<std::borrow::Cow<'_, Chunk>, wire::Malformed> {
-    if !chunk.shape.non_canonical {
-        return Ok(std::borrow::Cow::Borrowed(chunk));
-    }
-    let mut own = chunk.clone();
-    own.make_canonical(signal)?;
-    Ok(std::borrow::Cow::Owned(own))
-}
-
-/// Pieces of so many records; halves, if that does not divide it.
-fn in_pieces(payload: &Payload, items: usize) -> Encoded {
-    let cut = Cut {
-        items_max: Some(items),
-        bytes_max: None,
-    };
-    let pieces = wire::split(payload.clone(), cut);
-    match pieces.len() {
-        0 | 1 => Encoded::TooLarge,
-        _ => Encoded::Apart(pieces),
-    }
-}
-
-/// A piece for each verdict, of runs of records.
-fn apart(payload: &Payload, verdicts: &[u16]) -> Result<Encoded, wire::Malformed> {
-    let runs = 1 + verdicts.windows(2).filter(|pair| pair[0] != pair[1]).count();
-    if runs > RUNS_MAX {
-        return Ok(Encoded::TooLarge);
-    }
-    let mut pieces: Vec<(u16, Payload)> = Vec::new();
-    let mut at = 0;
-    for chunk in &payload.chunks {
-        let chunk = canonical(chunk, payload.signal)?;
-        let count = chunk.shape.items as usize;
-        let Some(verdicts) = verdicts.get(at..at + count) else {
-            return Ok(Encoded::TooLarge);
-        };
-        at += count;
-        let mut from = 0;
-        for run in verdicts.chunk_by(|a, b| a == b) {
-            let to = from + run.len() as u32;
-            let Some(piece) = wire::slice(payload.signal, &chunk, from, to) else {
-                return Ok(Encoded::TooLarge);
-            };
-            match pieces.iter_mut().find(|(verdict, _)| *verdict == run[0]) {
-                Some((_, payload)) => payload.push(piece),
-                None => pieces.push((
-                    run[0],
-                    Payload::new(payload.signal, piece, payload.context.clone()),
-                )),
-            }
-            from = to;
-        }
-    }
-    Ok(Encoded::Apart(
-        pieces.into_iter().map(|(_, piece)| piece).collect(),
-    ))
-}
-
-/// What a group's pushes say beside the tenant.
-fn shard(rules: &Rules, group: &Group) -> Option<String> {
-    let hour = || hour_text(group.hour.unwrap_or_default());
-    match rules.backfill_shard.as_str() {
-        "" if group.is_marked => Some(format!("restore-{}", hour())),
-        "" => None,
-        text => Some(text.replace(super::HOUR, &hour())),
-    }
-}
-
-/// `2026-11-22T07`.
-fn hour_text(hours: u64) -> String {
-    let text = Civil::from_unix((hours * 3600) as i64, 0).rfc3339().to_string();
-    text.get(..13).unwrap_or(&text).to_owned()
 }
 
 struct Encoder<'a> {
@@ -437,7 +356,7 @@ impl Encoder<'_> {
                 let verdict = self.record(bytes, record, &mut known, &mut place);
                 let verdict = verdict.unwrap_or_else(|fault| self.group(Some(fault), &[], None, false));
                 self.s.verdicts.push(verdict);
-                if self.s.entries.len() > self.limit || self.s.groups.len() > RUNS_MAX {
+                if self.s.entries.len() > self.limit || self.s.groups.len() > GROUPS_MAX {
                     self.is_full = true;
                     return;
                 }
@@ -445,7 +364,6 @@ impl Encoder<'_> {
         }
     }
 
-    /// The number of a group; the last one where there are more than numbers.
     fn group(
         &mut self,
         fault: Option<&'static str>,
@@ -453,28 +371,8 @@ impl Encoder<'_> {
         hour: Option<u64>,
         is_marked: bool,
     ) -> u16 {
-        let is_it = |group: &Group| {
-            group.fault == fault
-                && group.tenant == tenant
-                && group.hour == hour
-                && group.is_marked == is_marked
-        };
-        let groups = &mut self.s.groups;
-        if let Some(last) = self.s.verdicts.last()
-            && is_it(&groups[usize::from(*last)])
-        {
-            return *last;
-        }
-        let at = groups.iter().position(is_it).unwrap_or_else(|| {
-            groups.push(Group {
-                fault,
-                tenant: tenant.to_vec(),
-                hour,
-                is_marked,
-            });
-            groups.len() - 1
-        });
-        u16::try_from(at).unwrap_or(u16::MAX)
+        let last = self.s.verdicts.last().copied();
+        apart::number(&mut self.s.groups, last, fault, tenant, hour, is_marked)
     }
 
     /// Encodes a record as an entry of its stream, or says by which rule it must not be sent.
@@ -488,11 +386,7 @@ impl Encoder<'_> {
         let (rules, limits) = (self.rules, &self.rules.limits);
         self.s.attrs.clear();
         let record = record::read(bytes, span, &mut self.s.attrs);
-        let time = match (record.time, record.observed) {
-            (0, 0) => self.batch.now,
-            (0, observed) => observed,
-            (time, _) => time,
-        };
+        let time = record.time_or(self.batch.now);
         let mut format = known.format.unwrap_or(rules.format);
         self.s.tenant.clear();
         let mut names_resource = false;
@@ -608,15 +502,12 @@ impl Encoder<'_> {
             (_, Some(tenant)) => tenant,
             _ => self.batch.tenant,
         };
-        let needs_hour = match self.rules.backfill_shard.as_str() {
-            "" => known.is_marked,
-            text => text.contains(super::HOUR),
-        };
+        let needs_hour = apart::needs_hour(self.rules, known.is_marked);
         let group = match tenant.is_empty() || super::is_tenant(tenant) {
             true => Ok(self.group(
                 None,
                 tenant,
-                needs_hour.then_some(time / HOUR_NS),
+                needs_hour.then(|| apart::hour(time)),
                 known.is_marked,
             )),
             false => Err("tenant_invalid"),

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use component::prelude::*;
 
+use super::refused::{self, Streams};
+
 /// What was sent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
+pub(super) struct Sent<'a> {
     pub(super) items: usize,
+    pub(super) streams: Streams<'a>,
     /// The most bytes of a push; a single record beyond that which passes no burst never will.
     pub(super) push_bytes_max: usize,
 }
@@ -52,7 +55,7 @@ const NAMELESS: &str = "symbolizer lookup";
 const STREAMS_PAUSE: Duration = Duration::from_secs(30);
 
 /// What an answer means for what was sent.
-pub(super) fn judge(answer: Answer<'_>, sent: Sent) -> Result<Outcome, ExportError> {
+pub(super) fn judge(answer: Answer<'_>, sent: Sent<'_>) -> Result<Outcome, ExportError> {
     let source = || answer.text.to_owned().into();
     let rejected = || {
         Err(ExportError::Rejected {
@@ -75,7 +78,7 @@ pub(super) fn judge(answer: Answer<'_>, sent: Sent) -> Result<Outcome, ExportErr
         400 if sent.items > 1 && OF_SOME.iter().any(|piece| answer.words.contains(piece)) => Ok(Outcome {
             rejected: vec![Rejection {
                 rule: "rejected_by_peer".into(),
-                items: refused(answer.words).clamp(1, sent.items as u64),
+                items: refused::count(answer.words, sent.streams).min(sent.items as u64),
                 message: answer.text.to_owned(),
             }],
         }),
@@ -102,28 +105,6 @@ pub(super) fn judge(answer: Answer<'_>, sent: Sent) -> Result<Outcome, ExportErr
     }
 }
 
-/// Entries that a message speaks of: those of the ingester are counted exactly, those of the distributor by message.
-fn refused(words: &str) -> u64 {
-    let exact: Vec<u64> = words
-        .match_indices("total ignored: ")
-        .filter_map(|(at, piece)| leading(&words[at + piece.len()..]))
-        .collect();
-    if !exact.is_empty() {
-        return exact.into_iter().fold(0, u64::saturating_add);
-    }
-    // Labels and values, which are in there, may hold what parts one message from the next.
-    let (mut sum, mut count) = (0u64, 1);
-    for piece in words.split("; ") {
-        if let Some((before, _)) = piece.split_once(" errors like: ") {
-            count = trailing(before).unwrap_or(1);
-        }
-        if OF_SOME.iter().any(|one| piece.contains(one)) {
-            sum = sum.saturating_add(std::mem::replace(&mut count, 1));
-        }
-    }
-    sum.max(1)
-}
-
 /// `(limit: N bytes/sec) while attempting to ingest 'L' lines totaling 'B' bytes`.
 fn rate(words: &str) -> Option<(u64, u64)> {
     let (_, limit) = words
@@ -137,11 +118,6 @@ fn rate(words: &str) -> Option<(u64, u64)> {
 fn leading(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text[..end].parse().ok()
-}
-
-fn trailing(text: &str) -> Option<u64> {
-    let start = text.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
-    text.get(start..)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -182,6 +158,7 @@ mod tests {
         let check = |status: u16, words: &str, items: usize, expected: &str| {
             let sent = Sent {
                 items,
+                streams: Streams::Proto(b""),
                 push_bytes_max: 4 << 20,
             };
             let answer = Answer {
@@ -215,7 +192,6 @@ mod tests {
             100,
             "delivered but for 15",
         );
-        check(400, &format!("{OLD}; {OLD}"), 100, "delivered but for 2");
         check(400, BEHIND, 5, "delivered but for 3");
         check(400, BEHIND, 2, "delivered but for 2");
         check(400, OLD, 1, "rejected INVALID_ARGUMENT");
@@ -269,6 +245,7 @@ mod tests {
         };
         let sent = |push_bytes_max| Sent {
             items: 1,
+            streams: Streams::Proto(b""),
             push_bytes_max,
         };
         assert_eq!(name(&judge(answer, sent(4 << 20))), "retry None");

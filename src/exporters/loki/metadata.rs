@@ -19,24 +19,40 @@ pub(super) struct Tally {
 /// Names that were made for attributes at the same place of earlier records: those of one kind have the same ones.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    known: Vec<(Vec<u8>, Vec<u8>)>,
+    known: Vec<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    is_made: bool,
+    key: Vec<u8>,
+    /// Empty = the attribute is left out.
+    name: Vec<u8>,
 }
 
 impl Names {
-    /// The name, with the tag and length that it has in a pair.
+    /// The name, with the tag and length that it has in a pair; empty for an attribute that is left out.
     #[inline]
-    fn of(&mut self, at: usize, key: &[u8]) -> &[u8] {
-        while self.known.len() <= at {
-            self.known.push(Default::default());
+    fn of(&mut self, at: usize, key: &[u8], dropped: &[Vec<u8>]) -> &[u8] {
+        if self.known.len() <= at {
+            self.known.resize_with(at + 1, Known::default);
         }
-        let (known, name) = &mut self.known[at];
-        if known != key || name.is_empty() {
-            known.clear();
-            known.extend_from_slice(key);
-            head(name, |out| names::sanitize(key, out));
+        let known = &mut self.known[at];
+        if !known.is_made || known.key != key {
+            known.is_made = true;
+            known.key.clear();
+            known.key.extend_from_slice(key);
+            match is_dropped(key, dropped) {
+                true => known.name.clear(),
+                false => head(&mut known.name, |out| names::sanitize(key, out)),
+            }
         }
-        name
+        &known.name
     }
+}
+
+fn is_dropped(key: &[u8], dropped: &[Vec<u8>]) -> bool {
+    dropped.iter().any(|dropped| dropped == key)
 }
 
 /// The most attributes whose names are kept.
@@ -110,23 +126,26 @@ impl Writer<'_> {
     ) {
         let mut names = names;
         for (at, attr) in attrs.iter().enumerate() {
-            let key = attr.key.of(bytes);
-            if attr.is_hidden || dropped.iter().any(|dropped| dropped == key) {
+            if attr.is_hidden {
                 continue;
             }
-            let value = Value::new(attr.value.of(bytes));
-            if let Any::Map(_) = value.any() {
-                self.map(key, value, DEPTH_MAX);
-                continue;
-            }
-            match &mut names {
-                Some(names) if at < NAMES_MAX => self.value(names.of(at, key), value),
-                _ => {
-                    let mut named = std::mem::take(&mut self.room.1);
-                    head(&mut named, |out| names::sanitize(key, out));
-                    self.value(&named, value);
-                    self.room.1 = named;
+            let (key, value) = (attr.key.of(bytes), Value::new(attr.value.of(bytes)));
+            if let Some(names) = names.as_deref_mut().filter(|_| at < NAMES_MAX) {
+                let name = names.of(at, key, dropped);
+                match value.any() {
+                    _ if name.is_empty() => {}
+                    Any::Map(_) => self.map(key, value, DEPTH_MAX),
+                    _ => self.value(name, value),
                 }
+            } else if !is_dropped(key, dropped) {
+                if let Any::Map(_) = value.any() {
+                    self.map(key, value, DEPTH_MAX);
+                    continue;
+                }
+                let mut named = std::mem::take(&mut self.room.1);
+                head(&mut named, |out| names::sanitize(key, out));
+                self.value(&named, value);
+                self.room.1 = named;
             }
         }
     }

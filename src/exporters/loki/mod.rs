@@ -5,6 +5,7 @@
 //! in pieces, so that every record is delivered, retried, rejected or laid down for itself. Keys and hints are contrib's
 //! (last shipped with v0.130). Delivery: at least once (harness).
 
+mod apart;
 mod config;
 mod encode;
 mod judge;
@@ -13,6 +14,7 @@ mod line;
 mod metadata;
 mod names;
 mod record;
+mod refused;
 
 use std::sync::OnceLock;
 use std::time::{Duration as StdDuration, SystemTime, UNIX_EPOCH};
@@ -30,10 +32,12 @@ use net::{Compression, HttpClientConfig};
 use parking_lot::Mutex;
 use telemetry::metrics::Counter;
 
+use self::apart::Whole;
 use self::config::{Api, Config, Encoding, Source};
 use self::encode::{Batch, Encoded, Push as Pushed, Scratch};
 use self::judge::{Answer, Sent};
 use self::labels::Rules;
+use self::refused::Streams;
 
 /// This exporter type.
 pub(crate) static FACTORY: ExporterFactory = ExporterFactory {
@@ -149,11 +153,7 @@ impl Loki {
                 kept.push(scratch);
             }
         }
-        // Every batch was validated at the door; what cannot be read here never can.
-        encoded.map_err(|malformed| ExportError::Rejected {
-            code: Code::INVALID_ARGUMENT,
-            source: malformed.into(),
-        })
+        encoded.map_err(unreadable)
     }
 
     async fn push(&self, batch: &Payload) -> Result<Outcome, ExportError> {
@@ -167,23 +167,7 @@ impl Loki {
         let push = match self.encode(batch, context)? {
             Encoded::Nothing => return Ok(Outcome::all()),
             Encoded::Push(push) => push,
-            Encoded::Apart(pieces) => {
-                return Err(ExportError::Apart {
-                    pieces,
-                    source: "its records do not fit into one push".into(),
-                });
-            }
-            Encoded::TooLarge => {
-                return Err(ExportError::TooLarge {
-                    source: "its records do not fit into one push".into(),
-                });
-            }
-            Encoded::Rejected(rule) => {
-                return Err(ExportError::Rejected {
-                    code: Code::INVALID_ARGUMENT,
-                    source: format!("{rule}: {}", told(rule)).into(),
-                });
-            }
+            other => return Err(unsent(other)),
         };
         let Pushed {
             body,
@@ -212,6 +196,10 @@ impl Loki {
                 source: format!("tenant_invalid: {}", told("tenant_invalid")).into(),
             });
         }
+        let shard = match apart::whole(&self.rules, batch, now_ns()).map_err(unreadable)? {
+            Whole::Push(shard) => shard,
+            Whole::Not(encoded) => return Err(unsent(encoded)),
+        };
         let body = match self.compression {
             None => batch.parts().cloned().collect(),
             Some((_, encoding)) => {
@@ -219,11 +207,8 @@ impl Loki {
                 vec![compressed(batch, encoding, level).await?]
             }
         };
-        let shard = match self.config.backfill_shard.as_str() {
-            "" => None,
-            text => Some(text),
-        };
-        self.send(batch, own, tenant.as_bytes(), shard, body).await
+        self.send(batch, own, tenant.as_bytes(), shard.as_deref(), body)
+            .await
     }
 
     /// The gateway's own tenant, where it matters.
@@ -269,6 +254,8 @@ impl Loki {
             (Api::Push, Encoding::Proto) => None,
             _ => self.compression.map(|(token, _)| token),
         };
+        // For an answer that speaks of streams.
+        let push = body.first().cloned().unwrap_or_default();
         let body = match (self.config.api, self.config.encoding, self.compression) {
             (Api::Push, Encoding::Json, Some((_, encoding))) => {
                 let level = self.client_config.compression_params.level;
@@ -286,7 +273,7 @@ impl Loki {
             .post(&self.url, bytes, call)
             .await
             .map_err(ExportError::from_call)?;
-        let outcome = self.judge(batch, &reply)?;
+        let outcome = self.judge(batch, &push, &reply)?;
         for rejection in &outcome.rejected {
             let (dropped, error) = (rejection.items, &rejection.message);
             tracing::warn!(
@@ -299,7 +286,7 @@ impl Loki {
         Ok(outcome)
     }
 
-    fn judge(&self, batch: &Payload, reply: &HttpReply) -> Result<Outcome, ExportError> {
+    fn judge(&self, batch: &Payload, push: &Bytes, reply: &HttpReply) -> Result<Outcome, ExportError> {
         let status = reply.status.as_u16();
         let words = match (self.config.api, decode_status(&reply.body)) {
             (Api::Otlp, Some(status)) if !status.message.is_empty() => status.message,
@@ -318,12 +305,43 @@ impl Loki {
         };
         let sent = Sent {
             items: batch.items,
+            streams: match (self.config.api, self.config.encoding) {
+                (Api::Otlp, _) => Streams::Otlp(batch),
+                (Api::Push, Encoding::Proto) => Streams::Proto(push),
+                (Api::Push, Encoding::Json) => Streams::Json(push),
+            },
             push_bytes_max: match self.config.limits.max_push_bytes {
                 0 => usize::MAX,
                 max => max as usize,
             },
         };
         judge::judge(answer, sent)
+    }
+}
+
+/// Every batch was validated at the door; what cannot be read here never can.
+fn unreadable(malformed: wire::Malformed) -> ExportError {
+    ExportError::Rejected {
+        code: Code::INVALID_ARGUMENT,
+        source: malformed.into(),
+    }
+}
+
+/// Why a batch is not sent as it is.
+fn unsent(encoded: Encoded) -> ExportError {
+    const WHY: &str = "its records do not fit into one push";
+    match encoded {
+        Encoded::Apart(pieces) => ExportError::Apart {
+            pieces,
+            source: WHY.into(),
+        },
+        Encoded::Rejected(rule) => ExportError::Rejected {
+            code: Code::INVALID_ARGUMENT,
+            source: format!("{rule}: {}", told(rule)).into(),
+        },
+        Encoded::TooLarge | Encoded::Nothing | Encoded::Push(_) => {
+            ExportError::TooLarge { source: WHY.into() }
+        }
     }
 }
 
@@ -428,6 +446,42 @@ fn compression(
     match (config.api, config.encoding) {
         (Api::Push, Encoding::Proto) => Ok(None),
         _ => Ok(given.http()),
+    }
+}
+
+/// The pushes of batches without anybody to send them to: what benches measure.
+pub struct Pushes {
+    rules: Rules,
+    scratch: Scratch,
+}
+
+impl Pushes {
+    /// With the keys of the exporter's own.
+    ///
+    /// Errors: unknown keys, and values that are none.
+    pub fn new(section: Section) -> Result<Pushes, Fault> {
+        let config: Config = section.parse_valid()?;
+        Ok(Pushes {
+            rules: Rules::new(&config),
+            scratch: Scratch::default(),
+        })
+    }
+
+    /// The body of a batch's push, with its snappy; none if the batch is not one push. Allocates by batch and by stream,
+    /// never by log record, once it is warm.
+    ///
+    /// Errors: a chunk that never passed a door.
+    pub fn write(&mut self, batch: &Payload) -> Result<Option<Bytes>, wire::Malformed> {
+        let context = Batch {
+            own_tenant: labels::NOBODY,
+            tenant: b"",
+            now: 0,
+        };
+        let encoded = encode::encode(&self.rules, batch, context, &mut self.scratch)?;
+        Ok(match encoded {
+            Encoded::Push(push) => Some(push.body),
+            _ => None,
+        })
     }
 }
 

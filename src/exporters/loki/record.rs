@@ -52,6 +52,17 @@ pub(super) struct Record {
     pub(super) event_name: Span,
 }
 
+impl Record {
+    /// Nanoseconds since 1970: its time, else when it was observed, else `now`.
+    pub(super) fn time_or(&self, now: u64) -> u64 {
+        match (self.time, self.observed) {
+            (0, 0) => now,
+            (0, observed) => observed,
+            (time, _) => time,
+        }
+    }
+}
+
 /// Reads the record in `span` and appends its attributes.
 pub(super) fn read(bytes: &[u8], span: Span, attrs: &mut Vec<Attr>) -> Record {
     let mut record = Record::default();

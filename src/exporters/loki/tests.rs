@@ -748,6 +748,19 @@ fn too_much_for_a_push_goes_in_pieces() {
     // One record that is larger than a push goes alone.
     let large = payload(vec![group(vec![], vec![record(1, &"x".repeat(30_000), vec![])])]);
     assert!(matches!(encoded(yaml, &large), Encoded::Push(_)));
+    // Those behind it are not forgotten, in its chunk or another.
+    let long = record(1, &"x".repeat(30_000), vec![]);
+    let mut behind = payload(vec![group(
+        vec![],
+        vec![long, record(2, "b", vec![]), record(3, "c", vec![])],
+    )]);
+    behind.push(payload(vec![group(vec![], records(2))]).chunks[0].clone());
+    let Encoded::Apart(pieces) = encoded(yaml, &behind) else {
+        panic!("more than a push");
+    };
+    let mut items: Vec<usize> = pieces.iter().map(|piece| piece.items).collect();
+    items.sort_unstable();
+    assert_eq!(items, [1, 4]);
     // Streams are a limit too.
     let streams = (0..4).map(|i| group(texts(&[("service.name", &format!("s{i}"))]), records(1)));
     let streams = payload(streams.collect());
@@ -929,6 +942,58 @@ fn what_comes_out_of_an_archive_is_a_backfill() {
 }
 
 #[test]
+fn a_backfill_is_one_where_loki_makes_the_push_too() {
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    let marked = || texts(&[("service.name", "a"), ("weir.replay.id", "r1")]);
+    let whole = |yaml: &str, payload: &Payload| {
+        let loki = build(&format!("api: otlp, {yaml}")).unwrap_or_else(|fault| panic!("{fault}"));
+        apart::whole(&loki.rules, payload, NOW).expect("it can be read")
+    };
+    let shard = |yaml: &str, groups| match whole(yaml, &payload(groups)) {
+        Whole::Push(shard) => shard,
+        Whole::Not(encoded) => panic!("{yaml}: {encoded:?}"),
+    };
+    let one = |time| vec![record(time, "x", vec![])];
+    assert_eq!(shard("", vec![group(vec![], one(NOW))]), None);
+    assert_eq!(shard("", vec![group(marked(), vec![])]), None);
+    assert_eq!(
+        shard("", vec![group(marked(), one(NOW)), group(marked(), one(NOW + 1))]).as_deref(),
+        Some("restore-2023-11-14T22")
+    );
+    let mixed = || vec![group(vec![], one(1)), group(marked(), one(NOW))];
+    assert_eq!(shard("backfill_shard: mine", mixed()).as_deref(), Some("mine"));
+    assert_eq!(
+        shard("backfill_shard: 'a-%{hour}'", vec![group(vec![], one(HOUR_NS))]).as_deref(),
+        Some("a-1970-01-01T01")
+    );
+    // Who says no time is of now.
+    assert_eq!(
+        shard("backfill_shard: '%{hour}'", vec![group(vec![], one(0))]).as_deref(),
+        Some("2023-11-14T22")
+    );
+    let apart = |yaml: &str, payload: &Payload, expected: &[usize]| match whole(yaml, payload) {
+        Whole::Not(Encoded::Apart(pieces)) => {
+            let items: Vec<usize> = pieces.iter().map(|piece| piece.items).collect();
+            assert_eq!(items, expected, "{yaml}");
+            for piece in &pieces {
+                assert!(matches!(whole(yaml, piece), Whole::Push(_)), "{yaml}");
+            }
+        }
+        _ => panic!("{yaml}: they go together"),
+    };
+    apart("", &payload(mixed()), &[1, 1]);
+    let hours = [0, 1, 0, 1]
+        .map(|hour| record(NOW + hour * HOUR_NS, "x", vec![]))
+        .to_vec();
+    let mut hours = payload(vec![group(marked(), hours)]);
+    apart("", &hours, &[2, 2]);
+    // Of all chunks together.
+    hours.push(payload(vec![group(vec![], one(1))]).chunks[0].clone());
+    apart("", &hours, &[2, 2, 1]);
+    apart("backfill_shard: '%{hour}'", &hours, &[2, 2, 1]);
+}
+
+#[test]
 fn labels_take_any_text_and_metadata_any_name() {
     let odd = texts(&[("1.a", "\"\n\\"), ("..", "nameless"), ("é", "")]);
     check(
@@ -1010,11 +1075,7 @@ fn keys_that_do_not_fit_together_are_refused() {
         "limits: has no meaning with api: otlp",
     );
     check("api: otlp, limits: {max_push_bytes: 5}", "none");
-    check(
-        "api: otlp, backfill_shard: 'a-%{hour}'",
-        "backfill_shard: %{hour} has no meaning with api: otlp",
-    );
-    check("api: otlp, backfill_shard: a", "none");
+    check("api: otlp, backfill_shard: 'a-%{hour}'", "none");
     check(
         "api: otlp, compression: snappy",
         "Loki reads OTLP plain, with gzip, zstd and lz4",
@@ -1188,6 +1249,13 @@ async fn a_push_says_what_it_is_and_whose() {
     )
     .await;
     assert_eq!(call.body, all.to_bytes());
+    check(
+        "api: otlp, backfill_shard: 's-%{hour}'",
+        &all,
+        &mut calls,
+        &["x-loki-backfill-shard: s-1970-01-01t00\r\n"],
+    )
+    .await;
     check("api: otlp", &all, &mut calls, &["content-encoding: gzip\r\n"]).await;
     // What a client said, and what the gateway knows of it.
     all.context = Arc::new(Context {
