@@ -2,7 +2,7 @@
 //!
 //! The goldens of tier 2 are held against the collector, and it stands in front of Weir and behind it, also while Weir is
 //! killed. A collector that is not built fails the tests when `CI=true`, else they say so and pass. Beside it: hundreds of
-//! kills, ten minutes with backends that come and go, and a store that enforces locks.
+//! kills, ten minutes with backends that come and go, a store that enforces locks, and Loki.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -14,6 +14,7 @@
 mod chain;
 mod crash;
 mod goldens;
+mod loki;
 mod minio;
 mod outage;
 mod overload;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the collector of tier 3 (see builder.yaml) and MinIO outside the checkout, once per version of them. Wants Go.
-# Prints the directory; WEIR_PEERS names another place for it.
+# Builds the collector of tier 3 (see builder.yaml), MinIO and Loki outside the checkout, once per version of them. Wants
+# Go. Prints the directory; WEIR_PEERS names another place for it.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 home="${WEIR_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/weir-peers}"
@@ -26,5 +26,20 @@ if [ "$(cat "$home/minio/version.txt" 2>/dev/null)" != "$minio" ]; then
   mkdir -p "$home/minio"
   GOBIN="$home/minio" nice go install -trimpath -ldflags '-s -w' "github.com/minio/minio@$minio" >&2
   printf '%s\n' "$minio" >"$home/minio/version.txt"
+fi
+# Loki. Its module says that another one stands in a folder beside it, and the zip of a module has no such folder: that one
+# is fetched by the version which the module asks for, and put there.
+loki=v3.7.6
+if [ "$(cat "$home/loki/version.txt" 2>/dev/null)" != "$loki" ]; then
+  fetched() { go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
+  rm -rf "$home/loki"
+  mkdir -p "$home/loki"
+  cp -r --no-preserve=mode "$(fetched "github.com/grafana/loki/v3@$loki")" "$home/loki/source"
+  push="$(sed -n 's#^\t\(github.com/grafana/loki/pkg/push\) \(v[^ ]*\).*#\1@\2#p' "$home/loki/source/go.mod")"
+  mkdir -p "$home/loki/source/pkg/push"
+  cp -r --no-preserve=mode "$(fetched "$push")/." "$home/loki/source/pkg/push/"
+  (cd "$home/loki/source" && CGO_ENABLED=0 nice go build -mod=mod -trimpath -ldflags '-s -w' -o "$home/loki/loki" ./cmd/loki) >&2
+  rm -rf "$home/loki/source"
+  printf '%s\n' "$loki" >"$home/loki/version.txt"
 fi
 printf '%s\n' "$home"
