@@ -412,6 +412,7 @@ pub static TABLE: &[Def] = &[
     row("weir_archive_ledger_imbalance", "{1}", Counter, "Looks at the books that found them wrong; never but for a fault of ours."),
     row("weir_archive_frames", "{frame}", Counter, "Buffers compressed before their object was finished, by why."),
     row("weir_archive_rolls", "{object}", Counter, "Objects that were finished, by why."),
+    row("weir_archive_buffer_bytes", "By", Gauge, "Memory of what is not compressed yet."),
     row("weir_archive_spool_bytes", "By", Gauge, "Bytes of parts on the local disk or in memory."),
     row("weir_archive_open_partitions", "{object}", Gauge, "Objects being gathered."),
     row("weir_archive_oldest_unsealed_seconds", "s", Gauge, "Age of the oldest item that is in no finished object."),

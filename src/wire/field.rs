@@ -198,6 +198,20 @@ impl<'a> Fields<'a> {
     pub fn new(buf: &'a [u8], start: usize) -> Fields<'a> {
         Fields { buf, pos: start }
     }
+
+    /// Passes over [`LEN`] fields of this number, below 16, that stand next and are shorter than 128 bytes: for walks
+    /// that do not look at a record's attributes, of which there are more than of all else in it.
+    #[inline(always)]
+    pub fn pass_short(&mut self, number: u32) {
+        let tag = (number << 3) as u8 | LEN;
+        while let Some(&[first, len]) = self.buf.get(self.pos..).and_then(|rest| rest.first_chunk())
+            && first == tag
+            && len < 0x80
+            && usize::from(len) <= self.buf.len() - self.pos - 2
+        {
+            self.pos += 2 + usize::from(len);
+        }
+    }
 }
 
 impl Iterator for Fields<'_> {
@@ -265,6 +279,34 @@ mod tests {
             &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
             Err((0, Reason::Tag)),
         );
+    }
+
+    #[test]
+    fn short_ones_are_passed_over_and_others_met() {
+        let check = |bytes: &[u8], expected: &[(u32, usize)]| {
+            let mut fields = Fields::new(bytes, 0);
+            let mut met = Vec::new();
+            loop {
+                fields.pass_short(6);
+                match fields.next() {
+                    Some(Ok(field)) => met.push((field.number, field.start)),
+                    Some(Err(_)) => met.push((0, 0)),
+                    None => break,
+                }
+            }
+            assert_eq!(met, expected, "{bytes:?}");
+        };
+        let mut long = vec![0x32, 0x80, 1];
+        long.resize(3 + 128, 0);
+        check(&[], &[]);
+        check(&[0x32, 0], &[]);
+        check(&[0x32, 1, 9, 0x32, 2, 9, 9], &[]);
+        check(&[0x08, 1, 0x32, 1, 9, 0x2a, 1, 9, 0x32, 0], &[(1, 0), (5, 5)]);
+        check(&long, &[(6, 0)]);
+        // what is cut off or of another type is for the walk to judge
+        check(&[0x32], &[(0, 0)]);
+        check(&[0x32, 2, 9], &[(0, 0)]);
+        check(&[0x30, 7, 0x32, 0], &[(6, 0)]);
     }
 
     #[test]

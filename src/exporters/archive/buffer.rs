@@ -35,13 +35,14 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// Adds a message that lies in these parts; says how much more memory that took.
-    pub(super) fn push(&mut self, parts: &[Bytes]) -> usize {
+    /// Adds a message that lies in these parts; says how much more memory that took. `whole`: bytes of all that came with
+    /// it. A slice keeps the whole in memory, so only one that is most of it is held as it came.
+    pub(super) fn push(&mut self, parts: &[Bytes], whole: usize) -> usize {
         let before = self.capacity;
         let len: usize = parts.iter().map(Bytes::len).sum();
         self.len += len;
         match parts {
-            [one] if len >= SHARED_BYTES_MIN => {
+            [one] if len >= SHARED_BYTES_MIN && len >= whole / 2 => {
                 self.segments.push(Segment::Shared(one.clone()));
                 self.capacity += len;
             }
@@ -89,19 +90,22 @@ mod tests {
     fn small_messages_share_a_slab_and_large_ones_stay_where_they_are() {
         let mut buffer = Buffer::default();
         let large = Bytes::from(vec![2; SHARED_BYTES_MIN]);
-        assert_eq!(buffer.push(&[Bytes::from(vec![0; 7])]), 7);
-        assert_eq!(buffer.push(&[Bytes::from(vec![1; 100])]), SLAB_BYTES);
+        assert_eq!(buffer.push(&[Bytes::from(vec![0; 7])], 0), 7);
+        assert_eq!(buffer.push(&[Bytes::from(vec![1; 100])], 0), SLAB_BYTES);
         assert_eq!(
-            buffer.push(&[Bytes::from(vec![1; 50]), Bytes::from(vec![1; 50])]),
+            buffer.push(&[Bytes::from(vec![1; 50]), Bytes::from(vec![1; 50])], 0),
             0
         );
-        assert_eq!(buffer.push(std::slice::from_ref(&large)), SHARED_BYTES_MIN);
-        assert_eq!(buffer.push(&[Bytes::from(vec![3; 10])]), SLAB_BYTES);
+        assert_eq!(buffer.push(std::slice::from_ref(&large), 0), SHARED_BYTES_MIN);
+        assert_eq!(buffer.push(&[Bytes::from(vec![3; 10])], 0), SLAB_BYTES);
         // One that does not fit into what is left of a slab begins another.
-        assert_eq!(buffer.push(&[Bytes::from(vec![4; SLAB_BYTES - 1])]), SLAB_BYTES);
+        assert_eq!(
+            buffer.push(&[Bytes::from(vec![4; SLAB_BYTES - 1])], 0),
+            SLAB_BYTES
+        );
         // In parts it is copied, whatever its size.
         let half = Bytes::from(vec![5; SLAB_BYTES]);
-        assert_eq!(buffer.push(&[half.clone(), half]), 2 * SLAB_BYTES);
+        assert_eq!(buffer.push(&[half.clone(), half], 0), 2 * SLAB_BYTES);
         assert_eq!(buffer.len(), 7 + 210 + 2 * SLAB_BYTES - 1 + 2 * SLAB_BYTES);
         assert_eq!(buffer.capacity(), 7 + 5 * SLAB_BYTES + SHARED_BYTES_MIN);
         let segments = buffer.take();
@@ -120,5 +124,23 @@ mod tests {
         );
         assert_eq!(segments[2].bytes().as_ptr(), large.as_ptr());
         assert_eq!((buffer.len(), buffer.capacity(), buffer.take().len()), (0, 0, 0));
+    }
+    #[test]
+    fn a_slice_does_not_keep_what_is_much_larger() {
+        let check = |len: usize, whole: usize, is_shared: bool| {
+            let all = Bytes::from(vec![1; whole]);
+            let mut buffer = Buffer::default();
+            assert_eq!(buffer.push(&[all.slice(..len)], whole), len, "{len} of {whole}");
+            let segments = buffer.take();
+            assert_eq!(
+                segments[0].bytes().as_ptr() == all.as_ptr(),
+                is_shared,
+                "{len} of {whole}"
+            );
+        };
+        check(SHARED_BYTES_MIN, SHARED_BYTES_MIN, true);
+        check(SHARED_BYTES_MIN, 2 * SHARED_BYTES_MIN, true);
+        check(SHARED_BYTES_MIN, 2 * SHARED_BYTES_MIN + 2, false);
+        check(SHARED_BYTES_MIN - 1, SHARED_BYTES_MIN - 1, false);
     }
 }

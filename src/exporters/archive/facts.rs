@@ -49,6 +49,20 @@ fn below<'a>(bytes: &'a [u8], number: u32, message: &Field) -> impl Iterator<Ite
     fields.filter(move |field| field.number == number && field.wire == LEN)
 }
 
+const ATTRIBUTES_OF_LOG: u32 = 6;
+const ATTRIBUTES_OF_SPAN: u32 = 9;
+const HISTOGRAM: u32 = 9;
+const EXPONENTIAL: u32 = 10;
+
+/// Number of the attributes in the points of this kind of data.
+fn attributes_of_point(data: u32) -> u32 {
+    match data {
+        HISTOGRAM => 9,
+        EXPONENTIAL => 1,
+        _ => 7,
+    }
+}
+
 struct Walk<'a> {
     facts: &'a mut Facts,
     signal: Signal,
@@ -101,7 +115,7 @@ impl Walk<'_> {
         for record in records.filter(|field| field.number == 2 && field.wire == LEN) {
             match self.signal {
                 Signal::Logs => self.log_record(&record),
-                Signal::Traces => self.time(&record, 7, 0),
+                Signal::Traces => self.time(&record, 7, ATTRIBUTES_OF_SPAN),
                 _ => self.metric(&record),
             }
         }
@@ -110,7 +124,9 @@ impl Walk<'_> {
     fn log_record(&mut self, record: &Field) {
         let bytes = self.bytes;
         let (mut time, mut observed, mut severity) = (0, 0, 0);
-        for field in Fields::new(&bytes[..record.end], record.value).map_while(Result::ok) {
+        let mut fields = Fields::new(&bytes[..record.end], record.value);
+        while let Some(Ok(field)) = fields.next() {
+            fields.pass_short(ATTRIBUTES_OF_LOG);
             match (field.number, field.wire) {
                 (1, FIXED64) => time = number(&bytes[field.value..field.end]),
                 (11, FIXED64) => observed = number(&bytes[field.value..field.end]),
@@ -128,18 +144,21 @@ impl Walk<'_> {
             if !matches!(data.number, 5 | 7 | 9 | 10 | 11) || data.wire != LEN {
                 continue;
             }
+            let attributes = attributes_of_point(data.number);
             let points = Fields::new(&bytes[..data.end], data.value).map_while(Result::ok);
             for point in points.filter(|field| field.number == 1 && field.wire == LEN) {
-                self.time(&point, 3, 0);
+                self.time(&point, 3, attributes);
             }
         }
     }
 
     /// The time in this field of a record, if it has one.
-    fn time(&mut self, record: &Field, number_of_time: u32, default: u64) {
+    fn time(&mut self, record: &Field, number_of_time: u32, attributes: u32) {
         let bytes = self.bytes;
-        let mut time = default;
-        for field in Fields::new(&bytes[..record.end], record.value).map_while(Result::ok) {
+        let mut time = 0;
+        let mut fields = Fields::new(&bytes[..record.end], record.value);
+        while let Some(Ok(field)) = fields.next() {
+            fields.pass_short(attributes);
             if field.number == number_of_time && field.wire == FIXED64 {
                 time = number(&bytes[field.value..field.end]);
             }

@@ -121,15 +121,7 @@ impl Gather {
         taken: impl Fn(&Arc<str>, u64),
     ) -> Result<(), Refusal> {
         // A piece may need a slab of its own.
-        let len = |piece: &Piece| {
-            piece
-                .messages
-                .iter()
-                .flatten()
-                .map(bytes::Bytes::len)
-                .sum::<usize>()
-        };
-        let bytes = pieces.iter().map(|piece| len(piece).max(SLAB_BYTES)).sum();
+        let bytes = pieces.iter().map(|piece| bytes_of(piece).max(SLAB_BYTES)).sum();
         let mut waits = None;
         loop {
             let room = self.room.notified();
@@ -172,6 +164,7 @@ impl Gather {
         taken: impl Fn(&Arc<str>, u64),
     ) {
         let of = pieces.len() as u32;
+        let whole = pieces.iter().map(bytes_of).sum();
         for (n, piece) in (0..).zip(pieces).filter(|(n, _)| receipt.owed.contains(*n)) {
             let key = Key {
                 hour: receipt.admitted_ms / 3_600_000,
@@ -192,7 +185,7 @@ impl Gather {
             let mut raw = 0;
             for message in &piece.messages {
                 raw += message.iter().map(|part| part.len() as u64).sum::<u64>();
-                table.buffered += partition.buffer.push(message);
+                table.buffered += partition.buffer.push(message, whole);
             }
             partition.summary.add(&piece.facts, raw, receipt.admitted_ms);
             partition.set.add_piece(receipt.seq, n, of);
@@ -348,13 +341,13 @@ impl Gather {
         self.room.notify_waiters();
     }
 
-    pub(super) fn open_partitions(&self) -> usize {
-        self.table.lock().partitions.len()
-    }
-
-    #[cfg(test)]
+    /// Memory of buffers, also of those that are being compressed.
     pub(super) fn buffered(&self) -> usize {
         self.table.lock().buffered
+    }
+
+    pub(super) fn open_partitions(&self) -> usize {
+        self.table.lock().partitions.len()
     }
 
     #[cfg(test)]
@@ -376,6 +369,11 @@ impl Gather {
             .filter_map(|p| Some(p.summary.admitted_ms?.0))
             .min()
     }
+}
+
+/// Bytes of all messages of a piece.
+fn bytes_of(piece: &Piece) -> usize {
+    piece.messages.iter().flatten().map(bytes::Bytes::len).sum()
 }
 
 fn framing(table: &mut Table, key: &Key, why: &'static str) -> Option<Framing> {

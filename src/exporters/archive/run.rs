@@ -674,6 +674,7 @@ impl Work {
     fn look(&mut self) {
         let shared = &self.shared;
         let metrics = &shared.metrics;
+        metrics.buffer_bytes.set(shared.gather.buffered() as i64);
         metrics
             .spool_bytes
             .set(shared.gather.spool_bytes.load(Relaxed).cast_signed());
