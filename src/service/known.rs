@@ -119,7 +119,7 @@ const TAKES_OTLP: Answer = Answer::Instead(
     "the vendor takes OTLP itself: use otlp_http or otlp_grpc with the vendor's endpoint, and its key in headers",
 );
 const SPANMETRICS: Answer = Answer::Instead(
-    "this processor became the connector spanmetrics, which is planned here; until then let a collector do it",
+    "this processor became the connector span_metrics: name it among the exporters and the receivers of pipelines",
 );
 const ROUTING: Answer = Answer::Instead(
     "this processor became the connector routing: name it among the exporters and the receivers of pipelines",
@@ -170,9 +170,6 @@ const KNOWN: &[Row] = &[
     ("receivers", Answer::Distribution, &["clickhousesystemtablesreceiver", "kymastats"]),
     ("receivers", Answer::Example, &["examplereceiver", "foo"]),
 
-    ("processors", Answer::Planned, &[
-        "cumulativetodelta", "groupbyattrs", "logdedup",
-    ]),
     ("processors", Answer::Collector, &[
         "coralogix", "datadogsemantics", "deltatocumulative", "deltatorate", "dnslookup", "drain", "geoip", "interval",
         "isolationforest", "lookup", "metricsgeneration", "metricstarttime", "metricstransform", "remotetap", "schema",
@@ -211,7 +208,6 @@ const KNOWN: &[Row] = &[
     ]),
     ("exporters", Answer::Example, &["bar", "e", "exampleexporter", "nop1", "nop2", "nop3"]),
 
-    ("connectors", Answer::Planned, &["count", "spanmetrics"]),
     ("connectors", Answer::Collector, &[
         "datadog", "exceptions", "grafanacloud", "metricsaslogs", "otlpjson", "roundrobin", "servicegraph",
         "signaltometrics", "slowsql", "sum",
@@ -264,7 +260,7 @@ mod tests {
         check("processors", "metrics_transform", Some("collector"));
         check("exporters", "prometheus_remote_write", Some("instead"));
         check("exporters", "opencensus", Some("instead"));
-        check("connectors", "span_metrics", Some("planned"));
+        check("receivers", "loki", Some("planned"));
         check("extensions", "memory_ballast", Some("remove"));
         check("extensions", "", None);
     }

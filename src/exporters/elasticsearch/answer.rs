@@ -27,15 +27,90 @@ pub(super) enum Verdict {
     Refused(u16),
 }
 
+/// As much of an error's type is the rule under which items are booked.
+const KIND_BYTES_MAX: usize = 64;
 /// As much of an error's words as is logged and handed on.
 const REASON_BYTES_MAX: usize = 512;
 
-#[derive(Deserialize)]
+/// Type and reason; old and foreign servers have but a reason, as text.
+#[derive(Default)]
 struct Error<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    reason: Option<Cow<'a, str>>,
+    kind: Text<'a>,
+    reason: Text<'a>,
+}
+
+/// A text that may quote a document, and break off within a character: what is wrong with it must not hide the answers
+/// behind it.
+#[derive(Default)]
+struct Text<'a>(Cow<'a, [u8]>);
+
+impl Text<'_> {
+    /// At most so many bytes of it.
+    fn shown(&self, max: usize) -> String {
+        net::grpc::truncated(&String::from_utf8_lossy(&self.0), max).to_owned()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<'a>, D::Error> {
+        struct Bytes;
+
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_borrowed_bytes<E>(self, text: &'de [u8]) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_bytes<E>(self, text: &[u8]) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Error<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Error<'a>, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Error<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an error")
+            }
+
+            fn visit_str<E>(self, reason: &str) -> Result<Error<'de>, E> {
+                let reason = Text(Cow::Owned(reason.as_bytes().to_owned()));
+                Ok(Error {
+                    reason,
+                    ..Error::default()
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Error<'de>, A::Error> {
+                let mut error = Error::default();
+                while let Some(key) = map.next_key::<Text<'de>>()? {
+                    match &*key.0 {
+                        b"type" => error.kind = map.next_value::<Option<_>>()?.unwrap_or_default(),
+                        b"reason" => error.reason = map.next_value::<Option<_>>()?.unwrap_or_default(),
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(error)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 #[derive(Deserialize)]
@@ -45,7 +120,7 @@ struct Item<'a> {
     #[serde(borrow, default)]
     error: Option<Error<'a>>,
     #[serde(borrow, default)]
-    failure_store: Option<Cow<'a, str>>,
+    failure_store: Option<Text<'a>>,
 }
 
 /// Statuses that mean "later" for a document.
@@ -91,25 +166,26 @@ impl Answer<'_> {
             .status
             .unwrap_or(if item.error.is_some() { 400 } else { 200 });
         match status {
-            200..=299 if item.error.is_none() => match item.failure_store.as_deref() {
-                Some("used") => Verdict::Failed,
+            200..=299 if item.error.is_none() => match &item.failure_store {
+                Some(Text(used)) if **used == *b"used" => Verdict::Failed,
                 _ => Verdict::Stored,
             },
             409 => Verdict::Known,
             status if is_later(status, self.retried) => Verdict::Owed(status),
             status => {
                 let error = item.error.as_ref();
-                let text = |of: Option<&Cow<'_, str>>| of.map_or("", |text| text.as_ref()).to_owned();
-                let kind = text(error.and_then(|e| e.kind.as_ref()));
-                let reason = text(error.and_then(|e| e.reason.as_ref()));
-                let rule = match kind.as_str() {
-                    "" => format!("status_{status}"),
-                    kind => net::grpc::truncated(kind, 64).to_owned(),
+                let kind = error.map_or(String::new(), |e| e.kind.shown(KIND_BYTES_MAX));
+                let reason = error.map_or(String::new(), |e| e.reason.shown(REASON_BYTES_MAX));
+                let (rule, told) = match kind.as_str() {
+                    "" => (
+                        format!("status_{status}"),
+                        format!("Elasticsearch answered {status}"),
+                    ),
+                    kind => (kind.to_owned(), format!("Elasticsearch answered {status} {kind}")),
                 };
-                let reason = net::grpc::truncated(&reason, REASON_BYTES_MAX);
                 let message = match self.words && !reason.is_empty() {
-                    true => format!("Elasticsearch answered {status} {kind}: {reason}"),
-                    false => format!("Elasticsearch answered {status} {kind}"),
+                    true => format!("{told}: {reason}"),
+                    false => told,
                 };
                 // The words of one kind of error differ by document: the first of them stand for all.
                 let known = self.bulk.reasons.iter().position(|r| r.rule == rule);

@@ -1107,6 +1107,41 @@ fn words_of_errors_are_kept_only_if_that_is_wished() {
 }
 
 #[test]
+fn an_error_that_cannot_be_read_hides_no_answer_behind_it() {
+    for error in [
+        &br#"{"type":"t","reason":"half a \ud83d"}"#[..],
+        b"{\"type\":\"t\",\"reason\":\"no \xff text\"}",
+        br#"{"type":"t","reason":null,"caused_by":{"type":"x","reason":"\udc00"}}"#,
+    ] {
+        for words in [false, true] {
+            let (_, mut bulk) = lines("{}", &five());
+            let item = |rest: &[u8]| [br#"{"create":{"_index":"i","status":"#, rest, b"}}"].concat();
+            let refused = item(&[b"400,\"error\":", error].concat());
+            let all = [item(b"201"), refused.clone(), item(b"201"), refused, item(b"201")];
+            let body = [
+                b"{\"errors\":true,\"items\":[".as_slice(),
+                &all.join(&b','),
+                b"]}",
+            ]
+            .concat();
+            use answer::Verdict::{Refused, Stored};
+            let verdicts = answer::read(&body, &[], words, &mut bulk);
+            assert_eq!(verdicts, [Stored, Refused(0), Stored, Refused(0), Stored]);
+            assert_eq!(bulk.reasons[0].rule, "t");
+        }
+    }
+    let (_, mut bulk) = lines("{}", &five());
+    let body =
+        br#"{"items":[{"create":{"status":400,"error":"an old server's words"}},{"create":{"status":201}}]}"#;
+    let verdicts = answer::read(body, &[], true, &mut bulk);
+    assert_eq!(verdicts, [answer::Verdict::Refused(0), answer::Verdict::Stored]);
+    assert_eq!(
+        (bulk.reasons[0].rule.as_str(), bulk.reasons[0].message.as_str()),
+        ("status_400", "Elasticsearch answered 400: an old server's words")
+    );
+}
+
+#[test]
 fn what_an_answer_says_too_much_is_ignored() {
     let (_, mut bulk) = lines("{}", &batch(Signal::Logs, &log(json!({}))));
     let many = json!({"items": vec![json!({"create": {"status": 429}}); 1000]});
