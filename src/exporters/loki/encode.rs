@@ -82,14 +82,23 @@ impl Scratch {
 
     /// Whether it is worth keeping: one that held an unusual batch is let go.
     pub(super) fn is_usual(&self) -> bool {
-        self.entries.capacity() + self.out.capacity() + self.packed.capacity() <= KEPT_BYTES_MAX
+        let all = [
+            &self.entries,
+            &self.texts,
+            &self.line,
+            &self.line_end,
+            &self.metadata,
+            &self.out,
+            &self.packed,
+        ];
+        all.into_iter().map(Vec::capacity).sum::<usize>() <= KEPT_BYTES_MAX
     }
 }
 
 /// As much memory is kept for the next batch.
 const KEPT_BYTES_MAX: usize = 64 << 20;
-/// Where the configuration has no limit: a push is held in memory three times.
-const PUSH_BYTES_MAX: usize = 64 << 20;
+/// Where the configuration has no limit: a push is held in memory three times. Those of the tests are small.
+const PUSH_BYTES_MAX: usize = if cfg!(test) { 4 << 20 } else { 64 << 20 };
 /// Groups of records that are told apart in a batch; with more it is cut.
 const GROUPS_MAX: usize = 1024;
 /// Names of a hint that are heeded.
@@ -356,7 +365,8 @@ impl Encoder<'_> {
                 let verdict = self.record(bytes, record, &mut known, &mut place);
                 let verdict = verdict.unwrap_or_else(|fault| self.group(Some(fault), &[], None, false));
                 self.s.verdicts.push(verdict);
-                if self.s.entries.len() > self.limit || self.s.groups.len() > GROUPS_MAX {
+                let bytes = self.s.entries.len() + self.s.texts.len();
+                if bytes > self.limit || self.s.groups.len() > GROUPS_MAX {
                     self.is_full = true;
                     return;
                 }

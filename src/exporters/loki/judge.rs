@@ -43,10 +43,13 @@ const OF_SOME: [&str; 15] = [
     "structured metadata",
     "missing required labels",
     "at least one label pair is required",
-    "error parsing labels",
+    "rror parsing labels",
     "total ignored",
     "no org id in stream",
 ];
+
+/// What Loki says to a tenant whose records it stores none of, until a given time.
+const BLOCKED: &str = "ingestion blocked for user";
 
 /// What Loki says of a request with an attribute that it can make no name of.
 const NAMELESS: &str = "symbolizer lookup";
@@ -72,6 +75,8 @@ pub(super) fn judge(answer: Answer<'_>, sent: Sent<'_>) -> Result<Outcome, Expor
     };
     match answer.status {
         200 | 204 => Ok(Outcome::all()),
+        // Whatever status an administrator has chosen for it.
+        400..=499 if answer.words.contains(BLOCKED) => Err(ExportError::Unauthorized { source: source() }),
         // 260 and what else an administrator has made of it: Loki says that it stores nothing, and smiles. Redirects that
         // the client does not follow are somebody's who stands before it.
         201..=399 | 401 | 403 => Err(ExportError::Unauthorized { source: source() }),
@@ -206,6 +211,20 @@ mod tests {
         );
         let many = "total ignored: 18446744073709551615 out of 1, total ignored: 2";
         check(400, many, 5, "delivered but for 5");
+        for status in [400, 422, 429] {
+            check(
+                status,
+                "ingestion blocked for user 'a' until 'x' with status code 'y'",
+                5,
+                "unauthorized",
+            );
+        }
+        check(
+            400,
+            "Error parsing labels '{' with error: x",
+            5,
+            "delivered but for 1",
+        );
         let nameless =
             "symbolizer lookup: normalization for label name \"...\" resulted in invalid name \"_\"";
         check(400, nameless, 5, "too large");

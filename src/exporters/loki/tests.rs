@@ -818,6 +818,27 @@ fn what_stands_behind_a_record_larger_than_a_push_is_pushed_too() {
 }
 
 #[test]
+fn labels_count_as_bytes_of_a_push() {
+    let records: Vec<LogRecord> = (0..100)
+        .map(|i| record(i + 1, "x", texts(&[("user", &format!("{i:01000}"))])))
+        .collect();
+    let yaml = "format: raw, labels: {attributes: {user: ''}}, limits: {max_push_bytes: 20000}";
+    let mut work = vec![payload(vec![group(vec![], records)])];
+    let mut lines = 0;
+    while let Some(payload) = work.pop() {
+        match encoded(yaml, &payload) {
+            Encoded::Push(push) => {
+                assert!(push.bytes <= 22_000, "{}", push.bytes);
+                lines += read(&push.body).streams.len();
+            }
+            Encoded::Apart(pieces) => work.extend(pieces),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(lines, 100);
+}
+
+#[test]
 fn more_tenants_than_are_told_apart_at_once_go_in_pieces() {
     let names: Vec<String> = (0..1500).map(|i| format!("t{i:04}")).collect();
     let records = names.iter().map(|name| record(1, name, texts(&[("who", name)])));
