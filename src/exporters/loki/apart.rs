@@ -179,6 +179,9 @@ pub(super) fn whole(rules: &Rules, payload: &Payload, now: u64) -> Result<Whole,
                 let hour = needs_hour.then(|| hour(time));
                 let last = verdicts.last().copied();
                 verdicts.push(number(&mut groups, last, None, &[], hour, is_marked));
+                if groups.len() > RUNS_MAX {
+                    return Ok(Whole::Not(Encoded::TooLarge));
+                }
             }
         }
     }

@@ -5,6 +5,8 @@
 //! in what was sent, by the labels that the message shows. Read from v3.7.6: `pkg/util/errors.go`,
 //! `pkg/validation/validate.go`, `pkg/ingester/stream.go`.
 
+use std::collections::HashMap;
+
 use component::prelude::*;
 use wire::view::Value;
 
@@ -41,9 +43,12 @@ pub(super) fn count(words: &str, streams: Streams<'_>) -> u64 {
     if !exact.is_empty() {
         return exact.into_iter().fold(0, u64::saturating_add).max(1);
     }
+    // There may be a message for each stream: what was sent is read once.
+    let mut index = None;
     let of_message = |(times, message): (u64, &str)| match labels(message) {
         Some(labels) if OF_STREAMS.iter().any(|piece| message.contains(piece)) => {
-            streams.lines(&labels).max(times)
+            let index = index.get_or_insert_with(|| Index::of(streams));
+            index.lines(labels).max(times)
         }
         _ => times,
     };
@@ -109,87 +114,103 @@ fn labels(message: &str) -> Option<Vec<(&str, &str)>> {
 /// The label that Loki adds where a stream has none of this name.
 const ADDED: &str = "service_name";
 
-impl Streams<'_> {
-    /// Entries of the stream with these labels; 0 if there is none.
-    fn lines(self, labels: &[(&str, &str)]) -> u64 {
+/// Entries that were sent, by stream.
+enum Index {
+    /// By their labels, as [`key`] writes them.
+    Labels(HashMap<String, u64>),
+    /// By the attributes of their resources, with the names that they have as labels.
+    Resources(Vec<(Vec<(String, String)>, u64)>),
+}
+
+impl Index {
+    fn of(streams: Streams<'_>) -> Index {
+        match streams {
+            Streams::Proto(body) => Index::Labels(proto(body).unwrap_or_default()),
+            Streams::Json(body) => Index::Labels(json(body).unwrap_or_default()),
+            Streams::Otlp(payload) => Index::Resources(payload.chunks.iter().flat_map(otlp).collect()),
+        }
+    }
+
+    /// Entries of the stream that is shown with these labels; 0 if there is none.
+    fn lines(&self, mut labels: Vec<(&str, &str)>) -> u64 {
         match self {
-            Streams::Proto(body) => proto(body, labels).unwrap_or(0),
-            Streams::Json(body) => json(body, labels).unwrap_or(0),
-            Streams::Otlp(payload) => payload.chunks.iter().map(|chunk| otlp(chunk, labels)).sum(),
+            Index::Labels(streams) => {
+                let shown = streams.get(&key(&mut labels)).copied();
+                shown.unwrap_or_else(|| {
+                    labels.retain(|(name, _)| *name != ADDED);
+                    streams.get(&key(&mut labels)).copied().unwrap_or(0)
+                })
+            }
+            Index::Resources(resources) => {
+                let is_of = |own: &[(String, String)]| {
+                    let has = |name: &str| own.iter().any(|(own, _)| own == name);
+                    labels.iter().all(|(name, value)| {
+                        let is_own = own.iter().any(|(own, text)| own == name && text == value);
+                        is_own || (*name == ADDED && !has(ADDED))
+                    })
+                };
+                let of_stream = resources.iter().filter(|(own, _)| is_of(own));
+                of_stream.map(|(_, records)| *records).sum()
+            }
         }
     }
 }
 
-/// Whether a stream that was sent with `own` labels is shown with `labels`.
-fn is_same(own: &[(&str, &str)], labels: &[(&str, &str)]) -> bool {
-    let is_own = |label: &&(&str, &str)| own.contains(label);
-    let is_new = |(name, _): &(&str, &str)| *name == ADDED && own.iter().all(|(name, _)| *name != ADDED);
-    let added = labels.iter().filter(|label| is_new(label)).count();
-    own.len() + added == labels.len() && labels.iter().filter(is_own).count() == own.len()
+/// Labels in one order, as one text.
+fn key(labels: &mut [(&str, &str)]) -> String {
+    labels.sort_unstable();
+    labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value},"))
+        .collect()
 }
 
-fn proto(body: &[u8], labels: &[(&str, &str)]) -> Option<u64> {
+fn proto(body: &[u8]) -> Option<HashMap<String, u64>> {
     let plain = snap::raw::Decoder::new().decompress_vec(body).ok()?;
-    for stream in record::each(&plain, Span::new(0, plain.len()), 1) {
+    let streams = record::each(&plain, Span::new(0, plain.len()), 1).filter_map(|stream| {
         let text = record::first(&plain, stream, 1).of(&plain);
         let quoted = format!("'{}'", String::from_utf8_lossy(text));
-        if self::labels(&quoted).is_some_and(|own| is_same(&own, labels)) {
-            return Some(record::each(&plain, stream, 2).count() as u64);
-        }
-    }
-    None
+        let entries = record::each(&plain, stream, 2).count() as u64;
+        Some((key(&mut labels(&quoted)?), entries))
+    });
+    Some(streams.collect())
 }
 
-fn json(body: &[u8], labels: &[(&str, &str)]) -> Option<u64> {
+fn json(body: &[u8]) -> Option<HashMap<String, u64>> {
     let push: serde_json::Value = serde_json::from_slice(body).ok()?;
-    for stream in push["streams"].as_array()? {
-        let own: Vec<(&String, String)> = stream["stream"]
-            .as_object()?
-            .iter()
-            .map(|(name, value)| (name, quoted(value.as_str().unwrap_or_default().as_bytes())))
-            .collect();
-        let own: Vec<(&str, &str)> = own
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        if is_same(&own, labels) {
-            return Some(stream["values"].as_array()?.len() as u64);
-        }
-    }
-    None
-}
-
-/// Records of resources that have all these labels among their attributes.
-fn otlp(chunk: &Chunk, labels: &[(&str, &str)]) -> u64 {
-    let bytes = chunk.bytes();
-    let mut records = 0;
-    for group in record::each(&bytes, Span::new(0, bytes.len()), 1) {
-        let mut attrs = Vec::new();
-        record::attributes(&bytes, record::first(&bytes, group, 1), 1, &mut attrs);
-        let own: Vec<(Vec<u8>, String)> = attrs
-            .iter()
-            .map(|attr| {
-                let (mut name, mut text) = (Vec::new(), Vec::new());
-                names::sanitize(attr.key.of(&bytes), &mut name);
-                Value::new(attr.value.of(&bytes)).as_string(&mut text);
-                (name, quoted(&text))
+    let streams = push["streams"].as_array()?.iter().filter_map(|stream| {
+        let own = stream["stream"].as_object()?.iter();
+        let own: Vec<(&str, String)> = own
+            .map(|(name, value)| {
+                (
+                    name.as_str(),
+                    quoted(value.as_str().unwrap_or_default().as_bytes()),
+                )
             })
             .collect();
-        let has = |name: &str| own.iter().any(|(own, _)| own == name.as_bytes());
-        let is_one = |(name, value): &(&str, &str)| {
-            let is_own = own
-                .iter()
-                .any(|(own, text)| own == name.as_bytes() && text == value);
-            is_own || (*name == ADDED && !has(ADDED))
-        };
-        if labels.iter().all(is_one) {
-            let scopes = record::each(&bytes, group, 2);
-            records += scopes
-                .map(|scope| record::each(&bytes, scope, 2).count() as u64)
-                .sum::<u64>();
-        }
-    }
-    records
+        let mut own: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Some((key(&mut own), stream["values"].as_array()?.len() as u64))
+    });
+    Some(streams.collect())
+}
+
+/// The attributes of each resource, and how many records it has.
+fn otlp(chunk: &Chunk) -> Vec<(Vec<(String, String)>, u64)> {
+    let bytes = chunk.bytes();
+    let groups = record::each(&bytes, Span::new(0, bytes.len()), 1).map(|group| {
+        let mut attrs = Vec::new();
+        record::attributes(&bytes, record::first(&bytes, group, 1), 1, &mut attrs);
+        let own = attrs.iter().map(|attr| {
+            let (mut name, mut text) = (Vec::new(), Vec::new());
+            names::sanitize(attr.key.of(&bytes), &mut name);
+            Value::new(attr.value.of(&bytes)).as_string(&mut text);
+            (String::from_utf8_lossy(&name).into_owned(), quoted(&text))
+        });
+        let scopes = record::each(&bytes, group, 2);
+        let records = scopes.map(|scope| record::each(&bytes, scope, 2).count() as u64);
+        (own.collect(), records.sum())
+    });
+    groups.collect()
 }
 
 fn quoted(value: &[u8]) -> String {
