@@ -18,7 +18,7 @@ use wire::Signal;
 
 use crate::support::client::{Grpc, LOGS, TRACES};
 use crate::support::gateway::Gateway;
-use crate::support::{sample, until};
+use crate::support::{sample, tls, until};
 
 /// What the cluster does with a request.
 #[derive(Clone, Debug)]
@@ -45,6 +45,9 @@ pub struct Seen {
 #[derive(Default)]
 struct State {
     script: Vec<Turn>,
+    /// Addresses of its nodes, and how often it was asked for them.
+    nodes: Vec<String>,
+    asked: usize,
     seen: Vec<Seen>,
     stored: Vec<(String, Option<String>, Value)>,
 }
@@ -64,6 +67,13 @@ impl Drop for Cluster {
 
 impl Cluster {
     pub async fn start(script: impl IntoIterator<Item = Turn>) -> Cluster {
+        Cluster::behind(None, script).await
+    }
+
+    async fn behind(
+        tls: Option<tokio_rustls::TlsAcceptor>,
+        script: impl IntoIterator<Item = Turn>,
+    ) -> Cluster {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let mut script: Vec<Turn> = script.into_iter().collect();
@@ -75,11 +85,17 @@ impl Cluster {
         let shared = state.clone();
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let state = shared.clone();
+                let (state, tls) = (shared.clone(), tls.clone());
                 tokio::spawn(async move {
                     let service = hyper::service::service_fn(move |request| serve(state.clone(), request));
                     let connection = hyper::server::conn::http1::Builder::new();
-                    let _ = connection.serve_connection(TokioIo::new(socket), service).await;
+                    let _ = match tls {
+                        None => connection.serve_connection(TokioIo::new(socket), service).await,
+                        Some(tls) => match tls.accept(socket).await {
+                            Ok(stream) => connection.serve_connection(TokioIo::new(stream), service).await,
+                            Err(_) => Ok(()),
+                        },
+                    };
                 });
             }
         });
@@ -113,6 +129,17 @@ async fn serve(
 ) -> Result<Response<Full<Bytes>>, std::io::Error> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+    if parts.uri.path() == "/_nodes/http" {
+        assert_eq!(parts.method, "GET");
+        let mut state = state.lock().unwrap();
+        state.asked += 1;
+        let node = |address: &String| (address.clone(), json!({"http": {"publish_address": address}}));
+        let nodes: serde_json::Map<_, _> = state.nodes.iter().map(node).collect();
+        return Ok(answer(
+            200,
+            json!({"cluster_name": "c", "nodes": nodes}).to_string(),
+        ));
+    }
     assert_eq!(parts.uri.path(), "/_bulk");
     assert_eq!(parts.headers["content-type"], "application/x-ndjson");
     let text = match parts.headers.get("content-encoding") {
@@ -362,4 +389,215 @@ async fn requests_say_who_sends_them_and_what_is_wanted() {
     assert_eq!(seen.documents[0].0, "logs-generic-default");
     assert_eq!(seen.documents[0].2["message"], "x");
     gateway.stop().await;
+}
+
+/// A gateway whose exporter has these keys and no queue: whoever sends waits for the cluster.
+async fn direct(keys: &str, extensions: &str) -> Gateway {
+    let ids: Vec<&str> = extensions
+        .lines()
+        .filter_map(|line| line.trim().split(':').next().filter(|id| !id.is_empty()))
+        .collect();
+    let text = format!(
+        r#"
+extensions: {{{}}}
+receivers:
+  otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{{grpc}}"}}}}}}
+exporters:
+  elasticsearch: {{sending_queue: {{enabled: false}}, {keys}}}
+service:
+  extensions: {ids:?}
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines:
+    logs: {{receivers: [otlp], exporters: [elasticsearch]}}
+"#,
+        extensions.trim().replace('\n', ", "),
+    );
+    Gateway::start(&text).await
+}
+
+const ONCE: &str = "retry_on_failure: {enabled: false}";
+
+#[tokio::test]
+async fn certificates_are_shown_and_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    tls::certificates(dir.path(), &["spiffe://weir/gateway"]);
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let own = format!(
+        "cert_file: '{}', key_file: '{}'",
+        at("client.pem"),
+        at("client.key")
+    );
+    let ca = format!("ca_file: '{}'", at("ca.pem"));
+    let pem = std::fs::read_to_string(at("ca.pem")).unwrap();
+    let name = "server_name_override: localhost";
+    let rows = [
+        ("the authority", format!("{ca}, {own}, {name}"), true),
+        (
+            "the authority in line",
+            format!("ca_pem: {}, {own}, {name}", json!(pem)),
+            true,
+        ),
+        ("nobody is believed", format!("{own}, {name}"), false),
+        ("another name", format!("{ca}, {own}"), false),
+        ("no certificate of ours", format!("{ca}, {name}"), false),
+        (
+            "anybody is believed",
+            format!("insecure_skip_verify: true, {own}"),
+            true,
+        ),
+    ];
+    for (case, tls, expected) in rows {
+        let cluster = Cluster::behind(Some(tls::acceptor(dir.path())), []).await;
+        let keys = format!("endpoint: 'https://{}', {ONCE}, tls: {{{tls}}}", cluster.addr);
+        let gateway = direct(&keys, "").await;
+        let grpc = Grpc::connect(gateway.grpc).await;
+        let answer = grpc.export(LOGS, &logs(&["x"])).await;
+        // 14: UNAVAILABLE, nothing is lost.
+        assert_eq!(
+            (answer.code, cluster.texts().len()),
+            if expected { (0, 1) } else { (14, 0) },
+            "{case}: {}",
+            answer.message
+        );
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_sends_says_who_it_is() {
+    let basic = "basicauth/out: {client_auth: {username: elastic, password: s3cret}}";
+    let bearer = "bearertokenauth/out: {token: t0ken}";
+    let key = "bearertokenauth/key: {scheme: ApiKey, token: a2V5}";
+    let rows = [
+        ("timeout: 10s", "", None),
+        ("api_key: a2V5", "", Some("ApiKey a2V5")),
+        (
+            "user: elastic, password: s3cret",
+            "",
+            Some("Basic ZWxhc3RpYzpzM2NyZXQ="),
+        ),
+        (
+            "user: elastic, password: s3cret, api_key: a2V5",
+            "",
+            Some("ApiKey a2V5"),
+        ),
+        (
+            "auth: {authenticator: basicauth/out}",
+            basic,
+            Some("Basic ZWxhc3RpYzpzM2NyZXQ="),
+        ),
+        (
+            "auth: {authenticator: bearertokenauth/out}",
+            bearer,
+            Some("Bearer t0ken"),
+        ),
+        (
+            "auth: {authenticator: bearertokenauth/key}",
+            key,
+            Some("ApiKey a2V5"),
+        ),
+        ("headers: {authorization: Bearer h}", "", Some("Bearer h")),
+    ];
+    for (keys, extensions, expected) in rows {
+        for compression in ["gzip", "none"] {
+            let cluster = Cluster::start([]).await;
+            let endpoint = format!("endpoint: 'http://{}', compression: {compression}", cluster.addr);
+            let gateway = direct(&format!("{endpoint}, {ONCE}, {keys}"), extensions).await;
+            let grpc = Grpc::connect(gateway.grpc).await;
+            assert_eq!(grpc.export(LOGS, &logs(&["x"])).await.code, 0, "{keys}");
+            let seen = cluster.seen();
+            let header = |name: &str| seen[0].headers.get(name).map(|v| v.to_str().unwrap());
+            assert_eq!(header("authorization"), expected, "{keys}");
+            let encoding = (compression == "gzip").then_some("gzip");
+            assert_eq!(header("content-encoding"), encoding, "{keys}");
+            gateway.stop().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_down_costs_no_record() {
+    let (a, b) = (Cluster::start([]).await, Cluster::start([]).await);
+    // Nobody listens there.
+    let down = crate::support::gateway::free_port();
+    let keys = format!(
+        "endpoints: ['http://{}', 'http://127.0.0.1:{down}', 'http://{}'], {FAST}",
+        a.addr, b.addr
+    );
+    let gateway = direct(&keys, "").await;
+    let grpc = Grpc::connect(gateway.grpc).await;
+    let bodies: Vec<String> = (0..12).map(|n| format!("{n:02}")).collect();
+    for body in &bodies {
+        assert_eq!(grpc.export(LOGS, &logs(&[body])).await.code, 0);
+    }
+    let (of_a, of_b) = (a.texts(), b.texts());
+    assert!(!of_a.is_empty() && !of_b.is_empty(), "{of_a:?} {of_b:?}");
+    let mut all = [of_a, of_b].concat();
+    all.sort();
+    assert_eq!(all, bodies);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_cluster_says_where_its_nodes_are() {
+    let (door, node) = (Cluster::start([]).await, Cluster::start([]).await);
+    door.state.lock().unwrap().nodes = vec![node.addr.to_string()];
+    let keys = format!(
+        "endpoint: 'http://{}', discover: {{on_start: true}}, {FAST}",
+        door.addr
+    );
+    let gateway = direct(&keys, "").await;
+    let grpc = Grpc::connect(gateway.grpc).await;
+    for body in ["a", "b", "c"] {
+        assert_eq!(grpc.export(LOGS, &logs(&[body])).await.code, 0);
+    }
+    assert_eq!(node.texts(), ["a", "b", "c"]);
+    assert_eq!((door.texts().len(), door.state.lock().unwrap().asked), (0, 1));
+    gateway.stop().await;
+    // One that does not say keeps what is configured.
+    let door = Cluster::start([]).await;
+    let keys = format!(
+        "endpoint: 'http://{}', discover: {{on_start: true}}, {FAST}",
+        door.addr
+    );
+    let gateway = direct(&keys, "").await;
+    let grpc = Grpc::connect(gateway.grpc).await;
+    for body in ["a", "b"] {
+        assert_eq!(grpc.export(LOGS, &logs(&[body])).await.code, 0);
+    }
+    assert_eq!(door.texts(), ["a", "b"]);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_refused_too_often_is_given_up_if_a_count_is_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dead.json");
+    for (keys, requests) in [("max_retries: 2", 3), ("max_requests: 2", 2)] {
+        // The first of three is stored at once, the second later, the third never.
+        let cluster = Cluster::start([
+            Turn::Each(&[201, 429, 429]),
+            Turn::Each(&[201, 503]),
+            Turn::Each(&[429, 429]),
+            Turn::Each(&[429, 429]),
+        ])
+        .await;
+        let retry = format!("retry: {{{keys}, initial_interval: 1ms, max_interval: 2ms}}");
+        let text = config(&cluster, &format!("{AT_ONCE}, {retry}, dead_letter: file"));
+        let gateway = Gateway::start(&text.replace("{dead}", path.to_str().unwrap())).await;
+        let grpc = Grpc::connect(gateway.grpc).await;
+        assert_eq!(grpc.export(LOGS, &logs(&["a", "b", "c"])).await.code, 0);
+        settled(&gateway, 3).await;
+        assert_eq!(cluster.seen().len(), requests, "{keys}");
+        assert_eq!(cluster.texts(), ["a", "b"], "{keys}");
+        let books = of(&gateway, Signal::Logs);
+        assert_eq!(
+            (books.get(Column::Out), books.failed.get("retries_exhausted")),
+            (2, Some(&1))
+        );
+        gateway.stop().await;
+        let laid = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(laid.matches("\"body\":").count(), 1, "{laid}");
+        std::fs::remove_file(&path).unwrap();
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! The goldens of tier 2 are held against the collector, and it stands in front of Weir and behind it, also while Weir is
 //! killed. A collector that is not built fails the tests when `CI=true`, else they say so and pass. Beside it: hundreds of
-//! kills, ten minutes with backends that come and go, a store that enforces locks, and Loki.
+//! kills, ten minutes with backends that come and go, a store that enforces locks, Loki, and OpenSearch.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -16,6 +16,7 @@ mod crash;
 mod goldens;
 mod loki;
 mod minio;
+mod opensearch;
 mod outage;
 mod overload;
 mod soak;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds the collector of tier 3 (see builder.yaml), MinIO and Loki outside the checkout, once per version of them. Wants
-# Go. Prints the directory; WEIR_PEERS names another place for it.
+# Builds the collector of tier 3 (see builder.yaml), MinIO and Loki outside the checkout, and fetches OpenSearch, once per
+# version of them. Wants Go, and for OpenSearch Java 17 or later with Maven. Prints the directory; WEIR_PEERS names another
+# place for it.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 home="${WEIR_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/weir-peers}"
@@ -41,5 +42,16 @@ if [ "$(cat "$home/loki/version.txt" 2>/dev/null)" != "$loki" ]; then
   (cd "$home/loki/source" && CGO_ENABLED=0 nice go build -mod=mod -trimpath -ldflags '-s -w' -o "$home/loki/loki" ./cmd/loki) >&2
   rm -rf "$home/loki/source"
   printf '%s\n' "$loki" >"$home/loki/version.txt"
+fi
+# OpenSearch, as Maven Central has it: its libraries, and a class of ours that starts them.
+if ! cat "$here/opensearch/pom.xml" "$here/opensearch/Peer.java" | cmp -s - "$home/opensearch/built.txt"; then
+  rm -rf "$home/opensearch"
+  mkdir -p "$home/opensearch"
+  nice mvn --batch-mode --quiet -Dstyle.color=never --strict-checksums --file "$here/opensearch/pom.xml" \
+    "-Dmaven.repo.local=$home/opensearch/repository" "-DoutputDirectory=$home/opensearch/lib" \
+    org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies >&2
+  rm -rf "$home/opensearch/repository"
+  nice javac -cp "$home/opensearch/lib/*" -d "$home/opensearch/classes" "$here/opensearch/Peer.java" >&2
+  cat "$here/opensearch/pom.xml" "$here/opensearch/Peer.java" >"$home/opensearch/built.txt"
 fi
 printf '%s\n' "$home"

@@ -322,6 +322,7 @@ pub(crate) fn retry(initial: Duration) -> RetrySettings {
         multiplier: 2.0,
         max: Duration::from_secs(30),
         elapsed_max: Some(Duration::from_secs(300)),
+        retries_max: None,
     }
 }
 

@@ -149,6 +149,8 @@ struct Retry {
     max_interval: config::Duration,
     /// When to give up; 0 is never.
     max_elapsed_time: config::Duration,
+    /// After how many further attempts to give up; 0 is never.
+    max_retries: u32,
 }
 
 #[derive(Clone, Deserialize, Default, Serialize, JsonSchema)]
@@ -240,6 +242,7 @@ impl Default for Retry {
             multiplier: 1.5,
             max_interval: config::Duration(Duration::from_secs(30)),
             max_elapsed_time: config::Duration(Duration::from_secs(300)),
+            max_retries: 0,
         }
     }
 }
@@ -500,6 +503,12 @@ pub(crate) fn faults_of_gathering(settings: &Settings, section: &Section) -> Vec
             "take `max_elapsed_time` out, or set it to 0",
         ),
         (
+            settings.retry.as_ref().is_some_and(|r| r.retries_max.is_some()),
+            "retry_on_failure.max_retries",
+            "this exporter does not give up",
+            "take `max_retries` out, or set it to 0",
+        ),
+        (
             queue.is_some_and(|q| q.overflow == Overflow::DropOldest),
             "sending_queue.overflow",
             "what this exporter has accepted is never dropped",
@@ -577,6 +586,7 @@ fn check_retry(retry: &Retry, section: &Section, faults: &mut Vec<config::Diag>)
         multiplier: retry.multiplier,
         max: retry.max_interval.0,
         elapsed_max: Some(elapsed).filter(|e| !e.is_zero()),
+        retries_max: Some(retry.max_retries).filter(|n| *n > 0),
     })
 }
 
@@ -780,6 +790,7 @@ mod tests {
                 multiplier: 1.5,
                 max: Duration::from_secs(30),
                 elapsed_max: Some(Duration::from_secs(300)),
+                retries_max: None,
             }),
             queue: Some(QueueSettings {
                 consumers: 10,
@@ -830,6 +841,9 @@ mod tests {
                 .elapsed_max,
             None
         );
+        let retries = |yaml| retry(yaml).expect("on").retries_max;
+        assert_eq!(retries("retry_on_failure: {max_retries: 7}"), Some(7));
+        assert_eq!(retries("retry_on_failure: {max_retries: 0}"), None);
         assert_eq!(
             take("timeout: 0s", &Harness::QUEUE_RETRY_TIMEOUT)
                 .expect("valid")
@@ -963,6 +977,7 @@ mod tests {
             &["'max_elapsed_time' must not be less than 'max_interval'"],
         );
         check("timeout: -5s", &["non-negative"]);
+        check("retry_on_failure: {max_retries: -1}", &["overflows uint"]);
         check("retry_on_failure: {initial_interval: -5s}", &["non-negative"]);
         check("retry_on_failure: {max_interval: -5s}", &["non-negative"]);
         check(

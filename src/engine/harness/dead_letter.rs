@@ -25,6 +25,7 @@ pub(crate) const RETRY: RetrySettings = RetrySettings {
     multiplier: 2.0,
     max: Duration::from_secs(30),
     elapsed_max: Some(Duration::from_secs(300)),
+    retries_max: None,
 };
 
 /// The exporter that gets what another one gives up.

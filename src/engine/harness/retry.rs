@@ -31,6 +31,8 @@ pub struct RetrySettings {
     pub max: Duration,
     /// Give up after this long; `None` = never.
     pub elapsed_max: Option<Duration>,
+    /// Give up after so many further attempts; `None` = however many.
+    pub retries_max: Option<u32>,
 }
 
 /// Why it is tried again.
@@ -57,6 +59,7 @@ pub(crate) struct Backoff {
     interval: Option<Duration>,
     since: Option<Instant>,
     unauthorized: Option<Duration>,
+    retries: u32,
 }
 
 impl Backoff {
@@ -83,6 +86,10 @@ impl Backoff {
             Trouble::Unwell(hint) => hint.unwrap_or_default().min(HINT_MAX),
         };
         self.unauthorized = None;
+        if settings.retries_max.is_some_and(|max| self.retries >= max) {
+            return Next::GiveUp("retries_exhausted");
+        }
+        self.retries = self.retries.saturating_add(1);
         let since = *self.since.get_or_insert(now);
         let current = self.interval.unwrap_or(settings.initial);
         let next = seconds(current.as_secs_f64() * settings.multiplier).min(settings.max);
@@ -157,6 +164,7 @@ mod tests {
             multiplier: 1.5,
             max: Duration::from_secs(30),
             elapsed_max: Some(Duration::from_secs(300)),
+            retries_max: None,
         }
     }
 
@@ -215,6 +223,28 @@ mod tests {
         assert!(matches!(next, Next::Wait(_)));
         let next = backoff.next(None, Trouble::Unwell(None), late, 0.5);
         assert_eq!(next, Next::GiveUp("retry_disabled"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gives_up_after_so_many_retries() {
+        let now = Instant::now();
+        for max in 0..4 {
+            let settings = RetrySettings {
+                elapsed_max: None,
+                retries_max: Some(max),
+                ..settings()
+            };
+            let mut backoff = Backoff::default();
+            for _ in 0..max {
+                let next = backoff.next(Some(&settings), Trouble::Unwell(None), now, 0.5);
+                assert!(matches!(next, Next::Wait(_)), "{max}");
+                // Attempts that we were not let in for are none of them.
+                let next = backoff.next(Some(&settings), Trouble::Unauthorized, now, 0.5);
+                assert!(matches!(next, Next::Wait(_)), "{max}");
+            }
+            let next = backoff.next(Some(&settings), Trouble::Unwell(None), now, 0.5);
+            assert_eq!(next, Next::GiveUp("retries_exhausted"), "{max}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

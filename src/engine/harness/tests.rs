@@ -408,6 +408,30 @@ async fn gives_up_and_books_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn gives_up_after_so_many_retries() {
+    let limited = |mut settings: Settings| {
+        let retry = settings.retry.as_mut().expect("on");
+        (retry.elapsed_max, retry.retries_max) = (None, Some(3));
+        settings
+    };
+    let rig = Rig::new(Script::by(|_| Act::Retry), limited(queued(10)));
+    rig.send(logs(2)).await.expect("room");
+    while rig.totals().held() > 0 {
+        tokio::time::advance(MS(10)).await;
+        settle().await;
+    }
+    assert_eq!(rig.script.sizes(), [2; 4]);
+    assert_eq!(rig.totals().failed.get("retries_exhausted"), Some(&2));
+    rig.finish().await;
+    // Whoever waits gets it back.
+    let rig = Rig::new(Script::by(|_| Act::Retry), limited(direct()));
+    let refusal = rig.send(logs(2)).await.expect_err("nothing is ever taken");
+    assert!(matches!(refusal, Refusal::Unavailable { .. }), "{refusal:?}");
+    assert_eq!((rig.script.sizes().len(), rig.totals().refused()), (4, 2));
+    rig.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_what_is_still_owed_is_sent_again() {
     let rig = Rig::new(Script::new([Act::KeepLast]), queued(10));
     let mut payload = logs(3);

@@ -670,6 +670,10 @@ fn what_cannot_be_asked_of_it_is_told() {
         &[("does not give up", "set it to 0")],
     );
     check(
+        "{storage: disk, retry_on_failure: {max_retries: 3}}",
+        &[("does not give up", "take `max_retries` out")],
+    );
+    check(
         "{storage: disk, sending_queue: {overflow: drop_oldest}}",
         &[("is never dropped", "overflow: refuse")],
     );

@@ -462,12 +462,16 @@ fn retry_words(settings: &Settings) -> String {
             initial,
             max,
             elapsed_max,
+            retries_max,
             ..
         }) => {
-            let end = match (elapsed_max, &settings.queue) {
-                (_, None) => "while the caller waits".into(),
-                (Some(end), _) => format!("given up after {}", duration(*end)),
-                (None, _) => "never given up".into(),
+            let mut ends = Vec::new();
+            ends.extend(elapsed_max.map(duration));
+            ends.extend(retries_max.map(|n| format!("{n} retries")));
+            let end = match &settings.queue {
+                None => "while the caller waits".into(),
+                Some(_) if ends.is_empty() => "never given up".into(),
+                Some(_) => format!("given up after {}", ends.join(" or ")),
             };
             format!(
                 "retry after {} to {}, {end}; {attempt}",

@@ -831,7 +831,7 @@ fn the_plan_says_what_was_built() {
              out/dead = {}
              out/spare = {delivery: best_effort, sending_queue: }
              otlp/disk = {sending_queue: {storage: disk}}
-             otlp/oldest = {sending_queue: {storage: disk, overflow: drop_oldest, batch: {partition: {metadata_keys: [X-Tenant, X-Token]}}}, retry_on_failure: {max_elapsed_time: 1h}}
+             otlp/oldest = {sending_queue: {storage: disk, overflow: drop_oldest, batch: {partition: {metadata_keys: [X-Tenant, X-Token]}}}, retry_on_failure: {max_elapsed_time: 1h, max_retries: 9}}
              logs: in in/2 | gate stage/redact stage/attributes batch | otlp otlp/batched out forward
              logs/kept: forward | stage/redact keeper | out/result
              traces: in | | out out/spare

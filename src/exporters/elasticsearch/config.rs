@@ -49,7 +49,7 @@ pub(super) struct Config {
     pub(super) logstash_format: Logstash,
     /// How documents are shaped.
     pub(super) mapping: Mapping,
-    /// Looks for the cluster's nodes; not supported, `endpoints` stay as they are written.
+    /// When the cluster is asked for its nodes, which take the place of `endpoints`.
     pub(super) discover: Discover,
     /// When a failed request, or a document that was not taken, is sent again.
     pub(super) retry: Retry,
@@ -126,9 +126,9 @@ impl Default for Mapping {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Discover {
-    /// At the start.
+    /// Before the first request.
     pub(super) on_start: bool,
-    /// Again and again.
+    /// Again before the first request after so long; 0 = not again. Default 0.
     pub(super) interval: Duration,
 }
 
@@ -138,9 +138,10 @@ pub(super) struct Discover {
 pub(super) struct Retry {
     /// Read as `retry_on_failure::enabled`. Default true.
     pub(super) enabled: bool,
-    /// Without effect: `retry_on_failure::max_elapsed_time` says when to give up.
+    /// Read as `retry_on_failure::max_retries`, with no end by time then. Default 0: `max_elapsed_time` alone says when
+    /// to give up.
     pub(super) max_retries: i64,
-    /// Old, without effect.
+    /// Old: one more than `max_retries`.
     pub(super) max_requests: i64,
     /// Read as `retry_on_failure::initial_interval`. Default 100ms.
     pub(super) initial_interval: Duration,
@@ -160,6 +161,17 @@ impl Default for Retry {
             max_interval: Duration(std::time::Duration::from_secs(60)),
             retry_on_status: vec![429],
         }
+    }
+}
+
+impl Retry {
+    /// Further attempts after which to give up; none if they are not limited.
+    fn limit(&self) -> Option<u32> {
+        let retries = match self.max_requests {
+            0 => self.max_retries,
+            requests => requests - 1,
+        };
+        u32::try_from(retries).ok().filter(|n| *n > 0)
     }
 }
 
@@ -272,6 +284,10 @@ pub(super) fn prepare(section: &mut Section) -> Result<(), Diags> {
         ];
         defaults.extend(of_batch.map(|(key, value)| (BATCH, key, value.to_owned())));
     }
+    if let Some(retries) = own.retry.limit() {
+        defaults.push((RETRY, "max_retries", retries.to_string()));
+        defaults.push((RETRY, "max_elapsed_time", "0s".into()));
+    }
     let of_retry = [
         ("enabled", own.retry.enabled.to_string()),
         ("initial_interval", millis(own.retry.initial_interval)),
@@ -380,8 +396,6 @@ impl Config {
     pub(super) fn notices(&self) -> Vec<(&'static str, &'static str)> {
         let shown = &self.telemetry;
         let logs_bodies = shown.log_request_body || shown.log_response_body || shown.log_failed_docs_input;
-        let discovers = self.discover.on_start || !self.discover.interval.0.is_zero();
-        let counts = self.retry.max_retries != 0 || self.retry.max_requests != 0;
         let all = [
             (!self.index.is_empty(), "index", "is old: write logs_index"),
             (
@@ -410,14 +424,9 @@ impl Config {
                 "is old: write sending_queue::num_consumers",
             ),
             (
-                counts,
-                "retry.max_retries",
-                "has no effect: nothing is given up by count; write retry_on_failure::max_elapsed_time",
-            ),
-            (
-                discovers,
-                "discover",
-                "has no effect: write all nodes into endpoints, or one address that stands for all",
+                self.retry.max_requests != 0,
+                "retry.max_requests",
+                "is old: write retry::max_retries, which is one less",
             ),
             (
                 logs_bodies,

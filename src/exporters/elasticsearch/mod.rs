@@ -38,7 +38,7 @@ use wire::Encoding;
 use answer::Counts;
 use bulk::{Bulk, Fate, Mode, Settings};
 use config::Config;
-use nodes::{Nodes, shown};
+use nodes::{Discovery, Nodes, shown};
 
 /// This exporter type.
 pub(crate) static FACTORY: ExporterFactory = ExporterFactory {
@@ -70,6 +70,9 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 const MESSAGE_BYTES_MAX: usize = 1024;
 /// Before what the configuration of the cluster keeps out is tried again.
 const CLUSTER_PAUSE: StdDuration = StdDuration::from_secs(30);
+/// For an answer that says where the nodes are, and how long it may be.
+const DISCOVERY_TIMEOUT: StdDuration = StdDuration::from_secs(5);
+const NODES_BYTES_MAX: usize = 4 << 20;
 /// Metadata by which a client says how its documents are shaped.
 const MODE_KEY: &str = "x-elastic-mapping-mode";
 const CONTENT_TYPE: &str = "application/x-ndjson";
@@ -81,6 +84,7 @@ struct Elasticsearch {
     config: Config,
     settings: Settings,
     nodes: Nodes,
+    discovery: Discovery,
     /// Behind each node's address.
     query: String,
     compression: Option<(&'static str, Encoding)>,
@@ -138,6 +142,7 @@ impl Elasticsearch {
             agent: cx.info.user_agent(),
             query: parameters(&query, &config),
             settings: config.settings(),
+            discovery: Discovery::new(urls.clone(), config.discover.on_start, config.discover.interval.0),
             nodes: Nodes::new(urls),
             compression: compression.http(),
             credentials,
@@ -235,8 +240,13 @@ impl Elasticsearch {
         if let Some(credentials) = &self.credentials {
             headers.insert(AUTHORIZATION, credentials.clone());
         }
+        if let Some(uri) = self.discovery.due(|| self.nodes.pick().url().clone()) {
+            let told = self.discover(client, &uri, &headers).await;
+            self.discovery.is_done(told);
+        }
         let client = client.with_headers(headers);
-        let (node, base) = self.nodes.pick();
+        let node = self.nodes.pick();
+        let base = node.url();
         let uri = self.uri(base, bulk.is_otel)?;
         let answer_bytes_max =
             (bulk.documents.len() * ANSWER_BYTES_PER_DOCUMENT + ANSWER_BYTES_MIN).min(ANSWER_BYTES_MAX);
@@ -253,13 +263,13 @@ impl Elasticsearch {
         let reply = match self.calls.post(base, bytes, call).await {
             Ok(reply) => reply,
             Err(error) => {
-                self.nodes.is_down(node);
+                self.nodes.is_down(&node);
                 return Err(ExportError::from_call(error));
             }
         };
         match reply.status.as_u16() {
-            502..=504 => self.nodes.is_down(node),
-            _ => self.nodes.is_well(node),
+            502..=504 => self.nodes.is_down(&node),
+            _ => self.nodes.is_well(&node),
         }
         if !reply.status.is_success() {
             return Err(self.failed(batch, base, &reply));
@@ -275,6 +285,39 @@ impl Elasticsearch {
         }
         let after = net::client::retry_after(&reply.headers, now_s());
         self.conclude(batch, &mut bulk, &verdicts, after)
+    }
+
+    /// Asks the cluster where its nodes are; whether it told. Those that are known stay if it did not.
+    async fn discover(&self, client: &HttpClient, uri: &Uri, headers: &HeaderMap) -> bool {
+        let answer = client.get(uri, headers, NODES_BYTES_MAX);
+        let told = match tokio::time::timeout(DISCOVERY_TIMEOUT, answer).await {
+            Err(_) => Err(format!("no answer within {DISCOVERY_TIMEOUT:?}")),
+            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Ok(reply)) if !reply.status.is_success() => {
+                Err(format!("HTTP status code {}", reply.status.as_u16()))
+            }
+            Ok(Ok(reply)) => match nodes::told(&reply.body, uri.scheme_str().unwrap_or("http")) {
+                Err(_) => Err("the answer is none to _nodes/http".to_owned()),
+                Ok(urls) if urls.is_empty() => Err("it has no node for documents".to_owned()),
+                Ok(urls) => Ok(urls),
+            },
+        };
+        let (component, place) = (&self.id, shown(uri));
+        match told {
+            Ok(urls) => {
+                self.nodes.replace(urls);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(
+                    component,
+                    place,
+                    error,
+                    "the cluster does not say where its nodes are"
+                );
+                false
+            }
+        }
     }
 
     fn uri(&self, base: &Uri, is_otel: bool) -> Result<Uri, ExportError> {
@@ -427,7 +470,12 @@ impl Push for Elasticsearch {
         for (key, text) in self.config.notices() {
             tracing::warn!(exporter = self.id, "{key} {text}");
         }
-        let needs_tls = self.nodes.urls().any(|url| url.scheme_str() == Some("https"));
+        self.discovery.start();
+        let needs_tls = self
+            .discovery
+            .seeds()
+            .iter()
+            .any(|url| url.scheme_str() == Some("https"));
         let config = &self.client_config;
         let made = HttpClient::new(config, &self.agent, TIMEOUT, needs_tls);
         let made = made.and_then(|client| {

@@ -722,7 +722,7 @@ fn build(yaml: &str) -> Result<Elasticsearch, Fault> {
 fn addresses_and_queries() {
     let check = |yaml: &str, urls: &[&str], query: &str| {
         let built = build(yaml).unwrap();
-        let found: Vec<String> = built.nodes.urls().map(Uri::to_string).collect();
+        let found: Vec<String> = built.discovery.seeds().iter().map(Uri::to_string).collect();
         assert_eq!(
             (found, built.query.as_str()),
             (urls.iter().map(|u| (*u).to_owned()).collect(), query)
@@ -852,6 +852,25 @@ fn the_harness_reads_the_exporters_defaults_and_old_spellings() {
             ("retry_on_failure.initial_interval", "\"1000ms\""),
         ],
     );
+    check(
+        "retry: {max_retries: 5}",
+        &[
+            ("retry_on_failure.max_retries", "5"),
+            ("retry_on_failure.max_elapsed_time", "\"0s\""),
+        ],
+    );
+    check(
+        "{retry: {max_requests: 5}, retry_on_failure: {max_elapsed_time: 1m}}",
+        &[
+            ("retry_on_failure.max_retries", "4"),
+            ("retry_on_failure.max_elapsed_time", "\"1m\""),
+        ],
+    );
+    for yaml in ["retry: {max_requests: 1}", "retry: {max_retries: 0}"] {
+        let mut unlimited = section(yaml);
+        config::prepare(&mut unlimited).unwrap();
+        assert!(!unlimited.has(&["retry_on_failure"], "max_retries"), "{yaml}");
+    }
     // What is written stays.
     check(
         "{sending_queue: {queue_size: 7, batch: {flush_timeout: 1s}}, retry_on_failure: {initial_interval: 3s}}",
@@ -884,8 +903,8 @@ fn old_keys_are_told() {
         &["index", "flush", "num_workers"],
     );
     check(
-        "discover: {on_start: true}, retry: {max_retries: 3}",
-        &["retry.max_retries", "discover"],
+        "discover: {on_start: true}, retry: {max_requests: 3}",
+        &["retry.max_requests"],
     );
     check("telemetry: {log_request_body: true}", &["telemetry"]);
 }
