@@ -6,6 +6,7 @@
 use codec::time::Civil;
 use component::prelude::*;
 use wire::Cut;
+use wire::view::Value;
 
 use super::encode::Encoded;
 use super::labels::Rules;
@@ -160,8 +161,8 @@ pub(super) enum Whole {
 ///
 /// Cost: a look at each resource; at each record only where shards depend on their times.
 pub(super) fn whole(rules: &Rules, payload: &Payload, now: u64) -> Result<Whole, wire::Malformed> {
-    let is_same = !rules.backfill_shard.is_empty() && !needs_hour(rules, false);
-    if is_same || (rules.backfill_shard.is_empty() && !payload.chunks.iter().any(has_mark)) {
+    let has_own = !rules.backfill_shard.is_empty();
+    if !needs_hour(rules, false) && !payload.chunks.iter().any(|chunk| is_special(chunk, !has_own)) {
         return Ok(Whole::Push(
             Some(rules.backfill_shard.clone()).filter(|shard| !shard.is_empty()),
         ));
@@ -170,7 +171,8 @@ pub(super) fn whole(rules: &Rules, payload: &Payload, now: u64) -> Result<Whole,
     for chunk in &payload.chunks {
         let bytes = canonical(chunk, payload.signal)?.bytes();
         for resource in record::each(&bytes, Span::new(0, bytes.len()), 1) {
-            let is_marked = is_marked(&bytes, resource);
+            let is_marked = !has_own && is_marked(&bytes, resource);
+            let fault = has_odd_label(&bytes, resource).then_some("label_not_text");
             let needs_hour = needs_hour(rules, is_marked);
             let scopes = record::each(&bytes, resource, 2);
             for span in scopes.flat_map(|scope| record::each(&bytes, scope, 2)) {
@@ -178,7 +180,7 @@ pub(super) fn whole(rules: &Rules, payload: &Payload, now: u64) -> Result<Whole,
                 let time = record::read(&bytes, span, &mut attrs).time_or(now);
                 let hour = needs_hour.then(|| hour(time));
                 let last = verdicts.last().copied();
-                verdicts.push(number(&mut groups, last, None, &[], hour, is_marked));
+                verdicts.push(number(&mut groups, last, fault, &[], hour, is_marked));
                 if groups.len() > RUNS_MAX {
                     return Ok(Whole::Not(Encoded::TooLarge));
                 }
@@ -189,15 +191,58 @@ pub(super) fn whole(rules: &Rules, payload: &Payload, now: u64) -> Result<Whole,
         return Ok(Whole::Push(None));
     };
     Ok(match verdicts.iter().all(|verdict| verdict == first) {
-        true => Whole::Push(shard(rules, &groups[usize::from(*first)])),
+        true => match &groups[usize::from(*first)] {
+            Group {
+                fault: Some(fault), ..
+            } => Whole::Not(Encoded::Rejected(fault)),
+            group => Whole::Push(shard(rules, group)),
+        },
         false => Whole::Not(apart(payload, &verdicts)?),
     })
 }
 
-/// Whether any resource in it is marked; a resource that cannot be read is not.
-fn has_mark(chunk: &Chunk) -> bool {
+/// Whether any resource in it has an odd label or, where that counts, is marked; one that cannot be read does not.
+fn is_special(chunk: &Chunk, marks_count: bool) -> bool {
     let bytes = chunk.bytes();
-    record::each(&bytes, Span::new(0, bytes.len()), 1).any(|resource| is_marked(&bytes, resource))
+    record::each(&bytes, Span::new(0, bytes.len()), 1)
+        .any(|resource| has_odd_label(&bytes, resource) || (marks_count && is_marked(&bytes, resource)))
+}
+
+/// Attributes of resources that Loki makes labels of unless it is told otherwise.
+const LABELS: [&str; 18] = [
+    "cloud.availability_zone",
+    "cloud.region",
+    "container.name",
+    "deployment.environment",
+    "deployment.environment.name",
+    "k8s.cluster.name",
+    "k8s.container.name",
+    "k8s.cronjob.name",
+    "k8s.daemonset.name",
+    "k8s.deployment.name",
+    "k8s.job.name",
+    "k8s.namespace.name",
+    "k8s.pod.name",
+    "k8s.replicaset.name",
+    "k8s.statefulset.name",
+    "service.instance.id",
+    "service.name",
+    "service.namespace",
+];
+
+/// Whether one of its labels is no UTF-8: Loki (v3.7.6) drops all records of such a resource and says that it has them.
+fn has_odd_label(bytes: &[u8], resource_logs: Span) -> bool {
+    let resource = record::first(bytes, resource_logs, 1);
+    record::each(bytes, resource, 1).any(|attr| {
+        let value = record::first(bytes, attr, 2).of(bytes);
+        std::str::from_utf8(value).is_err()
+            && Value::new(value)
+                .as_str()
+                .is_some_and(|text| std::str::from_utf8(text).is_err())
+            && LABELS
+                .iter()
+                .any(|label| label.as_bytes() == record::first(bytes, attr, 1).of(bytes))
+    })
 }
 
 fn is_marked(bytes: &[u8], resource_logs: Span) -> bool {

@@ -357,6 +357,9 @@ fn told(rule: &str) -> &'static str {
         "metadata_too_large" => "more structured metadata than limits.max_structured_metadata_size",
         "too_old" => "older than limits.max_age",
         "too_new" => "further ahead than limits.max_ahead",
+        "label_not_text" => {
+            "Loki would drop it: an attribute of its resource that becomes a label is no UTF-8"
+        }
         "tenant_invalid" => "what should name the tenant cannot be a name of one",
         _ => "Loki would refuse it",
     }

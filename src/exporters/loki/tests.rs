@@ -1014,6 +1014,53 @@ fn a_backfill_is_one_where_loki_makes_the_push_too() {
     apart("backfill_shard: '%{hour}'", &hours, &[2, 2, 1]);
 }
 
+/// Loki answers 204 and has none of its records.
+#[test]
+fn by_otlp_a_label_that_is_no_text_is_rejected_with_its_records_alone() {
+    let one =
+        |key: &str, value: &str, body: &str| group(texts(&[(key, value)]), vec![record(1, body, vec![])]);
+    let odd = |groups: Vec<ResourceLogs>| {
+        let mut bytes = payload(groups).to_bytes().to_vec();
+        while let Some(at) = bytes.windows(4).position(|four| four == b"@@@@") {
+            bytes[at..at + 4].fill(0xff);
+        }
+        let shape =
+            wire::validate(Signal::Logs, &bytes, &wire::Limits::default()).expect("it is well formed");
+        Payload::new(Signal::Logs, Chunk::new(bytes.into(), shape), Arc::default())
+    };
+    for yaml in ["", "backfill_shard: mine", "backfill_shard: '%{hour}'"] {
+        let loki = build(&format!("api: otlp, {yaml}")).unwrap_or_else(|fault| panic!("{fault}"));
+        let whole = |payload: &Payload| apart::whole(&loki.rules, payload, NOW).expect("it can be read");
+        assert!(matches!(
+            whole(&odd(vec![one("host", "@@@@", "x")])),
+            Whole::Push(_)
+        ));
+        let long = "é".repeat(200);
+        assert!(matches!(
+            whole(&odd(vec![one("service.name", &long, "x")])),
+            Whole::Push(_)
+        ));
+        let mixed = odd(vec![
+            one("service.name", "a", "x"),
+            one("service.name", "@@@@", "y"),
+            one("k8s.pod.name", "b", "@@@@"),
+        ]);
+        let Whole::Not(Encoded::Apart(pieces)) = whole(&mixed) else {
+            panic!("{yaml}: they go together");
+        };
+        assert_eq!(
+            pieces.iter().map(|piece| piece.items).collect::<Vec<_>>(),
+            [2, 1],
+            "{yaml}"
+        );
+        assert!(matches!(whole(&pieces[0]), Whole::Push(_)), "{yaml}");
+        let Whole::Not(Encoded::Rejected(rule)) = whole(&pieces[1]) else {
+            panic!("{yaml}: Loki would drop it");
+        };
+        assert_ne!(told(rule), told(""));
+    }
+}
+
 #[test]
 fn labels_take_any_text_and_metadata_any_name() {
     let odd = texts(&[("1.a", "\"\n\\"), ("..", "nameless"), ("é", "")]);
