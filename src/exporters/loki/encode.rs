@@ -260,6 +260,8 @@ struct Known {
 /// Of a scope.
 struct Place {
     scope: Span,
+    name: Span,
+    version: Span,
     is_line_end_made: bool,
     metadata: Option<Tally>,
 }
@@ -354,8 +356,11 @@ impl Encoder<'_> {
             known.tenant = Some(tenant).filter(|tenant| !tenant.is_empty()).or(known.tenant);
         }
         for scope_logs in record::each(bytes, span, 2) {
+            let scope = record::first(bytes, scope_logs, 1);
             let mut place = Place {
-                scope: record::first(bytes, scope_logs, 1),
+                scope,
+                name: record::first(bytes, scope, 1),
+                version: record::first(bytes, scope, 2),
                 is_line_end_made: false,
                 metadata: None,
             };
@@ -603,8 +608,8 @@ impl Encoder<'_> {
         timestamp(time, &mut s.entries);
         let shared = Shared {
             resource: &s.resource,
-            scope_name: record::first(bytes, place.scope, 1).of(bytes),
-            scope_version: record::first(bytes, place.scope, 2).of(bytes),
+            scope_name: place.name.of(bytes),
+            scope_version: place.version.of(bytes),
         };
         s.line.clear();
         let max = or_most(limits.max_line_size);

@@ -111,7 +111,10 @@ impl Writer<'_> {
         let (mut text, mut named) = std::mem::take(self.room);
         text.clear();
         write(&mut text);
-        head(&mut named, |out| out.extend_from_slice(name.as_bytes()));
+        named.clear();
+        // None of them is so long that its length takes two bytes.
+        named.extend_from_slice(&[0x0a, name.len() as u8]);
+        named.extend_from_slice(name.as_bytes());
         self.pair(&named, &text);
         *self.room = (text, named);
     }

@@ -117,6 +117,24 @@ pub(super) fn number(bytes: &[u8], span: Span, number: u32) -> u64 {
 
 #[inline]
 fn attribute(bytes: &[u8], span: Span) -> Attr {
+    // Key and value below 128 bytes, in their order: nearly all.
+    if let [0x0a, key, rest @ ..] = span.of(bytes)
+        && *key < 0x80
+        && let Some([0x12, len, value @ ..]) = rest.get(usize::from(*key)..)
+        && *len < 0x80
+        && usize::from(*len) == value.len()
+    {
+        let start = span.start + 2;
+        let end = start + u32::from(*key);
+        return Attr {
+            key: Span { start, end },
+            value: Span {
+                start: end + 2,
+                end: span.end,
+            },
+            is_hidden: false,
+        };
+    }
     let (mut key, mut value) = (Span::default(), Span::default());
     let message = &bytes[..span.end as usize];
     for field in Fields::new(message, span.start as usize).map_while(Result::ok) {
@@ -138,4 +156,48 @@ fn fixed(value: &[u8]) -> u64 {
     let len = value.len().min(8);
     bytes[..len].copy_from_slice(&value[..len]);
     u64::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Appends a field with a text.
+    fn field(number: u32, text: &str, out: &mut Vec<u8>) {
+        wire::field::write_header(number, text.len(), out);
+        out.extend_from_slice(text.as_bytes());
+    }
+
+    #[test]
+    fn attributes_are_read_whatever_their_form() {
+        let check = |fields: &[(u32, &str)], expected: (&str, &str)| {
+            let mut bytes = b"before".to_vec();
+            let start = bytes.len();
+            fields
+                .iter()
+                .for_each(|(number, text)| field(*number, text, &mut bytes));
+            let end = bytes.len();
+            bytes.extend_from_slice(b"\x12\x01behind");
+            let read = attribute(&bytes, Span::new(start, end));
+            let found = (read.key.of(&bytes), read.value.of(&bytes));
+            assert_eq!(
+                found,
+                (expected.0.as_bytes(), expected.1.as_bytes()),
+                "{fields:?}"
+            );
+        };
+        let (long, longer) = ("k".repeat(127), "v".repeat(128));
+        check(&[], ("", ""));
+        check(&[(1, "k"), (2, "v")], ("k", "v"));
+        check(&[(1, ""), (2, "")], ("", ""));
+        check(&[(1, "k")], ("k", ""));
+        check(&[(2, "v")], ("", "v"));
+        check(&[(2, "v"), (1, "k")], ("k", "v"));
+        check(&[(1, "k"), (2, "v"), (2, "last")], ("k", "last"));
+        check(&[(1, "k"), (2, "v"), (7, "new")], ("k", "v"));
+        check(&[(7, "new"), (1, "k"), (2, "v")], ("k", "v"));
+        check(&[(1, &long), (2, &long)], (&long, &long));
+        check(&[(1, &longer), (2, &longer)], (&longer, &longer));
+        check(&[(1, "k"), (2, &longer)], ("k", &longer));
+    }
 }

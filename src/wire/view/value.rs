@@ -246,7 +246,20 @@ fn key_value(raw: &[u8]) -> (&[u8], Value<'_>) {
 }
 
 fn int(value: i64, out: &mut Vec<u8>) {
-    write!(out, "{value}").expect("writing to a Vec cannot fail");
+    // As many digits as u64 has, from the last to the first.
+    let (mut digits, mut at, mut rest) = ([0; 20], 20, value.unsigned_abs());
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if value < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// The shortest decimal that reads back, in the form that ECMAScript gives it.
