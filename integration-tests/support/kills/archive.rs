@@ -116,6 +116,30 @@ fn entries(root: &Path) -> Vec<Kind> {
         .collect()
 }
 
+/// What the logs say of the rest of the gateway.
+#[derive(Default)]
+pub struct Others {
+    /// What receivers were offered, by signal.
+    pub offered: BTreeMap<String, u64>,
+    /// What came to each node, by node and signal.
+    pub came: BTreeMap<(String, String), u64>,
+}
+
+/// Adds up the rows of all intervals.
+pub fn others(root: &Path) -> Others {
+    let mut others = Others::default();
+    for kind in entries(root) {
+        let Kind::Ledger(ledger) = kind else { continue };
+        for row in ledger.door {
+            *others.offered.entry(row.signal).or_default() += row.offered;
+        }
+        for row in ledger.edges {
+            *others.came.entry((row.edge, row.signal)).or_default() += row.admitted;
+        }
+    }
+    others
+}
+
 /// A policy that trusts the keys that the logs themselves name.
 fn declared(root: &Path) -> String {
     let entries = entries(root).into_iter();

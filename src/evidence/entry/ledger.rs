@@ -198,47 +198,62 @@ impl DoorRow {
     }
 }
 
+fn bytes_of(row: &impl Serialize) -> usize {
+    serde_json::to_string(row).map_or(0, |text| text.len() + 1)
+}
+
 impl Ledger {
-    /// As many entries as it takes to keep each line short, each with the same interval; `pend`, `edges`, `door` and
-    /// the rest stand in the last. All-zero rows go.
+    /// As many entries as it takes to keep each line short, each with the same interval; `pend` and the rest stand in
+    /// the last. All-zero rows go.
     ///
     /// Append them without an `obj` entry in between: `arch` counts up to the first of them.
     pub fn split(mut self) -> Vec<Ledger> {
         const ROWS_MAX: usize = 300;
         // A row's names take at most 128 bytes of tenant, its reasons are configuration ids.
         const BYTES_MAX: usize = 40_000;
-        let mut parts = vec![Vec::new()];
-        let mut bytes = 0;
+        let (mut count, mut bytes) = (0, 0);
+        // Whether the next row of so many bytes begins a part.
+        let mut turns = |len: usize| {
+            let turns = count >= ROWS_MAX || count > 0 && bytes + len > BYTES_MAX;
+            (count, bytes) = if turns { (1, len) } else { (count + 1, bytes + len) };
+            turns
+        };
+        let mut parts = vec![<(Vec<Row>, Vec<EdgeRow>, Vec<DoorRow>)>::default()];
         for row in self.rows.drain(..).filter(|row| !row.is_zero()) {
-            let row_bytes = serde_json::to_string(&row).map_or(0, |text| text.len() + 1);
-            let last = parts.last_mut().expect("one part at least");
-            if last.len() >= ROWS_MAX || !last.is_empty() && bytes + row_bytes > BYTES_MAX {
-                parts.push(vec![row]);
-                bytes = row_bytes;
-            } else {
-                last.push(row);
-                bytes += row_bytes;
+            if turns(bytes_of(&row)) {
+                parts.push(Default::default());
             }
+            parts.last_mut().expect("one part at least").0.push(row);
+        }
+        for row in self.edges.drain(..) {
+            if turns(bytes_of(&row)) {
+                parts.push(Default::default());
+            }
+            parts.last_mut().expect("one part at least").1.push(row);
+        }
+        for row in self.door.drain(..) {
+            if turns(bytes_of(&row)) {
+                parts.push(Default::default());
+            }
+            parts.last_mut().expect("one part at least").2.push(row);
         }
         let n = parts.len() as u64;
         let mut ledgers: Vec<Ledger> = (1..=n)
             .zip(parts)
-            .map(|(k, rows)| Ledger {
+            .map(|(k, (rows, edges, door))| Ledger {
                 f: self.f,
                 to: self.to,
                 rows,
                 pend: Vec::new(),
                 part: (n > 1).then_some([k, n]),
-                edges: Vec::new(),
-                door: Vec::new(),
+                edges,
+                door,
                 unknown: Vec::new(),
                 skew_ms: None,
             })
             .collect();
         let last = ledgers.last_mut().expect("one part at least");
-        self.rows = std::mem::take(&mut last.rows);
-        self.part = last.part;
-        *last = self;
+        (last.pend, last.unknown, last.skew_ms) = (self.pend, self.unknown, self.skew_ms);
         ledgers
     }
 }

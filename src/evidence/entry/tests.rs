@@ -197,27 +197,42 @@ fn many_rows_make_several_entries() {
         arch: (i % 2) as u64,
         ..Row::default()
     };
+    let edge = |i: usize| EdgeRow {
+        edge: format!("exporter otlp/{i}"),
+        admitted: 1,
+        out: 1,
+        ..EdgeRow::default()
+    };
+    let door = |i: usize| DoorRow {
+        receiver: format!("otlp/{i}"),
+        offered: 1,
+        accepted: 1,
+        ..DoorRow::default()
+    };
     let ledger = Ledger {
         f: Time::from_millis(0),
         to: Time::from_millis(60_000),
         rows: (0..6_000).map(row).collect(),
         pend: vec![[1, 2]],
         part: None,
-        edges: Vec::new(),
-        door: Vec::new(),
+        edges: (0..900).map(edge).collect(),
+        door: (0..700).map(door).collect(),
         unknown: Vec::new(),
         skew_ms: Some(3),
     };
     let parts = ledger.clone().split();
     let n = parts.len() as u64;
     assert!(n > 5);
-    let mut rows = Vec::new();
+    let (mut rows, mut edges, mut doors) = (Vec::new(), Vec::new(), Vec::new());
     for (k, part) in (1..).zip(&parts) {
         assert_eq!(part.part, Some([k, n]));
         assert_eq!((part.f, part.to), (ledger.f, ledger.to));
         assert_eq!(part.pend.is_empty(), k < n);
         assert_eq!(part.skew_ms.is_some(), k == n);
         rows.extend(part.rows.iter().cloned());
+        edges.extend(part.edges.iter().cloned());
+        doors.extend(part.door.iter().cloned());
+        assert!(part.rows.len() + part.edges.len() + part.door.len() <= 300);
         let entry = Entry {
             i: 0,
             t: part.to,
@@ -227,8 +242,11 @@ fn many_rows_make_several_entries() {
     }
     let expected: Vec<Row> = (0..6_000).map(row).filter(|row| row.admitted > 0).collect();
     assert_eq!(rows, expected);
+    assert_eq!((&edges, &doors), (&ledger.edges, &ledger.door));
     let empty = Ledger {
         rows: Vec::new(),
+        edges: Vec::new(),
+        door: Vec::new(),
         ..ledger
     };
     assert_eq!(empty.clone().split(), [empty]);

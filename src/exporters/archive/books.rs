@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use evidence::entry::{Ledger, Row};
+use evidence::entry::{DoorRow, EdgeRow, Ledger, Row};
 use evidence::time::Time;
 use serde::{Deserialize, Serialize};
 use wire::Signal;
@@ -132,13 +132,14 @@ impl Books {
 
     /// Writes the interval down, and begins the next one; `pend`: numbers of objects that are not named yet.
     ///
-    /// None, and nothing changes, if there is nothing to say.
+    /// None, and nothing changes, if there is nothing to say. `others`: what is told of the gateway's other books.
     pub(super) fn close(
         &mut self,
         to: Time,
         pend: Vec<[u64; 2]>,
         skew_ms: Option<i64>,
         anyway: bool,
+        others: impl FnOnce() -> (Vec<EdgeRow>, Vec<DoorRow>),
     ) -> Vec<Ledger> {
         let from = self.from.unwrap_or(to);
         // A clock that was put back: intervals join all the same.
@@ -169,14 +170,15 @@ impl Books {
         }
         self.rows.retain(|_, account| account.held > 0);
         self.from = Some(to);
+        let (edges, door) = others();
         let ledger = Ledger {
             f: from,
             to,
             rows,
             pend,
             part: None,
-            edges: Vec::new(),
-            door: Vec::new(),
+            edges,
+            door,
             unknown: Vec::new(),
             skew_ms,
         };
@@ -310,7 +312,7 @@ mod tests {
 
     fn rows(books: &mut Books, to: i64) -> Vec<Row> {
         assert!(books.balance());
-        let ledgers = books.close(Time::from_millis(to), Vec::new(), None, false);
+        let ledgers = books.close(Time::from_millis(to), Vec::new(), None, false, Default::default);
         assert!(ledgers.iter().flat_map(|l| &l.rows).all(Row::balances));
         ledgers.into_iter().flat_map(|l| l.rows).collect()
     }
@@ -333,7 +335,7 @@ mod tests {
         books.archive("a", "logs", 6);
         assert_eq!(sketch(&rows(&mut books, 4)), [[6, 0, 0, 6, 0, 0]]);
         assert!(rows(&mut books, 5).is_empty());
-        let anyway = books.close(Time::from_millis(9), vec![[1, 2]], None, true);
+        let anyway = books.close(Time::from_millis(9), vec![[1, 2]], None, true, Default::default);
         assert_eq!(
             (anyway[0].f, anyway[0].to),
             (Time::from_millis(5 - 1), Time::from_millis(9))
@@ -376,7 +378,7 @@ mod tests {
         before.take(&"a".into(), Signal::Logs, 7);
         before.take(&"b".into(), Signal::Traces, 2);
         let saved = before.save();
-        let ledgers = before.close(Time::from_millis(5), Vec::new(), None, false);
+        let ledgers = before.close(Time::from_millis(5), Vec::new(), None, false, Default::default);
         let mut books = Books::restore(&saved);
         ledgers.iter().for_each(|ledger| books.follow(ledger));
         books.settle(std::iter::empty());

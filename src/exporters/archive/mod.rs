@@ -11,6 +11,7 @@ mod books;
 mod buffer;
 mod config;
 mod disk;
+mod edges;
 mod facts;
 mod fence;
 mod frames;

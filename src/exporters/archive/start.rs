@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::acts::Acts;
 use super::config::{Ack, Config, Spool};
 use super::disk::{self, Lines};
+use super::edges::Edges;
 use super::gather::{Gather, Limits};
 use super::keys::Keys;
 use super::owed::Owed;
@@ -148,6 +149,11 @@ pub(super) async fn start(
         journals: journals.present.clone(),
         covered,
         audit: host.audit(),
+        edges: Edges::new(
+            &archive.cx.telemetry.ledger,
+            &id,
+            archive.rules.default_tenant().clone(),
+        ),
         root,
     })
     .map_err(world)?;
@@ -587,6 +593,7 @@ pub(super) async fn begin_session(
         journals: shared.writer().journals(),
         covered: 0,
         audit: shared.host.audit(),
+        edges: shared.writer().edges(),
         root: fresh.root,
     };
     let writer = Writer::begin(begin)?;

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use super::books::{self, Books};
 use super::disk::{self, Lines, Ticket};
+use super::edges::Edges;
 use super::keys::{Keys, Signs};
 
 /// `session.json`: what is known of a session whose last head is in the store.
@@ -101,6 +102,7 @@ struct State {
     audit: Option<Arc<dyn Audit>>,
     /// The record that the open segment names.
     anchored: Option<(u64, [u8; 32])>,
+    edges: Edges,
 }
 
 struct Sealed {
@@ -169,6 +171,7 @@ pub(super) struct Begin<'a> {
     pub(super) journals: Vec<String>,
     pub(super) covered: u64,
     pub(super) audit: Option<Arc<dyn Audit>>,
+    pub(super) edges: Edges,
     /// The tree's hash there.
     pub(super) root: Digest,
 }
@@ -213,6 +216,7 @@ impl Writer {
             untold: Default::default(),
             audit: begin.audit,
             anchored: None,
+            edges: begin.edges,
         };
         let last = begin.segments.len();
         let mut unsealed = begin.unsealed;
@@ -320,6 +324,11 @@ impl Writer {
             size: state.stored.0,
             root: state.stored.1,
         }
+    }
+
+    /// What it tells of the rest of the gateway.
+    pub(super) fn edges(&self) -> Edges {
+        self.state.lock().edges.clone()
     }
 
     /// Its books.
@@ -617,8 +626,9 @@ impl State {
         /// With more rows than this the books are written at heartbeats only.
         const ROWS_EACH_TIME: usize = 500;
         let beats = self.beat.elapsed() >= heartbeat;
-        let writes_books =
-            self.books.len() <= ROWS_EACH_TIME || self.last_ledger.elapsed() >= heartbeat || clean;
+        let writes_books = self.books.len() + self.edges.len() <= ROWS_EACH_TIME
+            || self.last_ledger.elapsed() >= heartbeat
+            || clean;
         let mut bytes = Vec::new();
         if self.sealed.is_empty() && writes_books && !self.log.is_closed() {
             let anyway = beats || self.log.open_entries() > 0;
@@ -647,7 +657,10 @@ impl State {
     fn write_books(&mut self, at: At, anyway: bool) -> Result<Vec<u8>, LogError> {
         let mut bytes = Vec::new();
         let pend = self.seqs.pend();
-        for ledger in self.books.close(at.now, pend, at.skew_ms, anyway) {
+        for ledger in self
+            .books
+            .close(at.now, pend, at.skew_ms, anyway, || self.edges.since())
+        {
             bytes.extend(self.append(Kind::Ledger(ledger), at.now)?.bytes);
             self.last_ledger = Instant::now();
         }

@@ -180,6 +180,8 @@ pub struct Ledger {
     fans: RwLock<Vec<Arc<Fan>>>,
     /// Of earlier lives.
     memory: RwLock<Option<lives::Memory>>,
+    /// By reader.
+    marks: Mutex<BTreeMap<String, Arc<Bookmark>>>,
     /// Where exporters send: labels by exporter and signal.
     pub(crate) peers: RwLock<BTreeMap<(String, Signal), crate::metrics::Labels>>,
 }
@@ -200,6 +202,11 @@ impl Ledger {
     /// Every row, ordered by place and signal.
     pub fn rows(&self) -> Vec<Arc<Row>> {
         self.rows.read().values().cloned().collect()
+    }
+
+    /// What this reader was told last; whoever reads under the same name goes on there.
+    pub fn bookmark(&self, reader: &str) -> Arc<Bookmark> {
+        self.marks.lock().entry(reader.to_owned()).or_default().clone()
     }
 
     /// Checks every law and every link; the answer lists each breach. Meaningful at rest only.
@@ -259,6 +266,36 @@ impl Ledger {
             }
         }
         breaches
+    }
+}
+
+/// One account: a row and a tenant.
+pub type At = (Place, Signal, Option<Arc<str>>);
+
+/// How far a reader came who tells what was booked since. It is there as long as the ledger is, so that a component
+/// that is built anew does not tell again what the one before it told.
+#[derive(Default)]
+pub struct Bookmark(Mutex<BTreeMap<At, Totals>>);
+
+impl Bookmark {
+    /// What was told of an account; nothing at first.
+    pub fn of(&self, at: &At) -> Totals {
+        self.0.lock().get(at).cloned().unwrap_or_default()
+    }
+
+    /// This is told.
+    pub fn set(&self, at: At, totals: Totals) {
+        self.0.lock().insert(at, totals);
+    }
+
+    /// Accounts of which something was told.
+    pub fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    /// Whether nothing was told yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
