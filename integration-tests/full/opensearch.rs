@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -131,12 +133,15 @@ async fn call(port: u16, method: &str, path: &str, body: &str) -> Option<(u16, V
 }
 
 /// A door in front of a store, through which each connection may send one request: the parameter that the store does not
-/// know becomes a part of `filter_path` before it, where it does no harm.
-async fn door(store: u16) -> SocketAddr {
+/// know becomes a part of `filter_path` before it, where it does no harm. Gives its address and how many came.
+async fn door(store: u16) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
+    let came = Arc::new(AtomicUsize::new(0));
+    let count = came.clone();
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
             tokio::spawn(async move {
                 let mut server = TcpStream::connect(("127.0.0.1", store)).await?;
                 let mut head = Vec::new();
@@ -156,7 +161,7 @@ async fn door(store: u16) -> SocketAddr {
             });
         }
     });
-    addr
+    (addr, came)
 }
 
 /// Whoever sends waits for the store, or not.
@@ -313,7 +318,7 @@ async fn each_mode_is_stored_as_it_was_sent_and_found_as_logs_are_looked_for() {
     let Some(store) = Store::start(&[]).await else {
         return;
     };
-    let door = door(store.port).await;
+    let (door, _) = door(store.port).await;
     const RECORDS: u64 = 60;
     // How a mode calls what views of logs ask for: the service, the trace, the level and the text.
     let modes = [
@@ -580,4 +585,78 @@ async fn what_the_cluster_lacks_is_waited_for() {
         let _ = call(store.port, "POST", "/_refresh", "").await;
     }
     gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_says_where_it_is() {
+    let Some(store) = Store::start(&[]).await else {
+        return;
+    };
+    let (door, came) = door(store.port).await;
+    let keys = format!("{DIRECT}\n    mapping: {{mode: ecs}}\n    discover: {{on_start: true}}");
+    let mut gateway = gateway(door, &keys).await;
+    for at in 0..3 {
+        let records = [(json!(line(at)), json!({}))];
+        send(&gateway, "/v1/logs", &logs(at, records, &json!({}))).await;
+    }
+    gateway.stop().await;
+    let found = store.documents("logs-generic-default").await;
+    assert_eq!(
+        found.iter().map(|(at, _)| *at).collect::<Vec<_>>(),
+        [NS, NS + 1, NS + 2]
+    );
+    // It was asked there, and sent documents where it said.
+    assert_eq!(came.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_and_their_events_that_come_again_are_stored_once() {
+    let Some(store) = Store::start(&[]).await else {
+        return;
+    };
+    let (door, _) = door(store.port).await;
+    let mut gateway = gateway(door, DIRECT).await;
+    let span = json!({
+        "traceId": TRACE, "spanId": "0102030405060708", "name": "GET /", "kind": 2,
+        "startTimeUnixNano": NS.to_string(), "endTimeUnixNano": (NS + 5_000).to_string(),
+        "attributes": attributes(&json!({"http.method": "GET"})), "status": {"code": 2, "message": "no"},
+        "events": [
+            {"timeUnixNano": (NS + 1).to_string(), "name": "first"},
+            {"timeUnixNano": (NS + 2).to_string(), "name": "second", "attributes": attributes(&json!({"n": 7}))},
+        ],
+    });
+    let resource = json!({"attributes": attributes(&json!({"service.name": "shop"}))});
+    let request = json!({"resourceSpans": [{
+        "resource": resource,
+        "scopeSpans": [{"scope": {"name": "lib"}, "spans": [span]}],
+    }]});
+    for _ in 0..2 {
+        let answer = send(&gateway, "/v1/traces", &request).await;
+        assert_eq!(answer, json!({"partialSuccess": {}}));
+    }
+    gateway.stop().await;
+    let found = store.documents("traces-generic.otel-default").await;
+    assert_eq!(found.len(), 1);
+    let (at, span) = &found[0];
+    assert_eq!(*at, NS);
+    for (field, expected) in [
+        ("/trace_id", json!(TRACE)),
+        ("/name", json!("GET /")),
+        ("/kind", json!("Server")),
+        ("/duration", json!(5_000)),
+        ("/attributes/http.method", json!("GET")),
+        ("/status", json!({"code": "Error", "message": "no"})),
+        ("/resource/attributes/service.name", json!("shop")),
+    ] {
+        assert_eq!(span.pointer(field), Some(&expected), "{field}");
+    }
+    let found = store.documents("logs-generic.otel-default").await;
+    let events: Vec<(u64, &str, &str)> = found
+        .iter()
+        .map(|(at, event)| {
+            let text = |name: &str| event[name].as_str().expect("a text");
+            (*at, text("event_name"), text("trace_id"))
+        })
+        .collect();
+    assert_eq!(events, [(NS + 1, "first", TRACE), (NS + 2, "second", TRACE)]);
 }
