@@ -63,7 +63,8 @@ async fn the_example_archives_what_it_acknowledges_and_goes_on_after_a_restart()
     // The log tells what all lives were offered, and what came to the pipelines.
     let others = archive::others(&folder.path().join("archive"));
     for (signal, n) in [("logs", 6), ("traces", 5), ("metrics", points)] {
-        assert_eq!(others.offered.get(signal), Some(&n), "{signal}");
+        let door = ("otlp".to_owned(), signal.to_owned());
+        assert_eq!(others.offered.get(&door), Some(&n), "{signal}");
         let pipeline = (format!("pipeline {signal}"), signal.to_owned());
         assert_eq!(others.came.get(&pipeline), Some(&n), "{signal}");
     }

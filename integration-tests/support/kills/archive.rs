@@ -119,8 +119,8 @@ fn entries(root: &Path) -> Vec<Kind> {
 /// What the logs say of the rest of the gateway.
 #[derive(Default)]
 pub struct Others {
-    /// What receivers were offered, by signal.
-    pub offered: BTreeMap<String, u64>,
+    /// What receivers were offered, by receiver and signal.
+    pub offered: BTreeMap<(String, String), u64>,
     /// What came to each node, by node and signal.
     pub came: BTreeMap<(String, String), u64>,
 }
@@ -131,7 +131,7 @@ pub fn others(root: &Path) -> Others {
     for kind in entries(root) {
         let Kind::Ledger(ledger) = kind else { continue };
         for row in ledger.door {
-            *others.offered.entry(row.signal).or_default() += row.offered;
+            *others.offered.entry((row.receiver, row.signal)).or_default() += row.offered;
         }
         for row in ledger.edges {
             *others.came.entry((row.edge, row.signal)).or_default() += row.admitted;
