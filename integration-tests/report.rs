@@ -188,9 +188,12 @@ async fn a_report_says_what_was_sent() {
         assert_eq!(figure(&report, control, name), expected, "{name}");
     }
     // Nobody looked for an hour: that is no zero.
-    for name in ["cpu_p95", "refusals"] {
-        assert_eq!(figure(&report, "LOG-12", name), Value::Null, "{name}");
-    }
+    assert_eq!(figure(&report, "LOG-12", "cpu_p95"), Value::Null);
+    // What the doors did the log itself tells. It was turned away before a door that did not say who sent it.
+    assert_eq!(figure(&report, "LOG-12", "refusals"), 0);
+    let offered = figure(&report, "LOG-06", "records_offered");
+    assert_eq!(offered, figure(&report, "LOG-06", "records_accepted"));
+    assert!(offered.as_u64().is_some_and(|n| n >= kept + 7), "{offered}");
     let below = |folder: &str| -> Vec<(String, Vec<u8>)> {
         let files = fs::read_dir(out.join("evidence").join(folder))
             .expect(folder)
