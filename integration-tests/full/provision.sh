@@ -1,26 +1,28 @@
 #!/usr/bin/env bash
-# Builds the collector of tier 3 (see builder.yaml), MinIO and Loki outside the checkout, and fetches OpenSearch, once per
-# version of them. Wants Go, and for OpenSearch Java 17 or later with Maven. Prints the directory; WEIR_PEERS names another
-# place for it.
+# Builds the collectors of tier 3 (see *builder.yaml), MinIO and Loki outside the checkout, and fetches OpenSearch, once
+# per version of them. Wants Go, and for OpenSearch Java 17 or later with Maven. Prints the directory; WEIR_PEERS names
+# another place for it.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 home="${WEIR_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/weir-peers}"
-stamp="$home/otelcol/built.yaml"
-if ! cmp -s "$here/builder.yaml" "$stamp"; then
-  version="$(sed -n 's/^  version: //p' "$here/builder.yaml")"
-  rm -f "$stamp"
-  mkdir -p "$home/otelcol"
-  cp "$here/builder.yaml" "$home/otelcol/builder.yaml"
-  printf '  output_path: %s\n' "$home/otelcol/source" >"$home/otelcol/output.txt"
-  sed -i "/^  version: /r $home/otelcol/output.txt" "$home/otelcol/builder.yaml"
-  GOBIN="$home/otelcol" go install "go.opentelemetry.io/collector/cmd/builder@v$version" >&2
+# collector NAME LIST: a collector of the components in LIST, in the directory NAME.
+collector() {
+  local list="$here/$2" at="$home/$1" version
+  cmp -s "$list" "$at/built.yaml" && return
+  version="$(sed -n 's/^  version: //p' "$list")"
+  rm -rf "$at"
+  mkdir -p "$at"
+  cp "$list" "$at/builder.yaml"
+  printf '  output_path: %s\n' "$at/source" >"$at/output.txt"
+  sed -i "/^  version: /r $at/output.txt" "$at/builder.yaml"
+  GOBIN="$at" go install "go.opentelemetry.io/collector/cmd/builder@v$version" >&2
   # The builder ends by fetching what the components' own tests import as well. Where that cannot be had, the sources and
   # their go.mod are there all the same.
-  rm -rf "$home/otelcol/source"
-  "$home/otelcol/builder" --config "$home/otelcol/builder.yaml" --skip-compilation >&2 || [ -f "$home/otelcol/source/go.mod" ]
-  (cd "$home/otelcol/source" && nice go build -mod=mod -trimpath -ldflags '-s -w' -o "$home/otelcol/otelcol" .) >&2
-  cp "$here/builder.yaml" "$stamp"
-fi
+  "$at/builder" --config "$at/builder.yaml" --skip-compilation >&2 || [ -f "$at/source/go.mod" ]
+  (cd "$at/source" && nice go build -mod=mod -trimpath -ldflags '-s -w' -o "$at/otelcol" .) >&2
+  cp "$list" "$at/built.yaml"
+}
+collector otelcol builder.yaml
 # The last release of MinIO, as the module proxy has it. Its tags are dates, which are no versions to Go.
 minio=v0.0.0-20250907161309-07c3a429bfed
 if [ "$(cat "$home/minio/version.txt" 2>/dev/null)" != "$minio" ]; then
