@@ -706,3 +706,40 @@ async fn a_restart_reads_on_where_its_storage_says() {
     let expected = ["03/logs_1.binpb", "03/logs_2.binpb", "04/logs_1.binpb"];
     assert_eq!(bodies(&peer), named(&expected));
 }
+
+/// With one `/` and with two, as exporters of different ages wrote them; and a restart in between.
+#[tokio::test]
+async fn both_spellings_of_a_prefix_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (s3, peer) = (store().await, Peer::start().await);
+    let keys = [
+        "p//03/logs_1.binpb",
+        "p//03/logs_2.binpb",
+        "p/03/logs_1.binpb",
+        "p/03/logs_2.binpb",
+    ];
+    fill(&s3, &keys).await;
+    let downloader = format!("{BY_DAY}, s3_prefix: p/");
+    let from = [("all", BUCKET, &*downloader, ", weir: {storage: file_storage}")];
+    let yaml = reads(&s3, &peer, DAY, &from, &folder.path().display().to_string());
+    for taken in [1, 3] {
+        peer.script(vec![Answer::Ok; taken - peer.taken().len()]);
+        let busy = Answer::Http {
+            status: 503,
+            retry_after: None,
+        };
+        peer.always(busy);
+        let gateway = Gateway::start(&yaml).await;
+        until("one more was offered than is taken", || {
+            peer.taken().len() == taken && peer.received().last().is_some_and(|last| !last.taken)
+        })
+        .await;
+        gateway.stop().await;
+    }
+    peer.script([]);
+    peer.always(Answer::Ok);
+    let gateway = Gateway::start(&yaml).await;
+    until("all have come out", || peer.taken().len() == keys.len()).await;
+    gateway.stop().await;
+    assert_eq!(bodies(&peer), named(&keys));
+}

@@ -55,6 +55,25 @@ impl Partition {
     }
 }
 
+/// A key, or what keys begin with, as the collector's exporter joins it from its parts: of several `/` one is left, and no
+/// `.` stands alone between them. What begins or ends with `/` still does. `..` stays, where the collector would go up:
+/// a prefix that a client names would leave the one that it is below.
+pub fn joined(parts: &str) -> String {
+    let mut out = String::with_capacity(parts.len());
+    let mut segments = parts.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_first = out.is_empty();
+        let is_last = segments.peek().is_none();
+        if is_last {
+            out.push_str(segment);
+        } else if !matches!(segment, "" | ".") || is_first && segment.is_empty() {
+            out.push_str(segment);
+            out.push('/');
+        }
+    }
+    out
+}
+
 /// A moment as users write it: RFC 3339, `2006-01-02 15:04` or `2006-01-02`, the latter two in UTC. Unix seconds; what is
 /// below a second counts as none.
 pub fn parse_time(text: &str) -> Option<i64> {
@@ -131,6 +150,24 @@ fn local() -> TimeZone {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_joined_as_paths() {
+        let check = |parts: &str, expected: &str| assert_eq!(joined(parts), expected, "{parts}");
+        check("", "");
+        check("a", "a");
+        check("a/b/c_", "a/b/c_");
+        check("a//b///c", "a/b/c");
+        check("/a/b", "/a/b");
+        check("///a", "/a");
+        check("//", "/");
+        check("a/", "a/");
+        check("a//", "a/");
+        check("./a/./b/././c", "a/b/c");
+        check("/./a", "/a");
+        check("a/.b/..c/d.", "a/.b/..c/d.");
+        check("a/../b", "a/../b");
+    }
 
     /// 2026-02-03T07:09:05Z.
     const MOMENT: i64 = 1_770_102_545;

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use component::compressed;
 use component::prelude::*;
-use objects::Partition;
 use objects::blocks::{ObjectCompression, S3Uploader};
+use objects::partition::{Partition, joined};
 use wire::Encoding;
 use wire::view::{Depth, Kind, Scratch, View};
 
@@ -137,16 +137,15 @@ impl Naming {
     pub(super) fn key(&self, signal: Signal, prefix: &str, now: Duration) -> Result<String, ExportError> {
         let prefix = if prefix.is_empty() { &self.prefix } else { prefix };
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        Ok(format!(
-            "{}{}{}/{}{}_{}{}",
-            self.base,
-            slashed(prefix),
-            self.partition.at(seconds),
+        let directory = format!("{}{}{}", self.base, slashed(prefix), self.partition.at(seconds));
+        Ok(joined(&format!(
+            "{}{}{}_{}{}",
+            slashed(&directory),
             self.file_prefix,
             signal.as_str(),
             uuid_v7(now)?,
             self.ending,
-        ))
+        )))
     }
 }
 
@@ -240,6 +239,23 @@ mod tests {
             Logs,
             "",
             "2026/034/logs_ID.json",
+        );
+        // Parts are joined as paths are; nobody goes up by a name.
+        check(
+            "s3_prefix: /p/, s3_base_prefix: b/, s3_partition_format: 'd//e/', file_prefix: /f-",
+            OtlpJson,
+            Logs,
+            "",
+            "b/p/d/e/f-logs_ID.json",
+        );
+        check("s3_partition_format: d", OtlpJson, Logs, "/", "/d/logs_ID.json");
+        check("s3_partition_format: ''", OtlpJson, Logs, "", "logs_ID.json");
+        check(
+            "s3_base_prefix: b, s3_partition_format: d",
+            OtlpJson,
+            Logs,
+            "../c",
+            "b/../c/d/logs_ID.json",
         );
     }
 

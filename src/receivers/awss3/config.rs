@@ -2,7 +2,7 @@
 
 use component::prelude::*;
 use objects::blocks::{Auth, S3, S3Tls};
-use objects::partition::{Partition, parse_time};
+use objects::partition::{Partition, joined, parse_time};
 
 /// `awss3`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -197,15 +197,29 @@ impl S3Downloader {
         Partition::new(&self.s3_partition_format, &self.s3_partition_timezone)
     }
 
-    /// What the names of a signal's objects begin with, in the directory of a moment.
-    pub(super) fn names(&self, partition: &Partition, seconds: i64, signal: Signal) -> String {
+    /// What the names of a signal's objects begin with, in the directory of a moment; in order. Where the parts have `/`
+    /// too many, exporters of other ages leave them or not: both are looked for.
+    pub(super) fn names(&self, partition: &Partition, seconds: i64, signal: Signal) -> Vec<String> {
         let (prefix, file_prefix) = (&*self.s3_prefix, &self.file_prefix);
-        let slash = if prefix.is_empty() { "" } else { "/" };
-        let directory = partition.at(seconds);
-        match self.file_prefix_include_telemetry_type {
-            true => format!("{prefix}{slash}{directory}/{file_prefix}{}_", signal.as_str()),
-            false => format!("{prefix}{slash}{directory}/{file_prefix}"),
+        let slash = match prefix.trim_matches('/') {
+            "" => "",
+            _ => "/",
+        };
+        let directory = format!("{prefix}{slash}{}", partition.at(seconds));
+        let mut file = file_prefix.clone();
+        if self.file_prefix_include_telemetry_type {
+            file.push_str(signal.as_str());
+            file.push('_');
         }
+        let name = format!("{directory}/{file}");
+        let joined = match &*directory {
+            "" => joined(&file),
+            _ => joined(&name),
+        };
+        let mut names = vec![joined, name];
+        names.sort();
+        names.dedup();
+        names
     }
 }
 

@@ -20,8 +20,8 @@ const AHEAD_BYTES_MAX: u64 = 64 << 20;
 const UNIT: u64 = 1024;
 /// Directories change with the minute at most.
 const STEP_SECONDS: i64 = 60;
-/// Directories that are known to be read: more than the minutes that a clock can be put back by.
-const KNOWN_MAX: usize = 256;
+/// Directories that are known to be read, of two spellings: more than the minutes that a clock can be put back by.
+const KNOWN_MAX: usize = 512;
 /// Steps until others may run, and until it is said that there was nothing.
 const STEPS_AT_ONCE: u32 = 256;
 /// Pauses between tries.
@@ -77,12 +77,15 @@ impl Reader {
         let mut known = self.known_at(start, now);
         let mut steps = 0;
         while now < end {
-            let prefix = self.names.names(&self.partition, now, self.signal);
-            if !known.contains(&prefix) {
-                self.read_below(&prefix, now, std::mem::take(&mut after), &room, fetching)
-                    .await?;
-                remember(&mut known, prefix);
+            for prefix in self.names.names(&self.partition, now, self.signal) {
+                if !known.contains(&prefix) {
+                    // The names of one come all before those of the other, so that this holds for both.
+                    self.read_below(&prefix, now, after.clone(), &room, fetching)
+                        .await?;
+                    remember(&mut known, prefix);
+                }
             }
+            after.clear();
             now = next(now);
             steps += 1;
             if steps == STEPS_AT_ONCE || now >= end {
@@ -106,9 +109,10 @@ impl Reader {
         let mut known = VecDeque::new();
         let mut before = start.max(now.saturating_sub(KNOWN_MAX as i64 * STEP_SECONDS));
         while before < now {
-            let prefix = self.names.names(&self.partition, before, self.signal);
-            if !known.contains(&prefix) {
-                remember(&mut known, prefix);
+            for prefix in self.names.names(&self.partition, before, self.signal) {
+                if !known.contains(&prefix) {
+                    remember(&mut known, prefix);
+                }
             }
             before = next(before);
         }

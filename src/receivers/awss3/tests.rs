@@ -69,6 +69,37 @@ fn what_cannot_be_is_refused_with_a_reason() {
     assert!(told.contains("tags are not supported"), "{told}");
 }
 
+#[test]
+fn names_are_looked_for_as_any_exporter_writes_them() {
+    let check = |more: &str, expected: &[&str]| {
+        let yaml =
+            format!("{{starttime: 2026-02-03, endtime: 2026-02-04, s3downloader: {{s3_bucket: b, {more}}}}}");
+        let config: Config = section(&yaml)
+            .parse_valid()
+            .unwrap_or_else(|faults| panic!("{faults}"));
+        let partition = config.s3downloader.partition().expect("it is right");
+        let names = config.s3downloader.names(&partition, 0, Signal::Logs);
+        assert_eq!(names, expected, "{more}");
+    };
+    let format = "s3_partition_format: d";
+    check(format, &["d/logs_"]);
+    check(&format!("{format}, s3_prefix: p"), &["p/d/logs_"]);
+    check(&format!("{format}, s3_prefix: p/"), &["p//d/logs_", "p/d/logs_"]);
+    check(&format!("{format}, s3_prefix: /"), &["/d/logs_"]);
+    check(&format!("{format}, s3_prefix: //"), &["//d/logs_", "/d/logs_"]);
+    check(
+        &format!("{format}, file_prefix: /f-"),
+        &["d//f-logs_", "d/f-logs_"],
+    );
+    check("s3_partition_format: d/", &["d//logs_", "d/logs_"]);
+    check("s3_partition_format: ''", &["/logs_", "logs_"]);
+    check("s3_partition_format: '', s3_prefix: p", &["p//logs_", "p/logs_"]);
+    check(
+        &format!("{format}, file_prefix_include_telemetry_type: false"),
+        &["d/"],
+    );
+}
+
 /// One log record.
 fn logs(body: &str) -> Bytes {
     let record = LogRecord {
