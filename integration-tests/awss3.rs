@@ -1,6 +1,8 @@
 //! Buckets through the whole gateway: what exporter `awss3` wrote receiver `awss3` reads again, each resource lies where
 //! it says itself, and whatever the store answers, no record is lost or written twice.
 
+mod goldens;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

@@ -52,3 +52,7 @@ mod support;
 mod tenants;
 mod tidy;
 mod ways;
+
+#[allow(dead_code, reason = "shared with tier 3, which uses more of it")]
+#[path = "peers/awss3/mod.rs"]
+mod bucket_goldens;

@@ -2,7 +2,8 @@
 //!
 //! The goldens of tier 2 are held against the collector, and it stands in front of Weir and behind it, also while Weir is
 //! killed. A collector that is not built fails the tests when `CI=true`, else they say so and pass. Beside it: hundreds of
-//! kills, ten minutes with backends that come and go, a store that enforces locks, Loki, and OpenSearch.
+//! kills, ten minutes with backends that come and go, buckets that a collector and Weir share, a store that enforces locks,
+//! Loki, and OpenSearch.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -11,6 +12,7 @@
     clippy::unwrap_used
 )]
 
+mod awss3;
 mod chain;
 mod crash;
 mod goldens;
@@ -23,6 +25,9 @@ mod soak;
 
 #[path = "../support/bucket.rs"]
 mod bucket;
+#[allow(dead_code, reason = "shared with tier 1, which uses more of it")]
+#[path = "../peers/awss3/mod.rs"]
+mod bucket_goldens;
 #[allow(dead_code, reason = "shared with tier 1, which uses more of it")]
 #[path = "../support/child.rs"]
 mod child;
@@ -41,6 +46,8 @@ mod gateway;
 #[allow(dead_code, reason = "shared with tiers 1 and 2, which use more of it")]
 #[path = "../support/kills/mod.rs"]
 mod kills;
+#[path = "../support/moto_server.rs"]
+mod moto_server;
 #[path = "../support/overload.rs"]
 mod overload_run;
 #[allow(dead_code, reason = "shared with tier 2, which uses more of it")]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the collectors of tier 3 (see *builder.yaml), MinIO and Loki outside the checkout, and fetches OpenSearch, once
+# Builds the collectors of tier 3 (see builder*.yaml), MinIO and Loki outside the checkout, and fetches OpenSearch, once
 # per version of them. Wants Go, and for OpenSearch Java 17 or later with Maven. Prints the directory; WEIR_PEERS names
 # another place for it.
 set -euo pipefail
@@ -23,6 +23,7 @@ collector() {
   cp "$list" "$at/built.yaml"
 }
 collector otelcol builder.yaml
+collector otelcol-awss3 builder-awss3.yaml
 # The last release of MinIO, as the module proxy has it. Its tags are dates, which are no versions to Go.
 minio=v0.0.0-20250907161309-07c3a429bfed
 if [ "$(cat "$home/minio/version.txt" 2>/dev/null)" != "$minio" ]; then

@@ -63,6 +63,11 @@ service:
     /// Starts a program with a configuration in which `{grpc}`, `{http}`, `{health}` and `{metrics}` stand for ports and
     /// `{dir}` for a directory of its own, and waits until its health check on `{health}` is content.
     pub async fn run(program: &Path, config: &str) -> Gateway {
+        Gateway::run_in(program, config, &[]).await
+    }
+
+    /// The same with variables in its environment.
+    pub async fn run_in(program: &Path, config: &str, environment: &[(&str, &str)]) -> Gateway {
         let [grpc, http, health, metrics] = std::array::from_fn(|_| free_port());
         let dir = tempfile::tempdir().unwrap();
         let mut text = config.replace("{dir}", dir.path().to_str().unwrap());
@@ -80,6 +85,7 @@ service:
         let child = Command::new(program)
             .arg("--config")
             .arg(file)
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -41,6 +41,9 @@ mod kills;
 #[path = "../support/peer.rs"]
 mod peer;
 
+#[path = "../support/moto_server.rs"]
+mod moto_server;
+
 #[path = "../support/server.rs"]
 mod server;
 

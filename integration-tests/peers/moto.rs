@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use evidence::digest::Digest;
 use objects::blocks::S3;
@@ -13,16 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::bucket::{Archive, bucket_at, send};
-use super::server::Server;
-use super::{free_port, get, installed};
-
-async fn moto(program: PathBuf, environment: &[(&str, &str)]) -> (Server, u16) {
-    let port = free_port();
-    let arguments = ["--host", "127.0.0.1", "--port", &port.to_string()];
-    let ready = || async move { get(port, "/moto-api/").await.is_some() };
-    let moto = Server::start(program, &arguments, environment, ready).await;
-    (moto, port)
-}
+use super::installed;
+use super::moto_server::moto;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn locks_and_versions_are_understood() {
