@@ -53,8 +53,8 @@ pub struct S3 {
     pub external_id: String,
     /// Account that must own the bucket, 12 digits. Default empty: any.
     pub expected_bucket_owner: String,
-    /// `STANDARD` (default), `STANDARD_IA`, `ONEZONE_IA`, `INTELLIGENT_TIERING`, `GLACIER_IR`, `GLACIER` or
-    /// `DEEP_ARCHIVE`.
+    /// `STANDARD` (default), `STANDARD_IA`, `ONEZONE_IA`, `INTELLIGENT_TIERING`, `GLACIER_IR`, `GLACIER`,
+    /// `DEEP_ARCHIVE`, `REDUCED_REDUNDANCY`, `EXPRESS_ONEZONE`, `OUTPOSTS`, `SNOW`, `FSX_OPENZFS` or `FSX_ONTAP`.
     pub storage_class: String,
     /// A canned ACL; empty (default): none.
     pub acl: String,
@@ -210,7 +210,8 @@ pub type Faults = Vec<(&'static str, String)>;
 const REGION: &str = "us-east-1";
 const PARTITION: &str = "year=%Y/month=%m/day=%d/hour=%H/minute=%M";
 const PARTITION_BY_HOUR: &str = "year=%Y/month=%m/day=%d/hour=%H";
-const STORAGE_CLASSES: [&str; 7] = [
+/// Those that contrib's exporter takes, by its client.
+const STORAGE_CLASSES: [&str; 13] = [
     "STANDARD",
     "STANDARD_IA",
     "ONEZONE_IA",
@@ -218,6 +219,12 @@ const STORAGE_CLASSES: [&str; 7] = [
     "GLACIER_IR",
     "GLACIER",
     "DEEP_ARCHIVE",
+    "REDUCED_REDUNDANCY",
+    "EXPRESS_ONEZONE",
+    "OUTPOSTS",
+    "SNOW",
+    "FSX_OPENZFS",
+    "FSX_ONTAP",
 ];
 const ACLS: [&str; 7] = [
     "private",
@@ -586,6 +593,7 @@ mod tests {
         );
         check("{bucket: b, expected_bucket_owner: '111122223333'}", &[]);
         check("{bucket: b, storage_class: GLACIER_IR}", &[]);
+        check("{bucket: b, storage_class: EXPRESS_ONEZONE}", &[]);
         check("{bucket: b, storage_class: standard}", &["storage_class"]);
         check("{bucket: b, acl: bucket-owner-full-control}", &[]);
         check("{bucket: b, acl: mine}", &["acl"]);
