@@ -2,8 +2,8 @@
 //!
 //! The goldens of tier 2 are held against the collector, and it stands in front of Weir and behind it, also while Weir is
 //! killed. A collector that is not built fails the tests when `CI=true`, else they say so and pass. Beside it: hundreds of
-//! kills, ten minutes with backends that come and go, buckets that a collector and Weir share, a store that enforces locks,
-//! Loki, and OpenSearch.
+//! kills, ten minutes with backends that come and go, buckets that a collector and Weir share, a store that enforces locks
+//! and one that is away for long, an hour of a thousand tenants, Loki, and OpenSearch.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -12,6 +12,7 @@
     clippy::unwrap_used
 )]
 
+mod archive;
 mod awss3;
 mod chain;
 mod crash;

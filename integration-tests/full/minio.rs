@@ -2,7 +2,7 @@
 //! killed, and what an administrator does to the archive is refused or found.
 
 use std::collections::BTreeMap;
-
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use objects::blocks::S3;
@@ -17,10 +17,15 @@ use super::{free_port, get, installed, until};
 
 /// A server with nothing in it, and how its administrator reaches it.
 async fn minio(bucket: &str) -> Option<(Server, S3)> {
+    minio_at(bucket, free_port(), Path::new("{dir}")).await
+}
+
+/// One with what lies in `data`.
+pub async fn minio_at(bucket: &str, port: u16, data: &Path) -> Option<(Server, S3)> {
     let program = installed("minio/minio")?;
-    let port = free_port();
     let address = format!("127.0.0.1:{port}");
-    let arguments = ["server", "--quiet", "--address", &address, "{dir}"];
+    let data = data.to_str().expect("text");
+    let arguments = ["server", "--quiet", "--address", &address, data];
     let environment = [
         ("MINIO_ROOT_USER", "weir"),
         ("MINIO_ROOT_PASSWORD", "weir-weir"),

@@ -3,24 +3,95 @@
 //! Large messages are held as they came, small ones are copied together, so that what a partition holds is what it
 //! counts: capacities, not lengths. Every segment begins and ends with a whole message.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::time::{Duration, Instant};
 
 /// From this size on a message is not copied.
 const SHARED_BYTES_MIN: usize = 16 << 10;
 /// What small ones are copied into.
 pub(super) const SLAB_BYTES: usize = 16 << 10;
 
+/// Slabs that are not in use, for whoever wants one next.
+///
+/// They are filled in some threads and freed in others. An allocator keeps what comes back for the thread that took it, so
+/// each thread's share grows to what all of them hold.
+#[derive(Debug, Default)]
+pub(super) struct Slabs(Mutex<Free>);
+
+#[derive(Debug, Default)]
+struct Free {
+    slabs: Vec<Vec<u8>>,
+    /// The fewest since then.
+    least: usize,
+    since: Option<Instant>,
+}
+
+/// For so long nobody has to want a slab until it is freed: where memory is short, half of all come back at once and are
+/// wanted again within seconds.
+const UNWANTED: Duration = Duration::from_secs(60);
+
+impl Slabs {
+    /// An empty one with room for `len` bytes.
+    fn slab(self: &Arc<Self>, len: usize) -> Slab {
+        let mut free = self.0.lock();
+        let there = match len {
+            SLAB_BYTES => free.slabs.pop(),
+            _ => None,
+        };
+        free.least = free.least.min(free.slabs.len());
+        drop(free);
+        Slab {
+            bytes: there.unwrap_or_else(|| Vec::with_capacity(len)),
+            home: self.clone(),
+        }
+    }
+
+    /// Frees those that nobody has wanted for a while.
+    pub(super) fn look(&self, now: Instant) {
+        let mut free = self.0.lock();
+        if now < *free.since.get_or_insert(now) + UNWANTED {
+            return;
+        }
+        free.since = Some(now);
+        let left = free.slabs.len() - free.least;
+        let unused = free.slabs.split_off(left);
+        free.least = left;
+        drop(free);
+        drop(unused);
+    }
+}
+
+/// Memory for small messages. When it is dropped it lies ready for others.
+#[derive(Debug)]
+pub(super) struct Slab {
+    bytes: Vec<u8>,
+    home: Arc<Slabs>,
+}
+
+impl Drop for Slab {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if bytes.capacity() == SLAB_BYTES {
+            bytes.clear();
+            self.home.0.lock().slabs.push(bytes);
+        }
+    }
+}
+
 /// Whole messages, laid end to end.
 #[derive(Debug)]
 pub(super) enum Segment {
-    Slab(Vec<u8>),
+    Slab(Slab),
     Shared(Bytes),
 }
 
 impl Segment {
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
-            Segment::Slab(slab) => slab,
+            Segment::Slab(slab) => &slab.bytes,
             Segment::Shared(bytes) => bytes,
         }
     }
@@ -37,7 +108,7 @@ pub(super) struct Buffer {
 impl Buffer {
     /// Adds a message that lies in these parts; says how much more memory that took. `whole`: bytes of all that came with
     /// it. A slice keeps the whole in memory, so only one that is most of it is held as it came.
-    pub(super) fn push(&mut self, parts: &[Bytes], whole: usize) -> usize {
+    pub(super) fn push(&mut self, parts: &[Bytes], whole: usize, slabs: &Arc<Slabs>) -> usize {
         let before = self.capacity;
         let len: usize = parts.iter().map(Bytes::len).sum();
         self.len += len;
@@ -47,18 +118,18 @@ impl Buffer {
                 self.capacity += len;
             }
             parts => {
-                let fits = |slab: &Vec<u8>| slab.capacity() - slab.len() >= len;
+                let fits = |slab: &Slab| slab.bytes.capacity() - slab.bytes.len() >= len;
                 if !matches!(self.segments.last(), Some(Segment::Slab(slab)) if fits(slab)) {
                     // Many an object has no second message: its first slab is as large as that.
-                    let slab = Vec::with_capacity(match self.segments.is_empty() {
+                    let slab = slabs.slab(match self.segments.is_empty() {
                         true => len,
                         false => len.max(SLAB_BYTES),
                     });
-                    self.capacity += slab.capacity();
+                    self.capacity += slab.bytes.capacity();
                     self.segments.push(Segment::Slab(slab));
                 }
                 if let Some(Segment::Slab(slab)) = self.segments.last_mut() {
-                    parts.iter().for_each(|part| slab.extend_from_slice(part));
+                    parts.iter().for_each(|part| slab.bytes.extend_from_slice(part));
                 }
             }
         }
@@ -89,23 +160,27 @@ mod tests {
     #[test]
     fn small_messages_share_a_slab_and_large_ones_stay_where_they_are() {
         let mut buffer = Buffer::default();
+        let slabs = Arc::default();
         let large = Bytes::from(vec![2; SHARED_BYTES_MIN]);
-        assert_eq!(buffer.push(&[Bytes::from(vec![0; 7])], 0), 7);
-        assert_eq!(buffer.push(&[Bytes::from(vec![1; 100])], 0), SLAB_BYTES);
+        assert_eq!(buffer.push(&[Bytes::from(vec![0; 7])], 0, &slabs), 7);
+        assert_eq!(buffer.push(&[Bytes::from(vec![1; 100])], 0, &slabs), SLAB_BYTES);
         assert_eq!(
-            buffer.push(&[Bytes::from(vec![1; 50]), Bytes::from(vec![1; 50])], 0),
+            buffer.push(&[Bytes::from(vec![1; 50]), Bytes::from(vec![1; 50])], 0, &slabs),
             0
         );
-        assert_eq!(buffer.push(std::slice::from_ref(&large), 0), SHARED_BYTES_MIN);
-        assert_eq!(buffer.push(&[Bytes::from(vec![3; 10])], 0), SLAB_BYTES);
+        assert_eq!(
+            buffer.push(std::slice::from_ref(&large), 0, &slabs),
+            SHARED_BYTES_MIN
+        );
+        assert_eq!(buffer.push(&[Bytes::from(vec![3; 10])], 0, &slabs), SLAB_BYTES);
         // One that does not fit into what is left of a slab begins another.
         assert_eq!(
-            buffer.push(&[Bytes::from(vec![4; SLAB_BYTES - 1])], 0),
+            buffer.push(&[Bytes::from(vec![4; SLAB_BYTES - 1])], 0, &slabs),
             SLAB_BYTES
         );
         // In parts it is copied, whatever its size.
         let half = Bytes::from(vec![5; SLAB_BYTES]);
-        assert_eq!(buffer.push(&[half.clone(), half], 0), 2 * SLAB_BYTES);
+        assert_eq!(buffer.push(&[half.clone(), half], 0, &slabs), 2 * SLAB_BYTES);
         assert_eq!(buffer.len(), 7 + 210 + 2 * SLAB_BYTES - 1 + 2 * SLAB_BYTES);
         assert_eq!(buffer.capacity(), 7 + 5 * SLAB_BYTES + SHARED_BYTES_MIN);
         let segments = buffer.take();
@@ -125,12 +200,66 @@ mod tests {
         assert_eq!(segments[2].bytes().as_ptr(), large.as_ptr());
         assert_eq!((buffer.len(), buffer.capacity(), buffer.take().len()), (0, 0, 0));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn slabs_are_used_again_and_freed_when_nobody_wants_them() {
+        let slabs = Arc::default();
+        let mut buffer = Buffer::default();
+        let free = |slabs: &Slabs| slabs.0.lock().slabs.len();
+        for _ in 0..3 {
+            buffer.push(&[Bytes::from(vec![1; SLAB_BYTES])], usize::MAX, &slabs);
+        }
+        let firsts = |segments: &[Segment]| -> Vec<*const u8> {
+            segments.iter().map(|segment| segment.bytes().as_ptr()).collect()
+        };
+        let segments = buffer.take();
+        let before = firsts(&segments);
+        drop(segments);
+        assert_eq!(free(&slabs), 3);
+        // The first is as long as its message: of the same size, it is one of them too.
+        for _ in 0..2 {
+            buffer.push(&[Bytes::from(vec![2; SLAB_BYTES])], usize::MAX, &slabs);
+        }
+        let segments = buffer.take();
+        assert!(firsts(&segments).iter().all(|slab| before.contains(slab)));
+        assert!(
+            segments
+                .iter()
+                .all(|segment| segment.bytes() == vec![2; SLAB_BYTES])
+        );
+        assert_eq!(free(&slabs), 1);
+        drop(segments);
+        let look = async || {
+            slabs.look(Instant::now());
+            tokio::time::advance(UNWANTED).await;
+            slabs.look(Instant::now());
+            free(&slabs)
+        };
+        // There was none at first.
+        assert_eq!(look().await, 3);
+        buffer.push(&[Bytes::from(vec![2; SLAB_BYTES])], usize::MAX, &slabs);
+        drop(buffer.take());
+        slabs.look(Instant::now());
+        assert_eq!(free(&slabs), 3);
+        assert_eq!(look().await, 1);
+        assert_eq!(look().await, 0);
+        // What has another size is nobody else's.
+        buffer.push(&[Bytes::from(vec![3; 7])], 0, &slabs);
+        drop(buffer.take());
+        assert_eq!(free(&slabs), 0);
+    }
+
     #[test]
     fn a_slice_does_not_keep_what_is_much_larger() {
         let check = |len: usize, whole: usize, is_shared: bool| {
             let all = Bytes::from(vec![1; whole]);
             let mut buffer = Buffer::default();
-            assert_eq!(buffer.push(&[all.slice(..len)], whole), len, "{len} of {whole}");
+            let slabs = Arc::default();
+            assert_eq!(
+                buffer.push(&[all.slice(..len)], whole, &slabs),
+                len,
+                "{len} of {whole}"
+            );
             let segments = buffer.take();
             assert_eq!(
                 segments[0].bytes().as_ptr() == all.as_ptr(),

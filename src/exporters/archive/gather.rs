@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::buffer::{SLAB_BYTES, Segment};
+use super::buffer::{SLAB_BYTES, Segment, Slabs};
 use super::partition::{Bounds, Key, Partition, Roll, jitter};
 use super::rules::Rules;
 use super::split::Piece;
@@ -32,6 +32,7 @@ pub(super) struct Gather {
     paused: AtomicBool,
     /// How many wait for room.
     waiting: AtomicUsize,
+    slabs: Arc<Slabs>,
     /// Bytes of parts, open and whole.
     pub(super) spool_bytes: AtomicU64,
     pub(super) limits: Limits,
@@ -105,6 +106,7 @@ impl Gather {
             shut: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
+            slabs: Arc::default(),
             spool_bytes: AtomicU64::new(0),
             limits,
         }
@@ -185,7 +187,7 @@ impl Gather {
             let mut raw = 0;
             for message in &piece.messages {
                 raw += message.iter().map(|part| part.len() as u64).sum::<u64>();
-                table.buffered += partition.buffer.push(message, whole);
+                table.buffered += partition.buffer.push(message, whole, &self.slabs);
             }
             partition.summary.add(&piece.facts, raw, receipt.admitted_ms);
             partition.set.add_piece(receipt.seq, n, of);
@@ -339,6 +341,11 @@ impl Gather {
     pub(super) fn pause(&self, paused: bool) {
         self.paused.store(paused, Relaxed);
         self.room.notify_waiters();
+    }
+
+    /// Gives back memory that is not in use any more.
+    pub(super) fn look(&self) {
+        self.slabs.look(Instant::now());
     }
 
     /// Memory of buffers, also of those that are being compressed.

@@ -304,6 +304,8 @@ pub(super) async fn append(shared: &Shared, kind: Kind) -> Option<u64> {
 
 async fn finish(shared: &Shared, part: spool::Part, seq: u64) -> Whole {
     let mut part = part;
+    // It is closed never.
+    let _permit = shared.seals.acquire().await;
     loop {
         let work = tokio::task::spawn_blocking(move || {
             let whole = part.finish(seq);

@@ -57,6 +57,8 @@ pub(super) struct Shared {
     pub(super) spool: Option<PathBuf>,
     pub(super) puts: Semaphore,
     pub(super) workers: Semaphore,
+    /// Threads that wait for the disk until a part is whole.
+    pub(super) seals: Semaphore,
     pub(super) compressors: Mutex<Vec<Compressor>>,
     pub(super) metrics: Metrics,
     pub(super) host: Arc<dyn Host>,
@@ -159,52 +161,53 @@ impl Shared {
 
     /// Compresses into a part, however long the disk takes.
     pub(super) async fn compress(&self, part: Part, segments: Vec<Segment>) -> Part {
-        let mut part = part;
-        let mut frames = Vec::new();
-        if !segments.is_empty() {
-            let Ok(permit) = self.workers.acquire().await else {
-                return part;
-            };
-            let compressor = self.compressors.lock().pop();
-            let (config, chunk_bytes) = (&self.config, self.limits().chunk_bytes);
-            let (compression, level) = (config.compression, config.compression_level);
-            let work = tokio::task::spawn_blocking(move || {
-                let mut compressor = match compressor {
-                    Some(compressor) => compressor,
-                    None => Compressor::new(compression, level, chunk_bytes)?,
-                };
-                let mut frames = Vec::new();
-                compressor.frames(&segments, &mut frames)?;
-                std::io::Result::Ok((compressor, frames))
-            });
-            match work.await {
-                Ok(Ok((compressor, made))) => {
-                    self.compressors.lock().push(compressor);
-                    frames = made;
-                }
-                // Levels are checked, and memory is there or the process is not: nothing else can fail.
-                Ok(Err(error)) => {
-                    tracing::error!(exporter = self.id, %error, "cannot compress, the records stay owed");
-                    std::future::pending::<()>().await;
-                }
-                Err(_) => std::future::pending().await,
-            }
-            drop(permit);
+        if segments.is_empty() {
+            return part;
         }
-        loop {
+        // Who compresses writes too: hundreds of buffers that are full at once would else be written by as many threads,
+        // and each thread keeps memory of its own.
+        let Ok(_permit) = self.workers.acquire().await else {
+            return part;
+        };
+        let compressor = self.compressors.lock().pop();
+        let (config, chunk_bytes) = (&self.config, self.limits().chunk_bytes);
+        let (compression, level) = (config.compression, config.compression_level);
+        let mut part = part;
+        let work = tokio::task::spawn_blocking(move || {
+            let mut compressor = match compressor {
+                Some(compressor) => compressor,
+                None => Compressor::new(compression, level, chunk_bytes)?,
+            };
+            let mut frames = Vec::new();
+            compressor.frames(&segments, &mut frames)?;
+            drop(segments);
+            let done = part.append(&frames);
+            std::io::Result::Ok((compressor, part, frames, done))
+        });
+        let (mut part, mut frames, mut done) = match work.await {
+            Ok(Ok((compressor, part, frames, done))) => {
+                self.compressors.lock().push(compressor);
+                (part, frames, done)
+            }
+            // Levels are checked, and memory is there or the process is not: nothing else can fail.
+            Ok(Err(error)) => {
+                tracing::error!(exporter = self.id, %error, "cannot compress, the records stay owed");
+                std::future::pending().await
+            }
+            Err(_) => std::future::pending().await,
+        };
+        while let Err(error) = done {
+            self.disk_trouble(&error).await;
             let work = tokio::task::spawn_blocking(move || {
                 let done = part.append(&frames);
                 (part, frames, done)
             });
-            let Ok((back, left, done)) = work.await else {
+            let Ok(again) = work.await else {
                 std::future::pending().await
             };
-            (part, frames) = (back, left);
-            match done {
-                Ok(()) => return part,
-                Err(error) => self.disk_trouble(&error).await,
-            }
+            (part, frames, done) = again;
         }
+        part
     }
 
     /// Says once that the disk is in trouble, and waits.
@@ -675,6 +678,7 @@ impl Work {
         let shared = &self.shared;
         let metrics = &shared.metrics;
         metrics.buffer_bytes.set(shared.gather.buffered() as i64);
+        shared.gather.look();
         metrics
             .spool_bytes
             .set(shared.gather.spool_bytes.load(Relaxed).cast_signed());

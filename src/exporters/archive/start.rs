@@ -184,6 +184,7 @@ pub(super) async fn start(
         spool,
         puts: Semaphore::new(config.put_concurrency),
         workers: Semaphore::new(workers(config)),
+        seals: Semaphore::new(SEALS),
         compressors: Mutex::default(),
         metrics,
         host: host.clone(),
@@ -441,6 +442,9 @@ impl Left {
 fn by_signal(debts: &[Arc<dyn Debts>]) -> [Option<Arc<dyn Debts>>; 4] {
     Signal::ALL.map(|signal| debts.iter().find(|debts| debts.signal() == signal).cloned())
 }
+
+/// Parts whose bytes are being made to last at a time; a disk takes some together, and each waits in a thread.
+const SEALS: usize = 16;
 
 fn workers(config: &Config) -> usize {
     const WORKERS_MAX: usize = 4;
