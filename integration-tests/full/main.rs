@@ -2,7 +2,8 @@
 //!
 //! The goldens of tier 2 are held against the collector, and it stands in front of Weir and behind it, also while Weir is
 //! killed. A collector that is not built fails the tests when `CI=true`, else they say so and pass. Beside it: hundreds of
-//! kills, ten minutes with backends that come and go, a store that enforces locks, Loki, and OpenSearch.
+//! kills, ten minutes with backends that come and go, a store that enforces locks, Loki, OpenSearch,
+//! and VictoriaLogs.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -20,6 +21,7 @@ mod opensearch;
 mod outage;
 mod overload;
 mod soak;
+mod victorialogs;
 
 #[path = "../support/bucket.rs"]
 mod bucket;

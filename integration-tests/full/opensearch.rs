@@ -205,10 +205,10 @@ async fn send(gateway: &Gateway, path: &str, request: &Value) -> Value {
     body
 }
 
-const NS: u64 = 1_760_000_000_123_456_789;
-const TRACE: &str = "0102030405060708090a0b0c0d0e0f10";
+pub const NS: u64 = 1_760_000_000_123_456_789;
+pub const TRACE: &str = "0102030405060708090a0b0c0d0e0f10";
 
-fn attributes(all: &Value) -> Value {
+pub fn attributes(all: &Value) -> Value {
     fn value(of: &Value) -> Value {
         match of {
             Value::String(text) => json!({"stringValue": text}),
@@ -225,7 +225,7 @@ fn attributes(all: &Value) -> Value {
 }
 
 /// Log records with these bodies and attributes; record k carries the time `NS + first + k`.
-fn logs(first: u64, records: impl IntoIterator<Item = (Value, Value)>, resource: &Value) -> Value {
+pub fn logs(first: u64, records: impl IntoIterator<Item = (Value, Value)>, resource: &Value) -> Value {
     let records: Vec<Value> = records
         .into_iter()
         .zip(first..)
@@ -245,24 +245,24 @@ fn logs(first: u64, records: impl IntoIterator<Item = (Value, Value)>, resource:
     }]})
 }
 
-fn line(at: u64) -> String {
+pub fn line(at: u64) -> String {
     format!("line {at:03} said \"x\" \\ é 🌊")
 }
 
 /// What records have beside their bodies.
-fn of_record(at: u64) -> Value {
+pub fn of_record(at: u64) -> Value {
     json!({
         "n": at as i64 - 30, "ratio": 0.5, "ok": at.is_multiple_of(2), "path": "/a\"b\\c", "tags": ["a", "b"],
         "http.method": "GET", "inner": {"k": "v", "n": 1},
     })
 }
 
-fn iso(at: u64) -> String {
+pub fn iso(at: u64) -> String {
     format!("2025-10-09T08:53:20.{:09}Z", 123_456_789 + at)
 }
 
 /// The document of a record in a mode.
-fn document(mode: &str, at: u64) -> Value {
+pub fn document(mode: &str, at: u64) -> Value {
     let mut document = json!({});
     let put = |document: &mut Value, prefix: &str, all: &Value| {
         for (key, value) in all.as_object().expect("a map") {

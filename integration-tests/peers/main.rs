@@ -41,6 +41,7 @@ mod kills;
 #[path = "../support/peer.rs"]
 mod peer;
 
+#[allow(dead_code, reason = "shared with tier 3, which uses more of it")]
 #[path = "../support/server.rs"]
 mod server;
 
