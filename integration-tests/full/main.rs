@@ -20,6 +20,8 @@ mod minio;
 mod opensearch;
 mod outage;
 mod overload;
+mod pipelines;
+mod records;
 mod soak;
 mod victorialogs;
 

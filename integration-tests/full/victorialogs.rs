@@ -10,7 +10,8 @@ use tokio::time::{Duration, sleep};
 
 use super::client::{HttpAnswer, post, raw};
 use super::gateway::{Gateway, weir};
-use super::opensearch::{NS, TRACE, document, iso, logs, of_record};
+use super::pipelines::{booked, service};
+use super::records::{NS, TRACE, document, iso, logs, of_record};
 use super::server::Server;
 use super::{free_port, get, installed, until};
 
@@ -124,17 +125,11 @@ async fn gateway(exporters: &str) -> Gateway {
 processors:
   tenant: {{from: [{{header: x-tenant, trusted: {{anyone: true}}}}]}}
 exporters:
-{blocks}  file: {{path: '{{dir}}/dead.json'}}
-extensions:
-  health_check: {{endpoint: '127.0.0.1:{{health}}'}}
-service:
-  extensions: [health_check]
-  telemetry:
-    metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {{metrics}}}}}}}}}}]}}
-  pipelines:
-    logs: {{receivers: [otlp], processors: [tenant], exporters: [{}]}}
-",
-        ids.join(", ")
+{blocks}{}",
+        service(&format!(
+            "logs: {{receivers: [otlp], processors: [tenant], exporters: [{}]}}",
+            ids.join(", ")
+        ))
     );
     Gateway::run(&weir(), &text).await
 }
@@ -155,23 +150,6 @@ async fn taken(gateway: &Gateway, tenant: &str, request: &Value) {
     let answer = send(gateway, tenant, request).await;
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
     assert_eq!((answer.status, body), (200, json!({"partialSuccess": {}})));
-}
-
-/// What a gateway has booked for an exporter: sent, and failed.
-async fn booked(gateway: &Gateway, exporter: &str) -> (u64, u64) {
-    let page = gateway.metrics().await;
-    let own = format!("exporter=\"{exporter}\"");
-    let sum = |name: &str| {
-        let lines = page
-            .lines()
-            .filter(|line| line.starts_with(name) && line.contains(&own));
-        let number = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
-        lines.map(number).sum::<f64>() as u64
-    };
-    (
-        sum("otelcol_exporter_sent_log_records"),
-        sum("otelcol_exporter_send_failed_log_records"),
-    )
 }
 
 // --- Records ---
