@@ -635,6 +635,45 @@ async fn what_it_drops_without_a_word_is_refused_by_the_gateway() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_does_what_it_says() {
+    let Some(store) = VictoriaLogs::start(&[]).await else {
+        return;
+    };
+    let example = include_str!("../../configs/victorialogs.yaml");
+    let (before, pipelines) = example.split_once("service:\n  pipelines:\n").unwrap();
+    let mut text = format!("{before}{}", service(pipelines));
+    let to = format!("http://127.0.0.1:{}", store.port);
+    for (from, to) in [
+        ("${env:VICTORIALOGS:-http://victorialogs:9428}", to.as_str()),
+        (
+            "${env:WEIR_REFUSED:-/var/lib/weir/refused.jsonl}",
+            "{dir}/refused.jsonl",
+        ),
+        ("127.0.0.1:4317", "127.0.0.1:{grpc}"),
+        ("127.0.0.1:4318", "127.0.0.1:{http}"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    let mut gateway = Gateway::run(&weir(), &text).await;
+    taken(&gateway, "", &of_now(&[json!(r#"{"paid":1}"#)])).await;
+    taken(
+        &gateway,
+        "",
+        &logs(0, [(json!("of 2025"), json!({}))], &resource()),
+    )
+    .await;
+    until("both are booked", || async {
+        booked(&gateway, "loki").await == (1, 1)
+    })
+    .await;
+    assert_eq!(store.messages("0:0").await, [r#"{"paid":1}"#]);
+    let refused = std::fs::read_to_string(gateway.dir().join("refused.jsonl")).unwrap();
+    assert!(refused.contains("of 2025"), "{refused}");
+    gateway.stop().await;
+}
+
 // --- Outages ---
 
 /// The three ways, each for a tenant of its own.
