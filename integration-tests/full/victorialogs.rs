@@ -387,6 +387,10 @@ async fn tenants_have_their_own() {
         "endpoint: '{}', {DIRECT}, format: raw",
         store.url("loki/api/v1/push")
     );
+    let otlp = format!(
+        "endpoint: '{}', {DIRECT}, api: otlp",
+        store.url("opentelemetry/v1/logs")
+    );
     let bulk = format!(
         "endpoint: '{}', {DIRECT}, mapping: {{mode: ecs}}",
         store.url("elasticsearch")
@@ -396,6 +400,7 @@ async fn tenants_have_their_own() {
         "loki/headers: {{{push}, headers: {{AccountID: '%{{tenant}}'}}}}
          loki/own: {{{push}, tenant: {{default: '%{{tenant}}:1'}}}}
          loki/attribute: {{{push}, tenant: {{from: attribute, key: team, default: '9:9'}}}}
+         loki/otlp: {{{otlp}, headers: {{AccountID: '%{{tenant}}', ProjectID: '3'}}}}
          elasticsearch: {{{bulk}, headers: {{AccountID: '%{{tenant}}', ProjectID: '2', {names}}}}}"
     ))
     .await;
@@ -426,6 +431,8 @@ async fn tenants_have_their_own() {
         ("42:1", 6..8),
         ("41:2", 0..6),
         ("42:2", 6..8),
+        ("41:3", 0..6),
+        ("42:3", 6..8),
         ("12:3", 0..2),
         ("12:0", 2..4),
         ("9:9", 4..8),
