@@ -653,6 +653,47 @@ async fn loki_otlp() {
 }
 
 #[tokio::test]
+async fn victorialogs() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = dir.path().join("refused.jsonl");
+    let peer = Peer::start().await;
+    let text = example(
+        "victorialogs.yaml",
+        &[
+            (
+                "${env:VICTORIALOGS:-http://victorialogs:9428}",
+                format!("http://{}", peer.addr),
+            ),
+            ("/var/lib/weir/refused.jsonl", refused.display().to_string()),
+            ("127.0.0.1:4317", "127.0.0.1:{grpc}".to_owned()),
+            ("127.0.0.1:4318", "127.0.0.1:{http}".to_owned()),
+            ("flush_timeout: 1s", "flush_timeout: 10ms".to_owned()),
+        ],
+    );
+    let gateway = Gateway::start(&text).await;
+    let grpc = Grpc::connect(gateway.grpc).await;
+    let mut request = records(&[("cart", 9, "{\"paid\":1}"), ("cart", 9, "of last year")]);
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    request.resource_logs[0].scope_logs[0].log_records[0].time_unix_nano = now;
+    assert_eq!(grpc.export(LOGS, &request.encode_to_vec()).await.code, 0);
+    until("it is delivered", || peer.taken().len() == 1).await;
+    let one = &peer.taken()[0];
+    assert_eq!(one.path, "/insert/loki/api/v1/push");
+    assert_eq!(one.headers["vl-loki-disable-message-parsing"], "true");
+    assert_eq!(one.headers["x-scope-orgid"], "0:0");
+    assert_eq!(
+        crate::loki::push(one).streams[0].labels,
+        "{service_name=\"cart\"}"
+    );
+    assert_eq!(crate::loki::lines([one]), ["{\"paid\":1}"]);
+    until("the old one is laid down", || {
+        fs::read_to_string(&refused).is_ok_and(|text| text.contains("of last year"))
+    })
+    .await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn elasticsearch() {
     let dir = tempfile::tempdir().unwrap();
     let place = |name: &str| dir.path().join(name).display().to_string();

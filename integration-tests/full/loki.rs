@@ -15,6 +15,7 @@ use prost::Message;
 
 use super::client::{Grpc, GrpcAnswer, HttpAnswer, LOGS, frame, raw};
 use super::gateway::{Gateway, weir};
+use super::pipelines::{booked, service};
 use super::sample::{any, attr, text};
 use super::server::Server;
 use super::{free_port, get, installed, until};
@@ -173,39 +174,17 @@ async fn serve(exporters: [(&str, &str); 2]) -> Gateway {
 exporters:
   {first}: {{{one}, sending_queue: {{enabled: false}}}}
   {second}: {{{two}, sending_queue: {{enabled: false}}}}
-extensions:
-  health_check: {{endpoint: '127.0.0.1:{{health}}'}}
-service:
-  extensions: [health_check]
-  telemetry:
-    metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {{metrics}}}}}}}}}}]}}
-  pipelines:
-    logs/one: {{receivers: [otlp/one], exporters: [{first}]}}
-    logs/two: {{receivers: [otlp/two], exporters: [{second}]}}
-"
+{}",
+        service(&format!(
+            "logs/one: {{receivers: [otlp/one], exporters: [{first}]}}
+             logs/two: {{receivers: [otlp/two], exporters: [{second}]}}"
+        ))
     );
     Gateway::run(&weir(), &config).await
 }
 
 async fn client(port: u16) -> Grpc {
     Grpc::connect(SocketAddr::from(([127, 0, 0, 1], port))).await
-}
-
-/// What a gateway has booked for an exporter: sent, and failed.
-async fn booked(gateway: &Gateway, exporter: &str) -> (u64, u64) {
-    let page = gateway.metrics().await;
-    let own = format!("exporter=\"{exporter}\"");
-    let sum = |name: &str| {
-        let lines = page
-            .lines()
-            .filter(|line| line.starts_with(name) && line.contains(&own));
-        let number = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
-        lines.map(number).sum::<f64>() as u64
-    };
-    (
-        sum("otelcol_exporter_sent_log_records"),
-        sum("otelcol_exporter_send_failed_log_records"),
-    )
 }
 
 /// Records that an answer calls rejected, and why.
@@ -386,16 +365,11 @@ async fn what_is_sent_in_every_way_reads_back_as_it_was_sent() {
         "receivers:
   otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{{grpc}}'}}}}}}
 exporters:
-{exporters}extensions:
-  health_check: {{endpoint: '127.0.0.1:{{health}}'}}
-service:
-  extensions: [health_check]
-  telemetry:
-    metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {{metrics}}}}}}}}}}]}}
-  pipelines:
-    logs: {{receivers: [otlp], exporters: [{}]}}
-",
-        names.join(", ")
+{exporters}{}",
+        service(&format!(
+            "logs: {{receivers: [otlp], exporters: [{}]}}",
+            names.join(", ")
+        ))
     );
     let mut gateway = Gateway::run(&weir(), &config).await;
     let now = now();
@@ -713,16 +687,9 @@ exporters:
     limits: {{max_push_bytes: 130000}}
     sending_queue: {{num_consumers: 1}}
     retry_on_failure: {{initial_interval: 100ms, max_interval: 1s}}
-extensions:
-  health_check: {{endpoint: '127.0.0.1:{{health}}'}}
-service:
-  extensions: [health_check]
-  telemetry:
-    metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {{metrics}}}}}}}}}}]}}
-  pipelines:
-    logs: {{receivers: [otlp], processors: [tenant], exporters: [loki]}}
-",
-        loki.port
+{}",
+        loki.port,
+        service("logs: {receivers: [otlp], processors: [tenant], exporters: [loki]}")
     );
     let mut gateway = Gateway::run(&weir(), &config).await;
     let (grpc, now) = (client(gateway.grpc).await, now());

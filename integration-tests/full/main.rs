@@ -3,7 +3,8 @@
 //! The goldens of tier 2 are held against the collector, and it stands in front of Weir and behind it, also while Weir is
 //! killed. A collector that is not built fails the tests when `CI=true`, else they say so and pass. Beside it: hundreds of
 //! kills, ten minutes with backends that come and go, buckets that a collector and Weir share, a store that enforces locks
-//! and one that is away for long, an hour of a thousand tenants, Loki, and OpenSearch.
+//! and one that is away for long, an hour of a thousand tenants, Loki, OpenSearch, and
+//! VictoriaLogs.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -22,7 +23,10 @@ mod minio;
 mod opensearch;
 mod outage;
 mod overload;
+mod pipelines;
+mod records;
 mod soak;
+mod victorialogs;
 
 #[path = "../support/bucket.rs"]
 mod bucket;

@@ -16,7 +16,9 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::client::post;
 use super::gateway::{Gateway, weir};
+use super::pipelines::service;
 use super::programs::on_path;
+use super::records::{NS, TRACE, attributes, document, iso, line, logs, of_record};
 use super::server::Server;
 use super::{free_port, installed, until};
 
@@ -182,16 +184,11 @@ exporters:
     retry_on_failure: {{initial_interval: 50ms, max_interval: 1s, max_elapsed_time: 0}}
     {keys}
   file: {{path: '{{dir}}/dead.json'}}
-extensions:
-  health_check: {{endpoint: '127.0.0.1:{{health}}'}}
-service:
-  extensions: [health_check]
-  telemetry:
-    metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {{metrics}}}}}}}}}}]}}
-  pipelines:
-    logs: {{receivers: [otlp], exporters: [elasticsearch]}}
-    traces: {{receivers: [otlp], exporters: [elasticsearch]}}
-"
+{}",
+        service(
+            "logs: {receivers: [otlp], exporters: [elasticsearch]}
+             traces: {receivers: [otlp], exporters: [elasticsearch]}"
+        )
     );
     Gateway::run(&weir(), &text).await
 }
@@ -203,114 +200,6 @@ async fn send(gateway: &Gateway, path: &str, request: &Value) -> Value {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
     assert_eq!(answer.status, 200, "{body}");
     body
-}
-
-const NS: u64 = 1_760_000_000_123_456_789;
-const TRACE: &str = "0102030405060708090a0b0c0d0e0f10";
-
-fn attributes(all: &Value) -> Value {
-    fn value(of: &Value) -> Value {
-        match of {
-            Value::String(text) => json!({"stringValue": text}),
-            Value::Bool(b) => json!({"boolValue": b}),
-            Value::Number(n) if n.is_i64() => json!({"intValue": n}),
-            Value::Array(all) => json!({"arrayValue": {"values": all.iter().map(value).collect::<Vec<_>>()}}),
-            Value::Object(_) => json!({"kvlistValue": {"values": attributes(of)}}),
-            other => json!({"doubleValue": other}),
-        }
-    }
-    let all = all.as_object().expect("a map").iter();
-    all.map(|(key, of)| json!({"key": key, "value": value(of)}))
-        .collect()
-}
-
-/// Log records with these bodies and attributes; record k carries the time `NS + first + k`.
-fn logs(first: u64, records: impl IntoIterator<Item = (Value, Value)>, resource: &Value) -> Value {
-    let records: Vec<Value> = records
-        .into_iter()
-        .zip(first..)
-        .map(|((body, more), at)| {
-            let body = attributes(&json!({"body": body}))[0]["value"].clone();
-            json!({
-                "timeUnixNano": (NS + at).to_string(), "observedTimeUnixNano": (NS + at + 1).to_string(),
-                "severityNumber": 13, "severityText": "WARN", "body": body, "attributes": attributes(&more),
-                "traceId": TRACE, "spanId": "0102030405060708", "flags": 1,
-            })
-        })
-        .collect();
-    let scope = json!({"name": "lib", "version": "1.2"});
-    json!({"resourceLogs": [{
-        "resource": {"attributes": attributes(resource)},
-        "scopeLogs": [{"scope": scope, "logRecords": records}],
-    }]})
-}
-
-fn line(at: u64) -> String {
-    format!("line {at:03} said \"x\" \\ é 🌊")
-}
-
-/// What records have beside their bodies.
-fn of_record(at: u64) -> Value {
-    json!({
-        "n": at as i64 - 30, "ratio": 0.5, "ok": at.is_multiple_of(2), "path": "/a\"b\\c", "tags": ["a", "b"],
-        "http.method": "GET", "inner": {"k": "v", "n": 1},
-    })
-}
-
-fn iso(at: u64) -> String {
-    format!("2025-10-09T08:53:20.{:09}Z", 123_456_789 + at)
-}
-
-/// The document of a record in a mode.
-fn document(mode: &str, at: u64) -> Value {
-    let mut document = json!({});
-    let put = |document: &mut Value, prefix: &str, all: &Value| {
-        for (key, value) in all.as_object().expect("a map") {
-            document[format!("{prefix}{key}")] = value.clone();
-        }
-    };
-    match mode {
-        "otel" => json!({
-            "@timestamp": format!("{}.{:06}", (NS + at) / 1_000_000, (NS + at) % 1_000_000),
-            "observed_timestamp": format!("{}.{:06}", (NS + at + 1) / 1_000_000, (NS + at + 1) % 1_000_000),
-            "data_stream": {"type": "logs", "dataset": "shop.otel", "namespace": "prod"},
-            "severity_text": "WARN", "severity_number": 13,
-            "trace_id": TRACE, "span_id": "0102030405060708",
-            "attributes": of_record(at),
-            "resource": {"attributes": {"service.name": "shop", "host.name": "h1"}},
-            "scope": {"name": "lib", "version": "1.2"},
-            "body": {"text": line(at)},
-        }),
-        "ecs" => {
-            document = json!({
-                "@timestamp": iso(at),
-                "data_stream": {"type": "logs", "dataset": "shop", "namespace": "prod"},
-                "event": {"severity": 13}, "log": {"level": "WARN"}, "message": line(at),
-                "trace": {"id": TRACE}, "span": {"id": "0102030405060708"},
-                "service": {"name": "shop"}, "host": {"name": "h1", "hostname": "h1"},
-                "http": {"method": "GET"},
-            });
-            let mut own = of_record(at);
-            own.as_object_mut().expect("a map").remove("http.method");
-            put(&mut document, "", &own);
-            document
-        }
-        "none" | "raw" => {
-            let prefix = if mode == "none" { "Attributes." } else { "" };
-            document = json!({
-                "@timestamp": iso(at), "Body": line(at), "SeverityNumber": 13, "SeverityText": "WARN",
-                "TraceId": TRACE, "SpanId": "0102030405060708", "TraceFlags": 1,
-                "Resource.service.name": "shop", "Resource.host.name": "h1",
-                "Scope.name": "lib", "Scope.version": "1.2",
-            });
-            let mut own = of_record(at);
-            own.as_object_mut().expect("a map").remove("inner");
-            put(&mut document, prefix, &own);
-            put(&mut document, prefix, &json!({"inner.k": "v", "inner.n": 1}));
-            document
-        }
-        _ => json!({"@timestamp": iso(at), "message": line(at), "n": at as i64 - 30, "tags": ["a", "b"]}),
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

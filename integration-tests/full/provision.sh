@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the collectors of tier 3 (see builder*.yaml), MinIO and Loki outside the checkout, and fetches OpenSearch, once
-# per version of them. Wants Go, and for OpenSearch Java 17 or later with Maven. Prints the directory; WEIR_PEERS names
-# another place for it.
+# Builds the collectors of tier 3 (see builder*.yaml), MinIO, Loki and VictoriaLogs outside the checkout, and fetches
+# OpenSearch, once per version of them. Wants Go, and for OpenSearch Java 17 or later with Maven. Prints the directory;
+# WEIR_PEERS names another place for it.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 home="${WEIR_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/weir-peers}"
@@ -24,6 +24,8 @@ collector() {
 }
 collector otelcol builder.yaml
 collector otelcol-awss3 builder-awss3.yaml
+# fetched MODULE@VERSION: its sources, in a folder that is not to be written to.
+fetched() { go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
 # The last release of MinIO, as the module proxy has it. Its tags are dates, which are no versions to Go.
 minio=v0.0.0-20250907161309-07c3a429bfed
 if [ "$(cat "$home/minio/version.txt" 2>/dev/null)" != "$minio" ]; then
@@ -35,7 +37,6 @@ fi
 # is fetched by the version which the module asks for, and put there.
 loki=v3.7.6
 if [ "$(cat "$home/loki/version.txt" 2>/dev/null)" != "$loki" ]; then
-  fetched() { go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
   rm -rf "$home/loki"
   mkdir -p "$home/loki"
   cp -r --no-preserve=mode "$(fetched "github.com/grafana/loki/v3@$loki")" "$home/loki/source"
@@ -45,6 +46,18 @@ if [ "$(cat "$home/loki/version.txt" 2>/dev/null)" != "$loki" ]; then
   (cd "$home/loki/source" && CGO_ENABLED=0 nice go build -mod=mod -trimpath -ldflags '-s -w' -o "$home/loki/loki" ./cmd/loki) >&2
   rm -rf "$home/loki/source"
   printf '%s\n' "$loki" >"$home/loki/version.txt"
+fi
+# VictoriaLogs. Its module puts another version of one in the place of the one that it asks for, which `go install` does not
+# follow; built where it lies it does.
+victoria=v1.43.1
+if [ "$(cat "$home/victoria-logs/version.txt" 2>/dev/null)" != "$victoria" ]; then
+  rm -rf "$home/victoria-logs"
+  mkdir -p "$home/victoria-logs"
+  (
+    cd "$(fetched "github.com/VictoriaMetrics/VictoriaLogs@$victoria")"
+    CGO_ENABLED=0 nice go build -trimpath -ldflags '-s -w' -o "$home/victoria-logs/victoria-logs" ./app/victoria-logs
+  ) >&2
+  printf '%s\n' "$victoria" >"$home/victoria-logs/version.txt"
 fi
 # OpenSearch, as Maven Central has it: its libraries, and a class of ours that starts them.
 if ! cat "$here/opensearch/pom.xml" "$here/opensearch/Peer.java" | cmp -s - "$home/opensearch/built.txt"; then

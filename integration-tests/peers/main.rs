@@ -44,6 +44,7 @@ mod peer;
 #[path = "../support/moto_server.rs"]
 mod moto_server;
 
+#[allow(dead_code, reason = "shared with tier 3, which uses more of it")]
 #[path = "../support/server.rs"]
 mod server;
 

@@ -47,6 +47,18 @@ impl Server {
         .await;
         server
     }
+
+    /// Asks it to stop, and waits until it has ended.
+    pub async fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(asked.success());
+        until("the server ends", || {
+            let has_ended = self.child.try_wait().unwrap().is_some();
+            async move { has_ended }
+        })
+        .await;
+    }
 }
 
 impl Drop for Server {

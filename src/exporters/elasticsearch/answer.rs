@@ -141,11 +141,13 @@ pub(super) fn read(body: &[u8], retried: &[u16], words: bool, bulk: &mut Bulk) -
         out: &mut out,
         sent,
         errors: None,
+        has_items: false,
     };
     let mut json = serde_json::Deserializer::from_slice(body);
     let read = (&mut answer).deserialize(&mut json);
-    let errors = answer.errors;
-    if read.is_ok() && errors == Some(false) && out.is_empty() {
+    let (errors, has_items) = (answer.errors, answer.has_items);
+    // A list without an item says that no document was seen.
+    if read.is_ok() && errors == Some(false) && !has_items {
         out.resize(sent, Verdict::Stored);
     }
     out
@@ -158,6 +160,7 @@ struct Answer<'o> {
     out: &'o mut Vec<Verdict>,
     sent: usize,
     errors: Option<bool>,
+    has_items: bool,
 }
 
 impl Answer<'_> {
@@ -215,7 +218,10 @@ impl<'de> Visitor<'de> for &mut Answer<'_> {
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             match key.as_ref() {
                 "errors" => self.errors = Some(map.next_value()?),
-                "items" => map.next_value_seed(Items(&mut *self))?,
+                "items" => {
+                    self.has_items = true;
+                    map.next_value_seed(Items(&mut *self))?;
+                }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }

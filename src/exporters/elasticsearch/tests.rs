@@ -1052,6 +1052,8 @@ async fn each_answer_means_something_for_each_document() {
     for (answer, expected) in [
         (items(&[201, 201, 201, 201, 201]), "all"),
         (ok(r#"{"errors":false,"took":1}"#), "all"),
+        // VictoriaLogs, to a request whose documents it has not seen.
+        (ok(r#"{"took":0,"errors":false,"items":[]}"#), "retry None"),
         // There already: by an id.
         (items(&[201, 409, 201, 201, 201]), "all"),
         (items(&[429, 201, 201, 503, 500]), "owed ade; refused  []"),

@@ -261,10 +261,14 @@ impl config::Validate for Config {
             from != Source::Static && key.is_empty(),
             "must name the attribute or header",
         );
-        let tenant = self.tenant.default.replace(template::TENANT, "tenant");
+        // Tenants may have numbers for names, which can stand where other names cannot.
+        let can_be = |name: &str| {
+            let tenant = self.tenant.default.replace(template::TENANT, name);
+            tenant.is_empty() || super::is_tenant(tenant.as_bytes())
+        };
         fault(
             "tenant.default",
-            !tenant.is_empty() && !super::is_tenant(tenant.as_bytes()),
+            !can_be("tenant") && !can_be("1"),
             "cannot be the name of a tenant of Loki",
         );
         let shard = self.backfill_shard.replace(super::HOUR, "2026-01-01T00");

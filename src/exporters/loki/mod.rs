@@ -60,6 +60,8 @@ const MESSAGE_BYTES_MAX: usize = 1024;
 const SHARD_BYTES_MAX: usize = 128;
 /// Loki's own limit.
 const TENANT_BYTES_MAX: usize = 150;
+/// Two numbers of 32 bits and what is between them.
+const ACCOUNT_BYTES_MAX: usize = 21;
 /// In `backfill_shard`: the hour of the records.
 const HOUR: &str = "%{hour}";
 const ORG_ID: HeaderName = HeaderName::from_static("x-scope-orgid");
@@ -67,13 +69,24 @@ const SHARD: HeaderName = HeaderName::from_static("x-loki-backfill-shard");
 /// Encoders at work at once, each with its memory; more are made and dropped.
 const SCRATCHES_MAX: usize = 16;
 
-/// Whether a text can name a tenant: what Loki allows.
+/// Whether a text can name a tenant: what Loki allows, and what VictoriaLogs calls one.
 fn is_tenant(name: &[u8]) -> bool {
     let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"!-_.*'()".contains(byte);
-    (1..=TENANT_BYTES_MAX).contains(&name.len())
-        && name.iter().all(is_allowed)
-        && name != b"."
-        && name != b".."
+    is_account(name)
+        || (1..=TENANT_BYTES_MAX).contains(&name.len())
+            && name.iter().all(is_allowed)
+            && name != b"."
+            && name != b".."
+}
+
+/// `ACCOUNT:PROJECT`, numbers both.
+fn is_account(name: &[u8]) -> bool {
+    let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u32>().is_ok();
+    let halves = std::str::from_utf8(name)
+        .ok()
+        .and_then(|name| name.split_once(':'));
+    name.len() <= ACCOUNT_BYTES_MAX
+        && halves.is_some_and(|(account, project)| is_number(account) && is_number(project))
 }
 
 struct Loki {

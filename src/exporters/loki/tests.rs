@@ -1157,7 +1157,13 @@ fn keys_that_do_not_fit_together_are_refused() {
     check("tenant: {key: a}", "needs from: attribute or metadata");
     check("tenant: {from: metadata}", "must name the attribute or header");
     check("tenant: {default: a/b}", "cannot be the name of a tenant of Loki");
+    check(
+        "tenant: {default: 'a:1'}",
+        "cannot be the name of a tenant of Loki",
+    );
     check("tenant: {default: '%{tenant}-x'}", "none");
+    check("tenant: {default: '%{tenant}:0'}", "none");
+    check("tenant: {default: '12:%{tenant}'}", "none");
     check(
         "labels: {static: {a: '%{body}'}}",
         "labels::static::a: %{body} is none of",
@@ -1171,8 +1177,12 @@ fn keys_that_do_not_fit_together_are_refused() {
 }
 
 #[test]
-fn names_of_tenants_are_lokis() {
-    for name in ["a", "A-1_b.c!*'()", &"x".repeat(150)] {
+fn names_of_tenants_are_lokis_or_the_numbers_of_victorialogs() {
+    let accounts = ["0:0", "12:3", "4294967295:4294967295"];
+    for name in ["a", "A-1_b.c!*'()", &"x".repeat(150)]
+        .into_iter()
+        .chain(accounts)
+    {
         assert!(is_tenant(name.as_bytes()), "{name}");
     }
     for name in [
@@ -1185,6 +1195,15 @@ fn names_of_tenants_are_lokis() {
         "é",
         "a\r\nx: y",
         &"x".repeat(151),
+        ":",
+        "1:",
+        ":1",
+        "a:1",
+        "1:a",
+        "+1:1",
+        "1:2:3",
+        "1:4294967296",
+        "1:00000000000000000001",
     ] {
         assert!(!is_tenant(name.as_bytes()), "{name}");
     }
