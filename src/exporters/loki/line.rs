@@ -345,12 +345,13 @@ fn key_part(start: Start, prefix: &[u8], key: &[u8], out: &mut Vec<u8>) {
     out.push(b'=');
 }
 
-/// A text as its pairs, if all of it is `key=value` or `key="value"`.
+/// A text as its pairs and words, if it has a pair and all of it is `key=value`, `key="value"` or a word.
 fn pairs(text: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     let mut rest = text;
     let mut any = false;
-    while let Some((_, after)) = next_pair(rest)? {
-        (rest, any) = (after, true);
+    while let Some((pair, after)) = next_pair(rest)? {
+        any |= pair.contains(&b'=');
+        rest = after;
     }
     any.then(|| {
         let mut rest = text;
@@ -362,7 +363,7 @@ fn pairs(text: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     })
 }
 
-/// A pair, and what is behind it.
+/// A pair or word, and what is behind it.
 type Cut<'a> = (&'a [u8], &'a [u8]);
 
 /// `Some(None)` at the end, `None` at what is no pair.
@@ -373,9 +374,12 @@ fn next_pair(text: &[u8]) -> Option<Option<Cut<'_>>> {
     }
     let equals = text
         .iter()
-        .position(|b| *b <= b' ' || matches!(*b, b'=' | b'"'))?;
-    if equals == 0 || text[equals] != b'=' {
-        return None;
+        .position(|b| *b <= b' ' || matches!(*b, b'=' | b'"'))
+        .unwrap_or(text.len());
+    match text.get(equals) {
+        Some(b'=') if equals > 0 => {}
+        Some(b'=' | b'"') => return None,
+        _ => return Some(Some((&text[..equals], &text[equals..]))),
     }
     let value = &text[equals + 1..];
     let len = match value {
@@ -452,7 +456,9 @@ mod tests {
             r#" a=1  msg="x \" = y" c= "#,
             Some(&["a=1", r#"msg="x \" = y""#, "c="]),
         );
-        check("a=1 b", None);
+        check("level=info it runs", Some(&["level=info", "it", "runs"]));
+        check("it runs n=1", Some(&["it", "runs", "n=1"]));
+        check("a=1 \"b\"", None);
         check("=1", None);
         check("a=b=c", None);
         check(r#"a="open"#, None);
