@@ -11,6 +11,7 @@ mod bulk;
 mod config;
 mod fields;
 mod flat;
+mod hash;
 mod json;
 mod metrics;
 mod nodes;
@@ -275,7 +276,7 @@ impl Elasticsearch {
             return Err(self.failed(batch, base, &reply));
         }
         let words = self.config.include_source_on_error.is_some();
-        let verdicts = answer::read(&reply.body, &self.config.retry.retry_on_status, words, &mut bulk);
+        let verdicts = answer::read(&reply.body, self.config.retry.of_documents(), words, &mut bulk);
         if verdicts.is_empty() {
             // Somebody else answered: nothing says that a document is stored.
             let place = shown(base);
