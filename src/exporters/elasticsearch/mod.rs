@@ -1,7 +1,7 @@
 //! Exporter `elasticsearch`: logs, spans and data points as documents, over `_bulk`.
 //!
 //! In: logs, traces, metrics. Out: one POST a batch, compressed; documents in one of five mapping modes, to data streams
-//! or indices that attributes may name. Keys, documents and routing are those of the collector's exporter (v0.155); what
+//! or indices that attributes may name. Keys, documents and routing are those of the collector's exporter (v0.157); what
 //! an explicit `mapping.mode` meant it still means. Each document's own status is heeded: what is stored is not sent
 //! again, what may be stored later is owed, what never can is refused with the reason. Delivery: at least once
 //! (harness).

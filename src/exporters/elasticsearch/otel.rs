@@ -1,7 +1,7 @@
 //! Mapping mode `otel`: documents in the shape of OTLP, for data streams `{logs,traces,metrics}-*.otel-*`.
 //!
 //! What is the same for all records of a scope (`data_stream`, `resource`, `scope`) is written once and copied. Field
-//! names and forms are those of the collector's exporter (v0.155).
+//! names and forms are those of the collector's exporter (v0.157).
 
 use wire::field::LEN;
 use wire::view::{Any, DEPTH_MAX, Value};

@@ -2,7 +2,7 @@
 //!
 //! `none` has `Attributes.*`, `Resource.*`, `Scope.*` beside OTLP's own fields in their old spelling, `raw` the same
 //! without the prefix of attributes and events, `ecs` what OpenTelemetry's conventions are called in the Elastic Common
-//! Schema, as objects. Names and conversions are those of the collector's exporter (v0.155). What a scope's records have
+//! Schema, as objects. Names and conversions are those of the collector's exporter (v0.157). What a scope's records have
 //! in common is added first, and stays while their own fields come and go.
 
 use codec::otlp_json::quote;
