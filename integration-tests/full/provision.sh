@@ -23,6 +23,8 @@ collector() {
   cp "$list" "$at/built.yaml"
 }
 collector otelcol builder.yaml
+collector otelcol-loki builder-loki.yaml
+collector otelcol-elasticsearch builder-elasticsearch.yaml
 # The last release of MinIO, as the module proxy has it. Its tags are dates, which are no versions to Go.
 minio=v0.0.0-20250907161309-07c3a429bfed
 if [ "$(cat "$home/minio/version.txt" 2>/dev/null)" != "$minio" ]; then
