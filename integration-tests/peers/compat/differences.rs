@@ -38,6 +38,7 @@ fn is_asked(name: &str) -> bool {
 
 /// Holds records of the collector against the goldens of a folder: what is different. `UPDATE=1` records them anew,
 /// `ONLY=NAME` one alone.
+#[allow(dead_code, reason = "tier 3 has the collectors")]
 pub async fn hold_goldens(
     folder: &Path,
     names: &[String],

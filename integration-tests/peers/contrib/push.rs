@@ -48,7 +48,7 @@ struct Pair {
     value: String,
 }
 
-/// The streams of a push: `{"labels", "entries": [{"time", "line", "metadata"}]}`, entries by their times.
+/// The streams of a push: `{"labels", "entries": [{"time", "line", "metadata"}]}`.
 pub fn streams(body: &[u8]) -> Vec<Value> {
     let plain = snap::raw::Decoder::new()
         .decompress_vec(body)
@@ -57,14 +57,14 @@ pub fn streams(body: &[u8]) -> Vec<Value> {
     push.streams
         .into_iter()
         .map(|stream| {
-            let mut entries: Vec<Value> = stream.entries.into_iter().map(entry).collect();
-            entries.sort_by_cached_key(|entry| entry["time"].to_string());
+            let entries: Vec<Value> = stream.entries.into_iter().map(entry).collect();
             json!({ "labels": stream.labels, "entries": entries })
         })
         .collect()
 }
 
-/// Makes one of streams that have the same labels, as they have in pushes of their own.
+/// Makes one of streams that have the same labels, as they have in pushes of their own, and sorts its entries by their
+/// times and lines.
 pub fn joined(streams: &mut Vec<Value>) {
     let mut all: Vec<Value> = Vec::new();
     for mut stream in std::mem::take(streams) {
@@ -72,12 +72,15 @@ pub fn joined(streams: &mut Vec<Value>) {
             .iter_mut()
             .find(|known| stream["labels"].is_string() && known["labels"] == stream["labels"]);
         match known.map(|known| known["entries"].as_array_mut().unwrap()) {
-            Some(entries) => {
-                entries.append(stream["entries"].as_array_mut().unwrap());
-                entries.sort_by_cached_key(|entry| entry["time"].to_string());
-            }
+            Some(entries) => entries.append(stream["entries"].as_array_mut().unwrap()),
             None => all.push(stream),
         }
+    }
+    for stream in &mut all {
+        let Some(entries) = stream.get_mut("entries").and_then(Value::as_array_mut) else {
+            continue;
+        };
+        entries.sort_by_cached_key(|entry| (entry["time"].to_string(), entry.to_string()));
     }
     *streams = all;
 }
