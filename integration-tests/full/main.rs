@@ -1,4 +1,4 @@
-//! Tier 3: a real collector, built by `provision.sh` from `builder.yaml`, and what takes its time.
+//! Tier 3: real collectors, built by `provision.sh` from `builder*.yaml`, and what takes its time.
 //!
 //! The goldens of tier 2 are held against the collector, and it stands in front of Weir and behind it, also while Weir is
 //! killed. A collector that is not built fails the tests when `CI=true`, else they say so and pass. Beside it: hundreds of
@@ -16,6 +16,7 @@
 mod archive;
 mod awss3;
 mod chain;
+mod contrib_goldens;
 mod crash;
 mod goldens;
 mod loki;
@@ -42,6 +43,8 @@ mod client;
 #[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
 #[path = "../peers/compat/mod.rs"]
 mod compat;
+#[path = "../peers/contrib/mod.rs"]
+mod contrib;
 #[allow(dead_code, reason = "shared with tier 2, which uses more of it")]
 #[path = "../peers/doors.rs"]
 mod doors;

@@ -24,6 +24,8 @@ collector() {
 }
 collector otelcol builder.yaml
 collector otelcol-awss3 builder-awss3.yaml
+collector otelcol-loki builder-loki.yaml
+collector otelcol-elasticsearch builder-elasticsearch.yaml
 # fetched MODULE@VERSION: its sources, in a folder that is not to be written to.
 fetched() { go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
 # The last release of MinIO, as the module proxy has it. Its tags are dates, which are no versions to Go.

@@ -1,6 +1,6 @@
 //! Tier 2: the `weir` binary between software that we did not write and a peer that records.
 //!
-//! Exchanges recorded with the real collector are played again (`compat/`). Clients are the OpenTelemetry SDKs for Python
+//! Exchanges recorded with real collectors are played again (`compat/`, `contrib/`). Clients are the OpenTelemetry SDKs for Python
 //! and JavaScript, curl, a real Envoy and, for buckets, moto and s3s-fs, installed by `provision.sh`. What arrives behind the
 //! gateway is compared with what the same client sent to the recording peer directly. A program that is not installed
 //! fails the test when `CI=true`, else the test says so and passes.
@@ -17,6 +17,7 @@ mod archive;
 #[path = "../support/bucket.rs"]
 mod bucket;
 mod compat;
+mod contrib;
 mod curl;
 mod doors;
 mod envoy;

@@ -1,12 +1,12 @@
 //! Two records side by side, and the list of what may differ.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{folder, read, write};
+use super::{read, updates, write};
 
 /// `differences.json`.
 #[derive(Default, Deserialize, Serialize)]
@@ -27,21 +27,101 @@ pub struct Difference {
     pub weir: BTreeMap<String, Value>,
 }
 
-fn path() -> PathBuf {
-    folder().join("differences.json")
+fn path(folder: &Path) -> PathBuf {
+    folder.join("differences.json")
+}
+
+/// Whether `ONLY` leaves this configuration in.
+fn is_asked(name: &str) -> bool {
+    std::env::var("ONLY").map_or(true, |only| only == name)
+}
+
+/// Holds records of the collector against the goldens of a folder: what is different. `UPDATE=1` records them anew,
+/// `ONLY=NAME` one alone.
+#[allow(dead_code, reason = "tier 3 has the collectors")]
+pub async fn hold_goldens(
+    folder: &Path,
+    names: &[String],
+    record: impl AsyncFn(&str) -> Result<Value, String>,
+) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for name in names.iter().filter(|name| is_asked(name)) {
+        let record = match record(name).await {
+            Ok(record) => record,
+            Err(error) => {
+                complaints.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        let golden = folder.join(name).join("golden.json");
+        if updates() {
+            write(&golden, &record);
+        }
+        for (request, places) in between(&read(&golden), &record) {
+            complaints.push(format!("{name}: {request}: {}", serde_json::json!(places)));
+        }
+    }
+    complaints
+}
+
+/// Holds records of Weir against the goldens of a folder, and what differs against its list: what is different there, and
+/// what is listed and not different. `UPDATE=1` rewrites the values of the list.
+pub async fn hold_weir(
+    folder: &Path,
+    names: &[String],
+    record: impl AsyncFn(&str) -> Result<Value, String>,
+) -> Vec<String> {
+    let mut listed = Differences::load(folder);
+    let mut complaints = Vec::new();
+    for name in names.iter().filter(|name| is_asked(name)) {
+        let golden = read(&folder.join(name).join("golden.json"));
+        let weir = match record(name).await {
+            Ok(record) => record,
+            Err(error) => {
+                complaints.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        let expected = listed.differences.remove(name).unwrap_or_default();
+        let mut now: BTreeMap<String, Difference> = BTreeMap::new();
+        for (request, weir) in between(&golden, &weir) {
+            let known = expected.get(&request).cloned().unwrap_or_default();
+            if known.weir != weir && !updates() {
+                complaints.push(format!("{name}: {request}: {}", serde_json::json!(weir)));
+            }
+            now.insert(request, Difference { why: known.why, weir });
+        }
+        for request in expected.keys().filter(|request| !now.contains_key(*request)) {
+            if !updates() {
+                complaints.push(format!("{name}: {request}: is listed, and does not differ"));
+            }
+        }
+        if updates() && !now.is_empty() {
+            listed.differences.insert(name.clone(), now);
+        } else if !updates() && !expected.is_empty() {
+            listed.differences.insert(name.clone(), expected);
+        }
+    }
+    if updates() {
+        listed.differences.retain(|name, _| names.contains(name));
+        listed.save(folder);
+    }
+    complaints.extend(listed.complaints(names));
+    complaints
 }
 
 impl Differences {
-    pub fn load() -> Differences {
-        serde_json::from_value(read(&path())).unwrap_or_else(|error| panic!("differences.json: {error}"))
+    fn load(folder: &Path) -> Differences {
+        serde_json::from_value(read(&path(folder)))
+            .unwrap_or_else(|error| panic!("differences.json: {error}"))
     }
 
-    pub fn save(&self) {
-        write(&path(), &serde_json::to_value(self).unwrap());
+    fn save(&self, folder: &Path) {
+        write(&path(folder), &serde_json::to_value(self).unwrap());
     }
 
     /// Complaints about the file itself.
-    pub fn complaints(&self, names: &[String]) -> Vec<String> {
+    fn complaints(&self, names: &[String]) -> Vec<String> {
         let mut complaints = Vec::new();
         let mut used = Vec::new();
         for (name, requests) in &self.differences {

@@ -59,7 +59,12 @@ pub fn write(path: &Path, value: &Value) {
 /// Runs one configuration with a program: the record, or why there is none.
 pub async fn record(program: &Path, name: &str) -> Result<Value, String> {
     let (program, name) = (program.to_owned(), name.to_owned());
-    tokio::spawn(async move { run(&program, &name).await })
+    caught(async move { run(&program, &name).await }).await
+}
+
+/// What came of it, or the words that it panicked with.
+pub async fn caught(run: impl Future<Output = Value> + Send + 'static) -> Result<Value, String> {
+    tokio::spawn(run)
         .await
         .map_err(|error| match error.try_into_panic() {
             Ok(panic) => panic.downcast_ref::<String>().cloned().unwrap_or_default(),

@@ -17,7 +17,7 @@ use super::json::{self, Pairs, plain_key};
 use super::metrics::{self, Groups, Held, Kind, Point};
 use super::otel::{self, Log};
 use super::plain::{self, Style};
-use super::route::{Around, Hints, Naming, Places, Route};
+use super::route::{self, Around, Hints, Naming, Places, Route};
 
 /// How documents are shaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,6 +356,9 @@ impl<'a> Writer<'a, '_> {
                 hints.note(key, value);
                 pairs.push(Some((key, value)));
             });
+            if hints.forbids() {
+                continue;
+            }
             let start = self.out.body.len();
             let own = places.dated.is_some() || places.depends_on(&hints) || begun.is_err();
             if own
@@ -453,66 +456,85 @@ impl<'a> Writer<'a, '_> {
                 continue;
             }
             let said = said.map(Id::Said);
-            let Some(style) = group.mode.style() else {
-                // A span and its events are stored each by itself: with ids, none of them is stored twice when another
-                // has to be sent again.
-                let digest = span.each(11).next().map(|_| {
-                    let mut all = digest::Context::new(&digest::SHA256);
-                    // The same span of another resource is another one.
-                    for part in [group.resource, group.scope, span] {
-                        all.update(&(part.0.len() as u64).to_le_bytes());
-                        all.update(part.0);
-                    }
-                    all.finish()
-                });
+            let has_events = matches!(group.mode, Mode::Otel | Mode::Ecs);
+            // A span and its events are stored each by itself: with ids, none of them is stored twice when another has to
+            // be sent again.
+            let digest = span.each(11).next().filter(|_| has_events).map(|_| {
+                let mut all = digest::Context::new(&digest::SHA256);
+                // The same span of another resource is another one.
+                for part in [group.resource, group.scope, span] {
+                    all.update(&(part.0.len() as u64).to_le_bytes());
+                    all.update(part.0);
+                }
+                all.finish()
+            });
+            if !hints.forbids() {
                 let made = digest.as_ref().map(|digest| Id::Made(digest.as_ref(), 0));
                 action(route, said.or(made), None, |_| {}, &mut self.out.body);
-                otel::span(span, route, &self.around, &mut self.pairs, &mut self.out.body);
-                self.out.end(item);
-                if let Some(digest) = digest {
-                    self.events(group, span, item, digest.as_ref());
+                match group.mode.style() {
+                    None => otel::span(span, route, &self.around, &mut self.pairs, &mut self.out.body),
+                    Some(style) => {
+                        self.document.rewind(self.mark);
+                        plain::span(style, span, route, &mut self.pairs, &mut self.document);
+                        style.write(&mut self.document, &mut self.pairs, &mut self.out.body);
+                        if self.document.is_overflowed() {
+                            self.out.body.truncate(start);
+                            self.out.refuse(item, UNMAPPABLE, OVERFLOW);
+                            continue;
+                        }
+                    }
                 }
-                continue;
-            };
-            action(route, said, None, |_| {}, &mut self.out.body);
-            self.document.rewind(self.mark);
-            plain::span(style, span, route, &mut self.pairs, &mut self.document);
-            style.write(&mut self.document, &mut self.pairs, &mut self.out.body);
-            if self.document.is_overflowed() {
-                self.out.body.truncate(start);
-                self.out.refuse(item, UNMAPPABLE, OVERFLOW);
-                continue;
+                self.out.end(item);
             }
-            self.out.end(item);
+            if let Some(digest) = digest {
+                self.events(group, span, item, digest.as_ref());
+            }
         }
     }
 
     fn events(&mut self, group: Group<'a>, span: Message<'a>, item: u32, digest: &[u8]) {
         let places = &self.settings.logs;
         let ids = [span.sub(1).0, span.sub(2).0];
+        let service = group.resource.attribute(1, b"service.name");
+        let service = service.and_then(|name| name.as_str()).unwrap_or_default();
         for (at, event) in span.each(11).enumerate() {
             if self.out.is_full {
                 return;
             }
             let hints = Hints::of(event.attributes(3));
-            let nanos = now_if_zero(event.number(1));
-            if places
-                .find(group.mode.naming(), &hints, &group.around, nanos, &mut self.other)
-                .is_err()
-            {
+            if hints.forbids() {
                 continue;
             }
-            let id = Id::Made(digest, at as u32 + 1);
-            action(&self.other, Some(id), None, |_| {}, &mut self.out.body);
+            let said = hints.id.filter(|_| self.settings.traces_id);
+            if said.is_some_and(is_long) {
+                self.out.refuse(item, UNMAPPABLE, LONG_ID);
+                continue;
+            }
+            let id = said.map_or(Id::Made(digest, at as u32 + 1), Id::Said);
+            let start = self.out.body.len();
             self.pairs.all.clear();
-            otel::event(
-                ids,
-                event,
-                &self.other,
-                &self.around,
-                &mut self.pairs,
-                &mut self.out.body,
-            );
+            if group.mode == Mode::Ecs {
+                let is_error = plain::is_exception(event);
+                route::ecs_event(&hints, &group.around, is_error, service, &mut self.other);
+                action(&self.other, Some(id), None, |_| {}, &mut self.out.body);
+                self.document.rewind(self.mark);
+                plain::ecs_event(span, event, &self.other, &mut self.document);
+                Style::Ecs.write(&mut self.document, &mut self.pairs, &mut self.out.body);
+                if self.document.is_overflowed() {
+                    self.out.body.truncate(start);
+                    self.out.refuse(item, UNMAPPABLE, OVERFLOW);
+                    continue;
+                }
+            } else {
+                let nanos = now_if_zero(event.number(1));
+                let found = places.find(group.mode.naming(), &hints, &group.around, nanos, &mut self.other);
+                if found.is_err() {
+                    continue;
+                }
+                action(&self.other, Some(id), None, |_| {}, &mut self.out.body);
+                let (pairs, out) = (&mut self.pairs, &mut self.out.body);
+                otel::event(ids, event, &self.other, &self.around, pairs, out);
+            }
             self.out.end(item);
         }
     }
@@ -552,6 +574,9 @@ impl<'a> Writer<'a, '_> {
                     hints: Hints::of(point.attributes(kind.attributes())),
                     item,
                 };
+                if point.hints.forbids() {
+                    continue;
+                }
                 let nanos = now_if_zero(point.time());
                 let found = places.find(
                     group.mode.naming(),
@@ -627,8 +652,14 @@ impl<'a> Writer<'a, '_> {
                 self.document.attribute(b"", key, value);
             }
             plain::data_stream(Style::Ecs, route, &mut self.document);
+            let mut doc_count = None;
             for (point, held) in &held {
                 self.document.written(b"", point.name, |out| held.write(out));
+                doc_count = point.doc_count().or(doc_count);
+            }
+            if let Some(count) = doc_count.filter(|count| *count > 0) {
+                self.document
+                    .written(b"", b"_doc_count", |out| json::unsigned(count, out));
             }
             Style::Ecs.write(&mut self.document, &mut self.pairs, &mut self.out.body);
             if self.document.is_overflowed() {

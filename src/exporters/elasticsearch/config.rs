@@ -1,4 +1,4 @@
-//! Keys of `elasticsearch`: contrib's at v0.155, older spellings with a warning, and what they come to.
+//! Keys of `elasticsearch`: contrib's at v0.157, older spellings with a warning, and what they come to.
 
 use std::collections::HashSet;
 
@@ -61,6 +61,8 @@ pub(super) struct Config {
     pub(super) metadata_keys: Vec<String>,
     /// What the log may show of requests.
     pub(super) telemetry: Shown,
+    /// Without effect: that a document is there already is never logged as an error.
+    pub(super) suppress_conflict_errors: bool,
     /// Whether errors may hold the document; absent = the words of errors are not kept, only their types.
     pub(super) include_source_on_error: Option<bool>,
     /// What of the answer is asked for. What the exporter needs is asked for in any case.
@@ -101,8 +103,9 @@ impl Default for Logstash {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Mapping {
-    /// `otel` (default), `ecs`, `none`, `raw` or `bodymap`, unless a scope or a client says otherwise.
-    pub(super) mode: String,
+    /// `otel`, `ecs`, `none`, `raw` or `bodymap`, unless a scope or a client says otherwise. Default: `otel`, and where
+    /// that is not allowed the first that is.
+    pub(super) mode: Option<String>,
     /// Modes that there may be. Default all.
     pub(super) allowed_modes: Vec<String>,
     /// Old, without effect: keys are always unique.
@@ -114,7 +117,7 @@ pub(super) struct Mapping {
 impl Default for Mapping {
     fn default() -> Mapping {
         Mapping {
-            mode: "otel".into(),
+            mode: None,
             allowed_modes: Mode::ALL.map(|mode| mode.name().to_owned()).to_vec(),
             dedup: None,
             dedot: None,
@@ -149,6 +152,8 @@ pub(super) struct Retry {
     pub(super) max_interval: Duration,
     /// Statuses, of requests and of documents, that mean "later" beside 429, 500, 502, 503 and 504. Default [429].
     pub(super) retry_on_status: Vec<u16>,
+    /// The same of documents alone. Default: `retry_on_status`.
+    pub(super) retry_on_document_status: Option<Vec<u16>>,
 }
 
 impl Default for Retry {
@@ -160,11 +165,19 @@ impl Default for Retry {
             initial_interval: Duration(std::time::Duration::from_millis(100)),
             max_interval: Duration(std::time::Duration::from_secs(60)),
             retry_on_status: vec![429],
+            retry_on_document_status: None,
         }
     }
 }
 
 impl Retry {
+    /// Statuses of documents that mean "later".
+    pub(super) fn of_documents(&self) -> &[u16] {
+        self.retry_on_document_status
+            .as_ref()
+            .unwrap_or(&self.retry_on_status)
+    }
+
     /// Further attempts after which to give up; none if they are not limited.
     fn limit(&self) -> Option<u32> {
         let retries = match self.max_requests {
@@ -226,6 +239,7 @@ impl Default for Config {
             num_workers: 0,
             metadata_keys: Vec::new(),
             telemetry: Shown::default(),
+            suppress_conflict_errors: false,
             include_source_on_error: None,
             bulk_response_filter_path: FILTER_PATH.into(),
         }
@@ -380,9 +394,17 @@ impl Config {
             index => index,
         };
         let modes = self.mapping.allowed_modes.iter();
+        let allowed: Vec<Mode> = modes.filter_map(|name| Mode::parse(name.as_bytes())).collect();
+        let mode = match &self.mapping.mode {
+            Some(mode) => Mode::parse(mode.as_bytes()),
+            None => allowed
+                .first()
+                .copied()
+                .filter(|_| !allowed.contains(&Mode::Otel)),
+        };
         Settings {
-            mode: Mode::parse(self.mapping.mode.as_bytes()).unwrap_or(Mode::Otel),
-            allowed: modes.filter_map(|name| Mode::parse(name.as_bytes())).collect(),
+            mode: mode.unwrap_or(Mode::Otel),
+            allowed,
             logs: places("logs", logs, self.logs_dynamic_index),
             metrics: places("metrics", &self.metrics_index, self.metrics_dynamic_index),
             traces: places("traces", &self.traces_index, self.traces_dynamic_index),
@@ -399,7 +421,7 @@ impl Config {
         let all = [
             (!self.index.is_empty(), "index", "is old: write logs_index"),
             (
-                self.mapping.mode != Mapping::default().mode,
+                !matches!(self.mapping.mode.as_deref(), None | Some("otel")),
                 "mapping.mode",
                 "is honoured here; newer collectors ignore it and want the scope attribute elastic.mapping.mode",
             ),
@@ -450,10 +472,10 @@ impl config::Validate for Config {
                 );
             }
         }
-        let settings = self.settings();
-        let mode = Mode::parse(self.mapping.mode.as_bytes());
-        if mode.is_none_or(|mode| !settings.allowed.contains(&mode)) {
-            let mode = &self.mapping.mode;
+        let allowed = self.settings().allowed;
+        let is_allowed =
+            |mode: &str| Mode::parse(mode.as_bytes()).is_some_and(|mode| allowed.contains(&mode));
+        if let Some(mode) = self.mapping.mode.as_deref().filter(|mode| !is_allowed(mode)) {
             fault(
                 "mapping.mode",
                 format!("invalid or disallowed default mapping mode \"{mode}\""),

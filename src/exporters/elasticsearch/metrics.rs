@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use wire::view::{Any, Value};
+use wire::view::Value;
 
 use super::fields::{Message, read_number};
 use super::json::{self, Pairs, comma, plain_key, text_field};
@@ -98,13 +98,6 @@ impl<'a> Point<'a> {
         self.point.attributes(self.kind.attributes())
     }
 
-    fn wishes(&self, hint: &[u8]) -> bool {
-        match self.hints.mapping.map(|value| value.any()) {
-            Some(Any::List(mut hints)) => hints.any(|value| value.as_str() == Some(hint)),
-            _ => false,
-        }
-    }
-
     /// What its field holds.
     pub(super) fn held(&self) -> Result<Held, &'static str> {
         let total = || match self.point.double(5).unwrap_or(0.0) {
@@ -129,7 +122,7 @@ impl<'a> Point<'a> {
                     value => value,
                 }
             }
-            Kind::Histogram | Kind::Exponential if self.wishes(b"aggregate_metric_double") => total(),
+            Kind::Histogram | Kind::Exponential if self.hints.wishes(b"aggregate_metric_double") => total(),
             Kind::Histogram => self.buckets(),
             Kind::Exponential => Ok(Held::Buckets(self.exponential())),
             Kind::Summary => total(),
@@ -150,7 +143,7 @@ impl<'a> Point<'a> {
 
     /// How many observations the document stands for, if that is wished.
     pub(super) fn doc_count(&self) -> Option<u64> {
-        self.wishes(b"_doc_count").then(|| match self.kind {
+        self.hints.wishes(b"_doc_count").then(|| match self.kind {
             Kind::Gauge | Kind::Sum { .. } => 1,
             _ => self.point.number(4),
         })
@@ -175,7 +168,7 @@ impl<'a> Point<'a> {
             [one] => [*one, *one],
             [first, .., last] => [*first, *last],
         };
-        let is_raw = self.wishes(b"histogram_raw");
+        let is_raw = self.hints.wishes(b"histogram:raw");
         let mut out: Vec<(u64, f64)> = Vec::new();
         for (at, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
             let value = match (at, is_raw) {
@@ -272,14 +265,17 @@ pub(super) struct Groups<'a> {
 
 impl<'a> Groups<'a> {
     /// Adds a point of a scope that goes to `index`. A second point with the name of one that is there begins another
-    /// document.
-    pub(super) fn add(&mut self, index: &[u8], point: Point<'a>, with_unit: bool) {
+    /// document. `is_otel`: those of another unit or start do, too.
+    pub(super) fn add(&mut self, index: &[u8], point: Point<'a>, is_otel: bool) {
         let mut attributes: Vec<(&[u8], &[u8])> = point.attributes().map(|(k, v)| (k, v.raw())).collect();
         attributes.sort_unstable();
-        let unit = if with_unit { point.unit } else { b"" };
+        let (unit, start) = match is_otel {
+            true => (point.unit, point.start()),
+            false => (&b""[..], 0),
+        };
         self.key.clear();
         self.key.extend_from_slice(&point.time().to_le_bytes());
-        self.key.extend_from_slice(&point.start().to_le_bytes());
+        self.key.extend_from_slice(&start.to_le_bytes());
         let parts = [index, unit].into_iter();
         for part in parts.chain(attributes.iter().flat_map(|(k, v)| [*k, *v])) {
             self.key.extend_from_slice(&(part.len() as u32).to_le_bytes());
@@ -311,10 +307,11 @@ pub(super) fn otel<'a>(
 ) {
     let first = &points[0].0;
     out.extend_from_slice(b"{\"@timestamp\":");
-    json::epoch_millis(first.time(), out);
+    // Fields of metrics have milliseconds, and the collector sends no more.
+    json::unsigned(first.time() / 1_000_000, out);
     if first.start() != 0 {
         plain_key("start_timestamp", out);
-        json::epoch_millis(first.start(), out);
+        json::unsigned(first.start() / 1_000_000, out);
     }
     text_field("unit", first.unit, out);
     data_stream(out);
@@ -334,10 +331,7 @@ pub(super) fn otel<'a>(
     // Two documents with the same dimensions and other metrics are not the same document.
     let mut names: Vec<&[u8]> = points.iter().map(|(point, _)| point.name).collect();
     names.sort_unstable();
-    let mut hash = 0x811c_9dc5_u32;
-    for byte in names.into_iter().flatten() {
-        hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    }
+    let hash = super::hash::xxh64(&names.concat());
     text_field("_metric_names_hash", format!("{hash:x}").as_bytes(), out);
     out.push(b'}');
 }

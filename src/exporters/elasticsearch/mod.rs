@@ -1,7 +1,7 @@
 //! Exporter `elasticsearch`: logs, spans and data points as documents, over `_bulk`.
 //!
 //! In: logs, traces, metrics. Out: one POST a batch, compressed; documents in one of five mapping modes, to data streams
-//! or indices that attributes may name. Keys, documents and routing are those of the collector's exporter (v0.155); what
+//! or indices that attributes may name. Keys, documents and routing are those of the collector's exporter (v0.157); what
 //! an explicit `mapping.mode` meant it still means. Each document's own status is heeded: what is stored is not sent
 //! again, what may be stored later is owed, what never can is refused with the reason. Delivery: at least once
 //! (harness).
@@ -11,6 +11,7 @@ mod bulk;
 mod config;
 mod fields;
 mod flat;
+mod hash;
 mod json;
 mod metrics;
 mod nodes;
@@ -275,7 +276,7 @@ impl Elasticsearch {
             return Err(self.failed(batch, base, &reply));
         }
         let words = self.config.include_source_on_error.is_some();
-        let verdicts = answer::read(&reply.body, &self.config.retry.retry_on_status, words, &mut bulk);
+        let verdicts = answer::read(&reply.body, self.config.retry.of_documents(), words, &mut bulk);
         if verdicts.is_empty() {
             // Somebody else answered: nothing says that a document is stored.
             let place = shown(base);

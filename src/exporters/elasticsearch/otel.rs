@@ -1,10 +1,10 @@
 //! Mapping mode `otel`: documents in the shape of OTLP, for data streams `{logs,traces,metrics}-*.otel-*`.
 //!
 //! What is the same for all records of a scope (`data_stream`, `resource`, `scope`) is written once and copied. Field
-//! names and forms are those of the collector's exporter (v0.155).
+//! names and forms are those of the collector's exporter (v0.157).
 
 use wire::field::LEN;
-use wire::view::{Any, Value};
+use wire::view::{Any, DEPTH_MAX, Value};
 
 use super::fields::{Message, read_number};
 use super::json::{self, Pairs, comma, id_field, number_field, plain_key, text_field};
@@ -119,10 +119,9 @@ pub(super) fn attributes<'a>(as_text: bool, pairs: &mut Pairs<'a>, out: &mut Vec
         }
         has_place |= before(key, PLACE).is_some();
         json::key(key, out);
-        if as_text && matches!(value.any(), Any::Map(_)) {
-            text(value, pairs, out);
-        } else {
-            json::value(value, pairs, out);
+        match as_text {
+            true => dimension(value, DEPTH_MAX, pairs, out),
+            false => json::value(value, pairs, out),
         }
     }
     if places {
@@ -130,6 +129,22 @@ pub(super) fn attributes<'a>(as_text: bool, pairs: &mut Pairs<'a>, out: &mut Vec
     }
     out.push(b'}');
     pairs.all.clear();
+}
+
+/// A value without maps: those are texts, in lists as well.
+fn dimension<'a>(value: Value<'a>, depth: u32, pairs: &mut Pairs<'a>, out: &mut Vec<u8>) {
+    match (value.any(), depth.checked_sub(1)) {
+        (Any::Map(_), _) => text(value, pairs, out),
+        (Any::List(values), Some(depth)) => {
+            out.push(b'[');
+            for value in values {
+                comma(out);
+                dimension(value, depth, pairs, out);
+            }
+            out.push(b']');
+        }
+        _ => json::value(value, pairs, out),
+    }
 }
 
 /// A map as the text that Go makes of it.
@@ -247,7 +262,8 @@ const KINDS: [&str; 6] = [
     "Producer",
     "Consumer",
 ];
-const CODES: [&str; 3] = ["Unset", "Ok", "Error"];
+/// A status that is not set has no code.
+const CODES: [&str; 3] = ["", "Ok", "Error"];
 
 fn name_of(number: u64, names: &[&'static str]) -> &'static str {
     names.get(number as usize).copied().unwrap_or_default()

@@ -2,7 +2,7 @@
 //!
 //! `none` has `Attributes.*`, `Resource.*`, `Scope.*` beside OTLP's own fields in their old spelling, `raw` the same
 //! without the prefix of attributes and events, `ecs` what OpenTelemetry's conventions are called in the Elastic Common
-//! Schema, as objects. Names and conversions are those of the collector's exporter (v0.155). What a scope's records have
+//! Schema, as objects. Names and conversions are those of the collector's exporter (v0.157). What a scope's records have
 //! in common is added first, and stays while their own fields come and go.
 
 use codec::otlp_json::quote;
@@ -83,9 +83,9 @@ const RESOURCE: &[(&str, &str)] = &[
     ("source.address", "source.ip"),
     ("telemetry.distro.name", ""),
     ("telemetry.distro.version", ""),
-    ("telemetry.sdk.language", ""),
+    ("telemetry.sdk.language", "service.language.name"),
     ("telemetry.sdk.name", ""),
-    ("telemetry.sdk.version", ""),
+    ("telemetry.sdk.version", "service.language.version"),
 ];
 
 /// The same of log records.
@@ -321,6 +321,56 @@ pub(super) fn span<'a>(
         for (key, value) in event.attributes(3) {
             document.attribute(&prefix, key, value);
         }
+    }
+}
+
+/// Whether an event tells of an exception, as mode `ecs` has it.
+pub(super) fn is_exception(event: Message<'_>) -> bool {
+    let has = |key: &[u8]| event.attribute(3, key).is_some();
+    event.sub(2).0 == b"exception" && (has(b"exception.type") || has(b"exception.message"))
+}
+
+/// Adds an event of a span in mode `ecs`, where it is a document of its own.
+pub(super) fn ecs_event<'a>(
+    span: Message<'a>,
+    event: Message<'a>,
+    route: &Route,
+    document: &mut Document<'a>,
+) {
+    let is_exception = is_exception(event);
+    for (key, value) in event.attributes(3) {
+        let name: &[u8] = match key {
+            b"exception.type" => b"error.exception.type",
+            b"exception.message" => b"error.exception.message",
+            b"exception.stacktrace" => b"error.stack_trace",
+            // Where it goes, and what Elastic's own processor writes.
+            b"exception.escaped"
+            | b"data_stream.type"
+            | b"data_stream.dataset"
+            | b"data_stream.namespace"
+            | b"error.grouping_name" => continue,
+            key => key,
+        };
+        document.attribute(b"", name, value);
+    }
+    data_stream(Style::Ecs, route, document);
+    document.add(b"", b"@timestamp", Item::Time(event.number(1)));
+    document.id("trace.id", span.sub(1).0);
+    let transaction = span.attribute(9, b"transaction.id");
+    match transaction.map(|id| id.as_str().unwrap_or_default()) {
+        Some(id) => {
+            document.text("transaction.id", id);
+            document.text("span.id", id);
+            if is_exception {
+                document.text("parent.id", id);
+            }
+        }
+        None if is_exception => document.id("parent.id", span.sub(2).0),
+        None => document.id("span.id", span.sub(2).0),
+    }
+    if !is_exception {
+        document.text("event.kind", b"event");
+        document.text("message", event.sub(2).0);
     }
 }
 

@@ -1,11 +1,12 @@
 //! Which index or data stream a document goes to, and what else attributes say about where and how it is stored.
 //!
 //! In: the attributes of a record, its scope and its resource, and the settings of a signal. Out: a name. The order is
-//! the collector's: a static index; `elasticsearch.index`; `data_stream.*`; the receiver that the scope's name tells;
-//! `{type}-generic-default`. What a record does not say is worked out once for its scope.
+//! the collector's: a static index; `elasticsearch.index`; `data_stream.*`; the collector itself, the format of an encoding,
+//! the receiver or the connector that the scope tells; `{type}-generic-default`. What a record does not say is worked out
+//! once for its scope.
 
 use codec::time::Civil;
-use wire::view::Value;
+use wire::view::{Any, Value};
 
 use super::json::padded;
 
@@ -22,8 +23,10 @@ pub(super) struct Hints<'a> {
     pub(super) mode: Option<Value<'a>>,
     pub(super) id: Option<Value<'a>>,
     pub(super) pipeline: Option<Value<'a>>,
-    /// Of a data point: a list of wishes.
-    pub(super) mapping: Option<Value<'a>>,
+    /// A list of wishes.
+    mapping: Option<Value<'a>>,
+    /// Of a scope: what was decoded.
+    format: Option<Value<'a>>,
 }
 
 /// Whether a key is none of a user's, but says where and how a document is stored.
@@ -40,7 +43,8 @@ pub(super) fn is_hint(key: &[u8]) -> bool {
             | b"elasticsearch.index"
             | b"elasticsearch.mapping.hints"
             | b"elasticsearch.document_id"
-            | b"elasticsearch.document_pipeline"
+            | b"elasticsearch.ingest_pipeline"
+            | b"elastic.mapping.mode"
     )
 }
 
@@ -59,8 +63,9 @@ impl<'a> Hints<'a> {
             b"elasticsearch.index.prefix" => &mut self.prefix,
             b"elasticsearch.index.suffix" => &mut self.suffix,
             b"elasticsearch.document_id" => &mut self.id,
-            b"elasticsearch.document_pipeline" => &mut self.pipeline,
+            b"elasticsearch.ingest_pipeline" => &mut self.pipeline,
             b"elasticsearch.mapping.hints" => &mut self.mapping,
+            b"encoding.format" => &mut self.format,
             b"elastic.mapping.mode" => &mut self.mode,
             _ => return,
         };
@@ -71,6 +76,20 @@ impl<'a> Hints<'a> {
         let mut hints = Hints::default();
         attributes.for_each(|(key, value)| hints.note(key, value));
         hints
+    }
+
+    /// Whether this is among the wishes.
+    pub(super) fn wishes(&self, hint: &[u8]) -> bool {
+        match self.mapping.map(|value| value.any()) {
+            Some(Any::List(mut hints)) => hints.any(|value| value.as_str() == Some(hint)),
+            _ => false,
+        }
+    }
+
+    /// Whether no document is wished for, as where something before this has made of the item what is to be stored.
+    #[inline]
+    pub(super) fn forbids(&self) -> bool {
+        self.mapping.is_some() && self.wishes(b"_noindex")
     }
 
     /// Whether anything is said about the place.
@@ -210,7 +229,7 @@ impl Places {
             Some(dataset) => dataset.as_string(&mut out.dataset),
             None => out
                 .dataset
-                .extend_from_slice(receiver(around.scope_name).unwrap_or(b"generic")),
+                .extend_from_slice(of_scope(around).unwrap_or(b"generic")),
         }
         match namespace {
             Some(namespace) => namespace.as_string(&mut out.namespace),
@@ -228,23 +247,73 @@ impl Places {
     }
 }
 
+/// Where an event of a span goes in mode `ecs`: to the errors of all services, or to the logs of its own.
+pub(super) fn ecs_event(
+    event: &Hints<'_>,
+    around: &Around<'_>,
+    is_error: bool,
+    service: &[u8],
+    out: &mut Route,
+) {
+    out.kind = "logs";
+    out.dataset.clear();
+    out.dataset
+        .extend_from_slice(if is_error { b"apm.error" } else { b"apm.app" });
+    if !is_error && !service.is_empty() {
+        out.dataset.push(b'.');
+        out.dataset.extend_from_slice(service);
+    }
+    out.namespace.clear();
+    let mut all = [event, &around.scope, &around.resource].into_iter();
+    match all.find_map(|hints| hints.namespace.filter(|name| is_said(Some(*name)))) {
+        Some(namespace) => namespace.as_string(&mut out.namespace),
+        None => out.namespace.extend_from_slice(b"default"),
+    }
+    sanitize(&mut out.dataset, true, NAME_BYTES_MAX);
+    sanitize(&mut out.namespace, false, NAME_BYTES_MAX);
+    out.index.clear();
+    let parts: [&[u8]; 5] = [b"logs", b"-", &out.dataset, b"-", &out.namespace];
+    for part in parts {
+        out.index.extend_from_slice(part);
+    }
+}
+
 /// An empty text says nothing.
 fn is_said(value: Option<Value<'_>>) -> bool {
     value.is_some_and(|value| !value.raw().is_empty() && value.as_str() != Some(b""))
 }
 
-/// The receiver in a scope's name: `otelcol/hostmetricsreceiver` of `.../receiver/hostmetricsreceiver/internal/...`.
-fn receiver(scope_name: &[u8]) -> Option<&[u8]> {
-    const BEFORE: &[u8] = b"/receiver/";
-    const END: &[u8] = b"receiver";
-    let starts = scope_name.windows(BEFORE.len()).enumerate();
-    for (at, _) in starts.filter(|(_, window)| *window == BEFORE) {
-        let rest = &scope_name[at + BEFORE.len()..];
+/// The dataset that a scope tells.
+fn of_scope<'a>(around: &Around<'a>) -> Option<&'a [u8]> {
+    const COLLECTOR: [&[u8]; 5] = [
+        b"go.opentelemetry.io/collector/receiver/receiverhelper",
+        b"go.opentelemetry.io/collector/scraper/scraperhelper",
+        b"go.opentelemetry.io/collector/processor/processorhelper",
+        b"go.opentelemetry.io/collector/exporter/exporterhelper",
+        b"go.opentelemetry.io/collector/service",
+    ];
+    let name = around.scope_name;
+    if COLLECTOR.contains(&name) {
+        return Some(b"collectortelemetry");
+    }
+    let format = around.scope.format.and_then(|format| format.as_str());
+    format
+        .filter(|format| !format.is_empty())
+        .or_else(|| component(name, b"/receiver/", b"receiver"))
+        .or_else(|| component(name, b"/connector/", b"connector"))
+}
+
+/// The component in a scope's name: `hostmetricsreceiver` of `.../receiver/hostmetricsreceiver/internal/...`.
+fn component<'a>(scope_name: &'a [u8], before: &[u8], end: &[u8]) -> Option<&'a [u8]> {
+    let starts = scope_name.windows(before.len()).enumerate();
+    for (at, _) in starts.filter(|(_, window)| *window == before) {
+        let rest = &scope_name[at + before.len()..];
         let is_word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
         let word = &rest[..rest.iter().position(|b| !is_word(b)).unwrap_or(rest.len())];
-        let last = word.windows(END.len()).rposition(|window| window == END);
-        if let Some(last) = last {
-            return Some(&word[..last + END.len()]);
+        // One letter at least stands before it.
+        let last = word.windows(end.len()).rposition(|window| window == end);
+        if let Some(last) = last.filter(|last| *last > 0) {
+            return Some(&word[..last + end.len()]);
         }
     }
     None
@@ -483,6 +552,68 @@ mod tests {
         );
         check("receiver/areceiver", "logs-generic.otel-default");
         check("x/receiver/", "logs-generic.otel-default");
+        check("x/receiver/receiver", "logs-generic.otel-default");
+        check(
+            "x/connector/spanmetricsconnector",
+            "logs-spanmetricsconnector.otel-default",
+        );
+        check(
+            "x/connector/aconnector/receiver/areceiver",
+            "logs-areceiver.otel-default",
+        );
+        check(
+            "go.opentelemetry.io/collector/service",
+            "logs-collectortelemetry.otel-default",
+        );
+    }
+
+    #[test]
+    fn the_format_of_an_encoding_names_the_dataset() {
+        let name = "x/receiver/areceiver";
+        let format = &[("encoding.format", "aws.elbaccess")];
+        let check = |all: [Texts<'_>; 3], expected: &str| {
+            check(&DYNAMIC, Naming::Otel, all, name, expected);
+        };
+        check([&[], format, &[]], "logs-aws.elbaccess.otel-default");
+        check(
+            [&[("data_stream.dataset", "d")], format, &[]],
+            "logs-d.otel-default",
+        );
+        check(
+            [&[], &[("encoding.format", "")], &[]],
+            "logs-areceiver.otel-default",
+        );
+        // Only a scope says it.
+        check([format, &[], format], "logs-areceiver.otel-default");
+    }
+
+    #[test]
+    fn a_list_of_wishes_may_forbid_a_document() {
+        let check = |value: NewValue<'_>, expected: bool| {
+            let mut out = Vec::new();
+            any_encode(value, &mut out);
+            let hints = Hints::of([(&b"elasticsearch.mapping.hints"[..], Value::new(&out))].into_iter());
+            assert_eq!(hints.forbids(), expected);
+        };
+        check(NewValue::Str(b"_noindex"), false);
+        // A list of texts: ArrayValue { values: [{ string_value }] }.
+        let list = |text: &[u8]| {
+            let mut out = vec![
+                0x2a,
+                text.len() as u8 + 4,
+                0x0a,
+                text.len() as u8 + 2,
+                0x0a,
+                text.len() as u8,
+            ];
+            out.extend_from_slice(text);
+            out
+        };
+        for (text, expected) in [(&b"_noindex"[..], true), (b"_doc_count", false)] {
+            let out = list(text);
+            let hints = Hints::of([(&b"elasticsearch.mapping.hints"[..], Value::new(&out))].into_iter());
+            assert_eq!(hints.forbids(), expected);
+        }
     }
 
     #[test]

@@ -181,7 +181,7 @@ fn otel_logs_keep_the_shape_of_otlp() {
 fn attributes_say_where_and_how_a_document_is_stored() {
     let hints = attributes(json!({
         "data_stream.dataset": "shop", "data_stream.namespace": "prod", "elasticsearch.document_id": "id-1",
-        "elasticsearch.document_pipeline": "clean", "kept": true,
+        "elasticsearch.ingest_pipeline": "clean", "elastic.mapping.mode": "raw", "kept": true,
     }));
     let request = log(json!({"attributes": hints}));
     let action = |yaml: &str| lines(yaml, &batch(Signal::Logs, &request)).0;
@@ -472,6 +472,94 @@ fn spans_and_their_events() {
     );
     let (none, bulk) = lines("mapping: {mode: bodymap}", &payload);
     assert_eq!((none.len(), &*bulk.fates), (0, &[Fate::Refused(0)][..]));
+    let unset = lines("{}", &batch(Signal::Traces, &span(json!({"status": {}}))));
+    assert_eq!(unset.0[1]["status"], json!({}));
+}
+
+#[test]
+fn events_of_spans_are_documents_of_their_own_in_mode_ecs() {
+    let exception = json!({"exception.type": "t", "exception.message": "m", "exception.stacktrace": "s", "exception.escaped": true, "k": 1});
+    let request = |of_span: Json| {
+        let events = json!([
+            {"timeUnixNano": "1681873445000000007", "name": "exception", "attributes": attributes(exception.clone())},
+            {"timeUnixNano": "1681873445000000008", "name": "exception", "attributes": attributes(json!({"elasticsearch.document_id": "mine"}))},
+            {"name": "unwanted", "attributes": attributes(json!({"data_stream.namespace": "n"}))},
+        ]);
+        span(json!({"events": events, "attributes": attributes(of_span)}))
+    };
+    let yaml = "{mapping: {mode: ecs}, traces_dynamic_id: {enabled: true}}";
+    let payload = batch(Signal::Traces, &request(json!({})));
+    let (all, bulk) = lines(yaml, &payload);
+    assert_eq!((all.len(), &*bulk.members), (8, &[0, 0, 0, 0][..]));
+    let id = all[0]["create"]["_id"].as_str().unwrap();
+    let expected = json!({"_index": "logs-apm.error-default", "_id": format!("{id}-1")});
+    assert_eq!(all[2]["create"], expected);
+    let error = json!({
+        "@timestamp": "2023-04-19T03:04:05.000000007Z",
+        "data_stream": {"type": "logs", "dataset": "apm.error", "namespace": "default"},
+        "service": {"name": "shop"},
+        "error": {"exception": {"type": "t", "message": "m"}, "stack_trace": "s"},
+        "trace": {"id": "01020304050607080807060504030201"},
+        "parent": {"id": "1920212223242526"},
+        "k": 1,
+    });
+    assert_eq!(all[3], error);
+    let expected = json!({"_index": "logs-apm.app.shop-default", "_id": "mine"});
+    assert_eq!(all[4]["create"], expected);
+    assert_eq!(all[5]["span"], json!({"id": "1920212223242526"}));
+    assert_eq!(all[5]["event"], json!({"kind": "event"}));
+    assert_eq!(all[6]["create"]["_index"], "logs-apm.app.shop-n");
+    // Those of a transaction say so.
+    let (all, _) = lines(
+        yaml,
+        &batch(Signal::Traces, &request(json!({"transaction.id": "tx"}))),
+    );
+    assert_eq!(
+        (&all[3]["transaction"], &all[3]["span"], &all[3]["parent"]),
+        (&json!({"id": "tx"}), &json!({"id": "tx"}), &json!({"id": "tx"}))
+    );
+    assert_eq!(
+        (&all[5]["span"]["id"], &all[5]["parent"]),
+        (&json!("tx"), &Json::Null)
+    );
+}
+
+#[test]
+fn what_no_document_is_wished_of_is_not_sent() {
+    let unwanted =
+        json!({"elasticsearch.mapping.hints": {"arrayValue": {"values": [{"stringValue": "_noindex"}]}}});
+    let unwanted = || attributes(unwanted.clone());
+    for mode in ["otel", "ecs", "raw"] {
+        let yaml = format!("mapping: {{mode: {mode}}}");
+        let (all, bulk) = lines(
+            &yaml,
+            &batch(Signal::Logs, &log(json!({"attributes": unwanted()}))),
+        );
+        assert_eq!((all.len(), &*bulk.fates), (0, &[Fate::Stored][..]), "{mode}");
+        let events = json!({"attributes": unwanted(), "events": [{"name": "a"}, {"name": "b", "attributes": unwanted()}]});
+        let (all, bulk) = lines(&yaml, &batch(Signal::Traces, &span(events)));
+        let documents = if mode == "raw" { 0 } else { 2 };
+        assert_eq!(
+            (all.len(), &*bulk.fates),
+            (documents, &[Fate::Stored][..]),
+            "{mode}"
+        );
+    }
+    let (all, bulk) = lines(
+        "{}",
+        &points("gauge", 1, &json!({"asInt": "1", "attributes": unwanted()})),
+    );
+    assert_eq!((all.len(), &*bulk.fates), (0, &[Fate::Stored][..]));
+}
+
+#[test]
+fn the_first_mode_that_is_allowed_stands_in_for_otel() {
+    let mode = |yaml: &str| settings(yaml).mode;
+    assert_eq!(mode("{}"), Mode::Otel);
+    assert_eq!(mode("mapping: {allowed_modes: [RAW, ecs]}"), Mode::Raw);
+    assert_eq!(mode("mapping: {allowed_modes: [ecs, otel]}"), Mode::Otel);
+    assert_eq!(mode("mapping: {mode: ecs, allowed_modes: [raw, ecs]}"), Mode::Ecs);
+    assert_eq!(mode("mapping: {allowed_modes: []}"), Mode::Otel);
 }
 
 #[test]
@@ -542,10 +630,10 @@ fn points_of_one_time_and_place_are_one_document() {
     assert_eq!(all[4]["create"]["dynamic_templates"], templates);
     let mut first = all[1].clone();
     let hash = first.as_object_mut().unwrap().remove("_metric_names_hash");
-    // FNV-1a of 32 bits over "abc".
-    assert_eq!(hash, Some(json!("1a47e90b")));
+    // XXH64 of "abc".
+    assert_eq!(hash, Some(json!("44bc2cf5ad770999")));
     let document = json!({
-        "@timestamp": "1000.0",
+        "@timestamp": 1000,
         "unit": "1",
         "data_stream": {"type": "metrics", "dataset": "generic.otel", "namespace": "default"},
         "attributes": {"route": "/a"},
@@ -586,7 +674,20 @@ fn points_of_one_time_and_place_are_one_document() {
         "g": {"sum": 4.5, "value_count": 3},
     });
     assert_eq!(ecs[1], document);
+    let aggregated = ecs.iter().find(|line| line["i"] != Json::Null).unwrap();
+    assert_eq!(aggregated["_doc_count"], 6);
     assert_eq!(ecs[0], json!({"create": {"_index": "metrics-generic-default"}}));
+    // Dimensions are plain: a map is its text, in a list as well.
+    let map = json!({"kvlistValue": {"values": [{"key": "k", "value": {"intValue": "1"}}]}});
+    let list =
+        json!({"arrayValue": {"values": [{"boolValue": true}, map, {"arrayValue": {"values": [map]}}]}});
+    let of_list = json!({"asInt": "1", "attributes": attributes(json!({"l": list, "m": map}))});
+    let (all, _) = lines("{}", &points("gauge", 1, &of_list));
+    let text = r#"{"k":1}"#;
+    assert_eq!(
+        all[1]["attributes"],
+        json!({"l": [true, text, [text]], "m": text})
+    );
     let (none, bulk) = lines("mapping: {mode: none}", &payload);
     assert!(none.is_empty() && bulk.fates.iter().all(|fate| *fate == Fate::Refused(0)));
 }
@@ -768,7 +869,7 @@ fn faults_name_their_key() {
         "invalid or disallowed default mapping mode \"flat\"",
     );
     check(
-        "{endpoint: 'http://a', mapping: {allowed_modes: [ecs]}}",
+        "{endpoint: 'http://a', mapping: {mode: otel, allowed_modes: [ecs]}}",
         "invalid or disallowed default mapping mode \"otel\"",
     );
     check(

@@ -103,6 +103,8 @@ const PUSH_BYTES_MAX: usize = if cfg!(test) { 4 << 20 } else { 64 << 20 };
 const GROUPS_MAX: usize = 1024;
 /// Names of a hint that are heeded.
 const HINTED_MAX: usize = 128;
+/// Dots of a hinted name at which a map may end.
+const DOTS_MAX: usize = 32;
 /// What stands at the end of a line that was cut.
 const CUT: &[u8] = b"...[cut]";
 
@@ -254,6 +256,8 @@ struct Known {
     format: Option<Format>,
     stream: Option<u32>,
     tenant: Option<Vec<u8>>,
+    /// The attribute that the resource says has the tenant, and that the resource does not have.
+    tenant_name: Option<Vec<u8>>,
     is_marked: bool,
 }
 
@@ -306,7 +310,7 @@ impl Encoder<'_> {
             s.base.set(b"job", |out| {
                 let start = out.len();
                 text(b"service.namespace", attrs, out);
-                if out.len() > start {
+                if out.len() > start || find(bytes, attrs, b"service.namespace").is_some() {
                     out.push(b'/');
                 }
                 text(b"service.name", attrs, out);
@@ -342,8 +346,11 @@ impl Encoder<'_> {
                 hinted(bytes, &mut s.resource, hint, &mut s.base);
             }
             if let Some(at) = take_hint(bytes, &mut s.resource, TENANT_HINT) {
-                let hint = value(bytes, &s.resource[at]);
-                known.tenant = hinted(bytes, &mut s.resource, hint, &mut s.base);
+                let name = value(bytes, &s.resource[at]).as_str().unwrap_or_default();
+                match find(bytes, &s.resource, name).filter(|_| rules.tenant_hint) {
+                    Some(at) => known.tenant = value(bytes, &s.resource[at]).as_str().map(<[u8]>::to_vec),
+                    None => known.tenant_name = Some(name.to_vec()),
+                }
             }
             // What speaks of records is said in records.
             take_hint(bytes, &mut s.resource, ATTRIBUTE_HINT);
@@ -421,9 +428,10 @@ impl Encoder<'_> {
             });
         }
         if rules.hints
-            && s.attrs
-                .iter()
-                .any(|attr| attr.key.of(bytes).starts_with(b"loki."))
+            && (known.tenant_name.is_some()
+                || s.attrs
+                    .iter()
+                    .any(|attr| attr.key.of(bytes).starts_with(b"loki.")))
         {
             if let Some(at) = take_hint(bytes, &mut s.attrs, RESOURCE_HINT) {
                 names_resource = true;
@@ -435,13 +443,27 @@ impl Encoder<'_> {
                 let hint = value(bytes, &s.attrs[at]);
                 hinted(bytes, &mut s.attrs, hint, &mut s.own);
             }
-            if let Some(at) = take_hint(bytes, &mut s.attrs, TENANT_HINT)
-                && known.tenant.is_none()
-            {
-                let hint = value(bytes, &s.attrs[at]);
-                s.tenant = hinted(bytes, &mut s.attrs, hint, &mut s.own).unwrap_or_default();
+            let hint = take_hint(bytes, &mut s.attrs, TENANT_HINT);
+            if rules.tenant_hint && known.tenant.is_none() {
+                let name = match (&known.tenant_name, hint) {
+                    (Some(name), _) => name,
+                    (None, Some(at)) => value(bytes, &s.attrs[at]).as_str().unwrap_or_default(),
+                    (None, None) => b"",
+                };
+                let found = match find(bytes, &s.resource, name) {
+                    Some(at) => Some(value(bytes, &s.resource[at])),
+                    None => find(bytes, &s.attrs, name).map(|at| value(bytes, &s.attrs[at])),
+                };
+                if let Some(tenant) = found
+                    .and_then(|found| found.as_str())
+                    .filter(|_| !name.is_empty())
+                {
+                    s.tenant.extend_from_slice(tenant);
+                }
             }
-            if let Some(at) = take_hint(bytes, &mut s.attrs, FORMAT_HINT) {
+            if let Some(at) = take_hint(bytes, &mut s.attrs, FORMAT_HINT)
+                && known.format.is_none()
+            {
                 s.room.0.clear();
                 value(bytes, &s.attrs[at]).as_string(&mut s.room.0);
                 format = Format::named(&s.room.0).unwrap_or(format);
@@ -514,7 +536,7 @@ impl Encoder<'_> {
         let own = std::mem::take(&mut self.s.tenant);
         let tenant = match (&own, &known.tenant) {
             (own, None) if !own.is_empty() => own,
-            (_, Some(tenant)) => tenant,
+            (_, Some(tenant)) if !tenant.is_empty() => tenant,
             _ => self.batch.tenant,
         };
         let needs_hour = apart::needs_hour(self.rules, known.is_marked);
@@ -610,6 +632,7 @@ impl Encoder<'_> {
             resource: &s.resource,
             scope_name: place.name.of(bytes),
             scope_version: place.version.of(bytes),
+            scope: &s.scope,
         };
         s.line.clear();
         let max = or_most(limits.max_line_size);
@@ -755,9 +778,8 @@ fn take_hint(bytes: &[u8], attrs: &mut [Attr], hint: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-/// Makes labels of the attributes that a hint names, and gives the value of the last of them.
-fn hinted(bytes: &[u8], attrs: &mut [Attr], hint: Value<'_>, set: &mut Set) -> Option<Vec<u8>> {
-    let mut last = None;
+/// Makes labels of the attributes that a hint names.
+fn hinted(bytes: &[u8], attrs: &mut [Attr], hint: Value<'_>, set: &mut Set) {
     let mut label = |name: &[u8]| {
         let name = name.trim_ascii();
         let found = match find(bytes, attrs, name) {
@@ -769,10 +791,9 @@ fn hinted(bytes: &[u8], attrs: &mut [Attr], hint: Value<'_>, set: &mut Set) -> O
         };
         if let Some(found) = found {
             let (mut named, mut text) = (Vec::new(), Vec::new());
-            names::sanitize(name, &mut named);
+            names::hinted(name, &mut named);
             found.as_string(&mut text);
             set.set(&named, |out| out.extend_from_slice(&text));
-            last = Some(text).filter(|text| !text.is_empty());
         }
     };
     match hint.any() {
@@ -793,20 +814,42 @@ fn hinted(bytes: &[u8], attrs: &mut [Attr], hint: Value<'_>, set: &mut Set) -> O
             label(&name);
         }
     }
-    last
 }
 
-/// `a.b` as what `b` is in the map `a`.
+/// `a.b` as what `b` is in the map `a`; names of maps and in them may have dots of their own, and the longest goes first.
 fn nested<'a>(bytes: &'a [u8], attrs: &[Attr], name: &[u8]) -> Option<Value<'a>> {
-    let mut parts = name.split(|byte| *byte == b'.');
-    let mut found = value(bytes, &attrs[find(bytes, attrs, parts.next()?)?]);
-    for part in parts {
-        let Any::Map(mut entries) = found.any() else {
+    let of_attrs = |name: &[u8]| find(bytes, attrs, name).map(|at| value(bytes, &attrs[at]));
+    let (mut found, mut rest) = longest(name, of_attrs)?;
+    while !rest.is_empty() {
+        let Any::Map(entries) = found.any() else {
             return None;
         };
-        found = entries.find(|(key, _)| *key == part)?.1;
+        let of_map = |name: &[u8]| {
+            entries
+                .clone()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value)
+        };
+        (found, rest) = match of_map(rest) {
+            Some(whole) => (whole, &b""[..]),
+            None => longest(rest, of_map)?,
+        };
     }
     Some(found)
+}
+
+/// The map with the longest name that ends at a dot of this one, and what stands behind the dot.
+fn longest<'a, 'n>(
+    name: &'n [u8],
+    find: impl Fn(&[u8]) -> Option<Value<'a>>,
+) -> Option<(Value<'a>, &'n [u8])> {
+    let dots = (0..name.len()).rev().filter(|at| name[*at] == b'.');
+    dots.take(DOTS_MAX)
+        .find_map(|dot| Some((find(&name[..dot]).filter(is_map)?, &name[dot + 1..])))
+}
+
+fn is_map(value: &Value<'_>) -> bool {
+    matches!(value.any(), Any::Map(_))
 }
 
 fn fill(

@@ -211,6 +211,8 @@ pub(super) struct Rules {
     pub(super) instance: bool,
     pub(super) level: bool,
     pub(super) hints: bool,
+    /// Whether the hint for the tenant counts.
+    pub(super) tenant_hint: bool,
     pub(super) format: Format,
     pub(super) metadata: bool,
     pub(super) dropped: Vec<Vec<u8>>,
@@ -259,6 +261,7 @@ impl Rules {
             instance: on(defaults.instance),
             level: on(defaults.level),
             hints: config.hints,
+            tenant_hint: config.hints,
             format: config.format,
             metadata: mode == Mode::All,
             dropped: config

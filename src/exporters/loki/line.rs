@@ -13,6 +13,8 @@ pub(super) struct Shared<'a> {
     pub(super) resource: &'a [Attr],
     pub(super) scope_name: &'a [u8],
     pub(super) scope_version: &'a [u8],
+    /// Attributes of the scope.
+    pub(super) scope: &'a [Attr],
 }
 
 /// Appends a record as contrib's JSON. `shared` is what [`json_shared`] made of its resource and scope, `order` room to
@@ -83,6 +85,10 @@ pub(super) fn json_shared(bytes: &[u8], shared: &Shared<'_>, order: &mut Vec<u32
         if !shared.scope_version.is_empty() {
             out.extend_from_slice(b",\"version\":");
             json_text(shared.scope_version, out);
+        }
+        if !shared.scope.is_empty() {
+            out.extend_from_slice(b",\"attributes\":");
+            json_map(bytes, shared.scope, order, out);
         }
         out.push(b'}');
     }
@@ -188,19 +194,11 @@ pub(super) fn logfmt(
         end: out.len().saturating_add(max),
     };
     let body = Value::new(record.body.of(bytes));
-    let own = |key: &[u8]| match key {
-        b"traceID" => !is_zero(record.trace_id.of(bytes)),
-        b"spanID" => !is_zero(record.span_id.of(bytes)),
-        b"severity" => !record.severity_text.is_empty(),
-        b"flags" => record.flags != 0,
-        _ => false,
-    };
     match body.any() {
-        Any::Empty => {}
+        Any::Empty | Any::Str(b"") => {}
         Any::Str(text) => match pairs(text) {
-            // What the record itself says outranks what its text says.
             Some(all) => {
-                for (_, pair) in all.filter(|(key, _)| !own(key)) {
+                for pair in all {
                     space(start, out);
                     out.extend_from_slice(pair);
                 }
@@ -242,6 +240,11 @@ pub(super) fn logfmt(
                 shared.scope_version,
                 out,
             );
+        }
+        for attr in shared.scope {
+            let value = Value::new(attr.value.of(bytes));
+            let prefix = b"instrumentation_scope_attribute_";
+            pair(start, prefix, attr.key.of(bytes), value, DEPTH_MAX, out);
         }
     }
 }
@@ -342,25 +345,26 @@ fn key_part(start: Start, prefix: &[u8], key: &[u8], out: &mut Vec<u8>) {
     out.push(b'=');
 }
 
-/// A text as keys and the text of each pair, if all of it is `key=value` or `key="value"`.
-fn pairs(text: &[u8]) -> Option<impl Iterator<Item = (&[u8], &[u8])>> {
+/// A text as its pairs and words, if it has a pair and all of it is `key=value`, `key="value"` or a word.
+fn pairs(text: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     let mut rest = text;
     let mut any = false;
-    while let Some((_, _, after)) = next_pair(rest)? {
-        (rest, any) = (after, true);
+    while let Some((pair, after)) = next_pair(rest)? {
+        any |= pair.contains(&b'=');
+        rest = after;
     }
     any.then(|| {
         let mut rest = text;
         std::iter::from_fn(move || {
-            let (key, pair, after) = next_pair(rest).flatten()?;
+            let (pair, after) = next_pair(rest).flatten()?;
             rest = after;
-            Some((key, pair))
+            Some(pair)
         })
     })
 }
 
-/// Key, pair, and what is behind it.
-type Cut<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+/// A pair or word, and what is behind it.
+type Cut<'a> = (&'a [u8], &'a [u8]);
 
 /// `Some(None)` at the end, `None` at what is no pair.
 fn next_pair(text: &[u8]) -> Option<Option<Cut<'_>>> {
@@ -370,9 +374,12 @@ fn next_pair(text: &[u8]) -> Option<Option<Cut<'_>>> {
     }
     let equals = text
         .iter()
-        .position(|b| *b <= b' ' || matches!(*b, b'=' | b'"'))?;
-    if equals == 0 || text[equals] != b'=' {
-        return None;
+        .position(|b| *b <= b' ' || matches!(*b, b'=' | b'"'))
+        .unwrap_or(text.len());
+    match text.get(equals) {
+        Some(b'=') if equals > 0 => {}
+        Some(b'=' | b'"') => return None,
+        _ => return Some(Some((&text[..equals], &text[equals..]))),
     }
     let value = &text[equals + 1..];
     let len = match value {
@@ -397,7 +404,7 @@ fn next_pair(text: &[u8]) -> Option<Option<Cut<'_>>> {
     if text.get(end).is_some_and(|b| *b > b' ') {
         return None;
     }
-    Some(Some((&text[..equals], &text[..end], &text[end..])))
+    Some(Some((&text[..end], &text[end..])))
 }
 
 /// Whether an id is absent.
@@ -434,30 +441,24 @@ mod tests {
 
     #[test]
     fn bodies_in_logfmt_are_told_from_text() {
-        let check = |text: &str, expected: Option<&[(&str, &str)]>| {
-            let found: Option<Vec<_>> = pairs(text.as_bytes()).map(|all| {
-                all.map(|(key, pair)| {
-                    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                    (text(key), text(pair))
-                })
-                .collect()
+        let check = |text: &str, expected: Option<&[&str]>| {
+            let found = pairs(text.as_bytes()).map(|all| {
+                all.map(|pair| String::from_utf8_lossy(pair).into_owned())
+                    .collect::<Vec<_>>()
             });
-            let expected = expected.map(|all| {
-                let own = all
-                    .iter()
-                    .map(|(key, pair)| ((*key).to_owned(), (*pair).to_owned()));
-                own.collect::<Vec<_>>()
-            });
+            let expected = expected.map(|all| all.iter().map(|pair| (*pair).to_owned()).collect());
             assert_eq!(found, expected, "{text}");
         };
         check("", None);
         check("hello world", None);
-        check("a=1", Some(&[("a", "a=1")]));
+        check("a=1", Some(&["a=1"]));
         check(
             r#" a=1  msg="x \" = y" c= "#,
-            Some(&[("a", "a=1"), ("msg", r#"msg="x \" = y""#), ("c", "c=")]),
+            Some(&["a=1", r#"msg="x \" = y""#, "c="]),
         );
-        check("a=1 b", None);
+        check("level=info it runs", Some(&["level=info", "it", "runs"]));
+        check("it runs n=1", Some(&["it", "runs", "n=1"]));
+        check("a=1 \"b\"", None);
         check("=1", None);
         check("a=b=c", None);
         check(r#"a="open"#, None);

@@ -121,9 +121,15 @@ impl Loki {
             .ledger
             .set_peer(&cx.id.to_string(), Signal::Logs, peer);
         let labels = vec![("exporter", cx.id.to_string())];
+        let mut rules = Rules::new(&config);
+        // A header of the configuration outranks what records say, as it did in contrib's exporter.
+        rules.tenant_hint &= !client
+            .headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case(ORG_ID.as_str()));
         Ok(Loki {
             id: cx.id.to_string(),
-            rules: Rules::new(&config),
+            rules,
             agent: cx.info.user_agent(),
             url,
             headers: TenantHeaders::of(

@@ -36,6 +36,33 @@ pub(super) fn sanitize(name: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Appends the name that contrib's exporter makes of an attribute that a hint names: letters and digits of ASCII stay,
+/// any other character is a `_`; a digit in front gets `key_`, a single `_` in front `key`. Letters that are no ASCII,
+/// which contrib left alone, make Loki refuse the whole push.
+pub(super) fn hinted(name: &[u8], out: &mut Vec<u8>) {
+    match name {
+        [] => out.extend_from_slice(NAMELESS),
+        [b'0'..=b'9', ..] => out.extend_from_slice(b"key_"),
+        [b'_', b'_', ..] => {}
+        [first, ..] if !first.is_ascii_alphanumeric() => {
+            let second = name.iter().skip(1).find(|byte| **byte & 0xc0 != 0x80);
+            if second.is_none_or(u8::is_ascii_alphanumeric) {
+                out.extend_from_slice(b"key");
+            }
+        }
+        _ => {}
+    }
+    let inner = |byte: &&u8| **byte & 0xc0 != 0x80;
+    out.extend(
+        name.iter()
+            .filter(inner)
+            .map(|byte| match byte.is_ascii_alphanumeric() {
+                true => *byte,
+                false => b'_',
+            }),
+    );
+}
+
 /// Appends a value in double quotes, with the escapes that Loki's parser has from Go. What is no UTF-8 becomes U+FFFD.
 pub(super) fn quote(value: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
@@ -133,6 +160,36 @@ mod tests {
         check("", "key_");
         check("____", "key_");
         check("A1", "A1");
+    }
+
+    #[test]
+    fn names_of_hints_are_contribs() {
+        let check = |name: &str, expected: &str| {
+            let mut out = b"x".to_vec();
+            hinted(name.as_bytes(), &mut out);
+            assert_eq!(String::from_utf8_lossy(&out[1..]), expected, "{name:?}");
+        };
+        // What lokiexporter v0.130 sent.
+        check("level", "level");
+        check("k8s.pod.name", "k8s_pod_name");
+        check("a..b", "a__b");
+        check("a__b", "a__b");
+        check("a-b", "a_b");
+        check("1st", "key_1st");
+        check("__x", "__x");
+        check("__z__", "__z__");
+        check("_y", "key_y");
+        check("_", "key_");
+        check("x_", "x_");
+        check("A.B", "A_B");
+        check(".a", "key_a");
+        check("..a", "__a");
+        // Ours.
+        check("", "key_");
+        check("größe", "gr__e");
+        check("é", "key_");
+        check("éa", "key_a");
+        check("éé", "__");
     }
 
     #[test]

@@ -234,7 +234,8 @@ fn a_line_is_contribs_unless_told_otherwise() {
         concat!(
             r#"{} 7 {{"body":"a \"b\"","traceid":"abababababababababababababababab","spanid":"0101010101010101","#,
             r#""severity":"Info","flags":1,"attributes":{{"a.b":true,"map":{{"list":[0.5,"two"],"x.y":"1"}},"none":null,"#,
-            r#""raw":"YWI=","z":-5}},{},"instrumentation_scope":{{"name":"lib","version":"1.2"}}}} {{}}"#
+            r#""raw":"YWI=","z":-5}},{},"instrumentation_scope":{{"name":"lib","version":"1.2","#,
+            r#""attributes":{{"in.scope":"s"}}}}}} {{}}"#
         ),
         LABELS, resources
     );
@@ -245,7 +246,8 @@ fn a_line_is_contribs_unless_told_otherwise() {
             r#"msg="a \"b\"" traceID=abababababababababababababababab spanID=0101010101010101 severity=Info flags=1 "#,
             r#"attribute_z=-5 attribute_a.b=true attribute_raw="YWI=" attribute_map_x.y=1 attribute_map_list_0=0.5 "#,
             r#"attribute_map_list_1=two resource_service.namespace=shop resource_service.name=cart "#,
-            r#"resource_service.instance.id=7 instrumentation_scope_name=lib instrumentation_scope_version=1.2"#
+            r#"resource_service.instance.id=7 instrumentation_scope_name=lib instrumentation_scope_version=1.2 "#,
+            r#"instrumentation_scope_attribute_in.scope=s"#
         )
     );
     check("format: logfmt", vec![full()], &[&logfmt]);
@@ -398,11 +400,24 @@ fn hints_are_contribs() {
         ],
         r#"{a="1", m_deep="d"} 1 x {}"#,
     );
-    // The record's word outranks the resource's; an unknown format is none.
+    // Names of maps, and those in them, may have dots.
+    let map = any(V::KvlistValue(KeyValueList {
+        values: vec![attr("c.d", text("x")), attr("c", text("y"))],
+    }));
+    check(
+        resource(&[("loki.format", "raw")]),
+        vec![
+            attr("a.b", map),
+            attr("a", text("1")),
+            attr("loki.attribute.labels", text("a.b.c.d, a.b.c, a.c, a.b.c.e, a.")),
+        ],
+        r#"{a_b_c="y", a_b_c_d="x"} 1 x {}"#,
+    );
+    // The resource's word outranks the record's; an unknown format is none.
     check(
         resource(&[("loki.format", "raw"), ("loki.resource.labels", "host.name")]),
         texts(&[("loki.format", "logfmt")]),
-        r#"{host_name="h1"} 1 msg=x resource_service.name=cart {}"#,
+        r#"{host_name="h1"} 1 x {}"#,
     );
     check(
         resource(&[("loki.format", "xml"), ("loki.resource.labels", "host.name")]),
@@ -696,22 +711,25 @@ fn the_tenant_hint_names_an_attribute() {
         );
     };
     check(&[], &[], r#" {exporter="OTLP"}"#);
+    let (plain, said) = (r#" {exporter="OTLP"}"#, r#"t {exporter="OTLP"}"#);
+    // The attribute stays what it is, and is no label.
+    check(&[("loki.tenant", "who"), ("who", "t")], &[], said);
+    check(&[("loki.tenant", "who")], &[("who", "t")], said);
+    check(&[], &[("loki.tenant", "who"), ("who", "t")], said);
+    check(&[("who", "t")], &[("loki.tenant", "who")], said);
     check(
-        &[("loki.tenant", "host"), ("host", "h")],
-        &[],
-        r#"h {exporter="OTLP", host="h"}"#,
+        &[("loki.tenant", "host"), ("host", "t")],
+        &[("loki.tenant", "who"), ("who", "w"), ("host", "other")],
+        said,
     );
+    check(&[("loki.tenant", "gone")], &[], plain);
     check(
-        &[],
+        &[("loki.tenant", "gone")],
         &[("loki.tenant", "who"), ("who", "w")],
-        r#"w {exporter="OTLP", who="w"}"#,
+        plain,
     );
-    check(
-        &[("loki.tenant", "host"), ("host", "h")],
-        &[("loki.tenant", "who"), ("who", "w")],
-        r#"h {exporter="OTLP", host="h"}"#,
-    );
-    check(&[("loki.tenant", "gone")], &[], r#" {exporter="OTLP"}"#);
+    check(&[("loki.tenant", "who"), ("who", "")], &[("who", "w")], plain);
+    check(&[("loki.tenant", "a,b"), ("a", "t"), ("b", "t")], &[], plain);
 }
 
 #[test]
