@@ -37,7 +37,7 @@ fn text(text: &str) -> AnyValue {
 }
 
 /// A request with a resource for each tenant, each with records of these names.
-pub(in crate::archive) fn logs(resources: &[(&str, &[String])]) -> Payload {
+pub(in crate::archiver) fn logs(resources: &[(&str, &[String])]) -> Payload {
     let resource = |(tenant, names): &(&str, &[String])| ResourceLogs {
         resource: Some(Resource {
             attributes: vec![KeyValue {

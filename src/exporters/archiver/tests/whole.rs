@@ -145,7 +145,7 @@ async fn a_new_session_names_the_one_before_and_goes_on() {
         .as_ref()
         .map(|running| running.shared.clone())
         .expect("it runs");
-    crate::archive::start::roll(&shared).await.expect("it rolls");
+    crate::archiver::start::roll(&shared).await.expect("it rolls");
     drop(shared);
     rig.record(&["a"], 2);
     rig.pump(&archive).await;

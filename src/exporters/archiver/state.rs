@@ -236,7 +236,7 @@ pub(super) mod tests {
     use evidence::digest::sha256;
     use evidence::time::Time;
 
-    pub(in crate::archive) fn obj(seq: u64) -> Obj {
+    pub(in crate::archiver) fn obj(seq: u64) -> Obj {
         Obj {
             seq,
             key: format!("data/{seq}"),
