@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use component::prelude::*;
 use objects::Mode;
 
+use super::layout::Layout;
 use super::units::{Retention, Size};
 
 /// `archive`: where, how, for how long.
@@ -56,6 +57,9 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// Only `{mode: none}` yet.
     pub(crate) encryption: Encryption,
+    /// Said by the exporter's type.
+    #[serde(skip)]
+    pub(crate) layout: Layout,
 }
 
 /// Where a tenant's name comes from.
@@ -312,6 +316,7 @@ impl Default for Config {
             selftest: Selftest::default(),
             log: Log::default(),
             encryption: Encryption::default(),
+            layout: Layout::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ mod fence;
 mod frames;
 mod gather;
 mod keys;
+pub(crate) mod layout;
 mod metrics;
 mod object;
 mod owed;
@@ -31,7 +32,7 @@ mod split;
 mod spool;
 mod start;
 mod state;
-mod units;
+pub(crate) mod units;
 mod writer;
 
 use ::config::Effective;

@@ -255,6 +255,7 @@ pub(super) mod tests {
             sev: None,
             svc: Some(vec!["s".into()]),
             svc_more: false,
+            class: None,
             lock: None,
             of: None,
             adopted: None,
