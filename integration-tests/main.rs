@@ -17,6 +17,7 @@ mod archive_verify;
 mod audit;
 mod auth;
 mod awss3;
+mod awss3_evidence;
 mod bad_clients;
 mod books;
 mod branches;

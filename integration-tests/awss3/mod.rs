@@ -24,7 +24,7 @@ use crate::support::gateway::Gateway;
 use crate::support::peer::{Answer, Peer};
 use crate::support::{sample, until};
 
-const BUCKET: &str = "telemetry";
+pub const BUCKET: &str = "telemetry";
 const FAST: &str = "retry_on_failure: {initial_interval: 10ms, max_interval: 20ms, max_elapsed_time: 60s}";
 
 async fn store() -> FakeS3 {
@@ -34,7 +34,7 @@ async fn store() -> FakeS3 {
 }
 
 /// How a store is reached, as keys of `s3uploader` and `s3downloader`.
-fn at(s3: &FakeS3, bucket: &str) -> String {
+pub fn at(s3: &FakeS3, bucket: &str) -> String {
     format!(
         "endpoint: '{}', s3_force_path_style: true, s3_bucket: {bucket}, s3_partition_timezone: UTC, \
          auth: {{access_key_id: {WRITER}, secret_access_key: secret}}",
@@ -65,10 +65,10 @@ service:
 }
 
 /// Something to read: its name and path, bucket, more keys of `s3downloader`, and more of the receiver.
-type From<'a> = (&'a str, &'a str, &'a str, &'a str);
+pub type From<'a> = (&'a str, &'a str, &'a str, &'a str);
 
 /// A gateway that hands on what is in buckets to paths of a peer; `directory`: of its storage, if it has one.
-fn reads(s3: &FakeS3, peer: &Peer, range: &str, from: &[From<'_>], directory: &str) -> String {
+pub fn reads(s3: &FakeS3, peer: &Peer, range: &str, from: &[From<'_>], directory: &str) -> String {
     let (mut receivers, mut exporters, mut pipelines) = (String::new(), String::new(), String::new());
     for (name, bucket, downloader, more) in from {
         receivers += &format!(
@@ -99,14 +99,14 @@ fn reads(s3: &FakeS3, peer: &Peer, range: &str, from: &[From<'_>], directory: &s
 }
 
 /// From a minute ago on, for eleven.
-fn now() -> String {
+pub fn now() -> String {
     let now = jiff::Timestamp::now().as_second();
     let text = |seconds| jiff::Timestamp::from_second(seconds).unwrap().to_string();
     format!("starttime: '{}', endtime: '{}'", text(now - 60), text(now + 600))
 }
 
 /// What lies in a bucket: keys and bytes.
-async fn objects(s3: &FakeS3, bucket: &str) -> BTreeMap<String, Vec<u8>> {
+pub async fn objects(s3: &FakeS3, bucket: &str) -> BTreeMap<String, Vec<u8>> {
     let opened = Store {
         s3: Some(s3.config(bucket)),
         file: None,

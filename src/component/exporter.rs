@@ -112,6 +112,23 @@ pub struct Harness {
     pub storage: bool,
     /// Gives the section what the harness is to read, where the exporter has other defaults or spellings of its own.
     pub prepare: Option<Prepare>,
+    /// Another harness for sections that ask for one: those of an exporter that pushes or gathers as it is configured.
+    pub instead: Option<Instead>,
+}
+
+/// A harness for some sections of an exporter's.
+#[derive(Clone, Copy)]
+pub struct Instead {
+    /// Whether the section asks for it; what cannot be read does not.
+    pub when: fn(&Section) -> bool,
+    /// Has no [`Harness::instead`] of its own.
+    pub harness: &'static Harness,
+}
+
+impl std::fmt::Debug for Instead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Instead").field(self.harness).finish()
+    }
 }
 
 /// Changes a section before the harness takes its blocks out of it.
@@ -145,6 +162,7 @@ impl Harness {
         also_in: &[],
         storage: false,
         prepare: None,
+        instead: None,
     };
     /// For exporters that [gather](crate::Collect): a queue, on disk with `storage`, and what cannot be asked of them is
     /// told.
@@ -156,6 +174,7 @@ impl Harness {
         also_in: &[],
         storage: true,
         prepare: None,
+        instead: None,
     };
     /// For exporters that cannot fail for long (debug, nop, file): queue offered, no retry, no timeout.
     pub const QUEUE_OFFERED: Harness = Harness {
@@ -166,5 +185,6 @@ impl Harness {
         also_in: &[],
         storage: false,
         prepare: None,
+        instead: None,
     };
 }

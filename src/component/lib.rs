@@ -37,7 +37,7 @@ pub use collect::{Claim, Collect, Debts, Ending, Pieces, Receipt, Run, Seal, Seq
 pub use connector::{Connector, ConnectorFactory, Joint, Ways};
 pub use consumer::{BoxFuture, Consumer, Outcome, Refusal, Rejection, ready};
 pub use error::{BoxError, Code, ExportError, Fault, Remaining, StatusDetails};
-pub use exporter::{Exporter, ExporterFactory, Harness, Push, compressed};
+pub use exporter::{Exporter, ExporterFactory, Harness, Instead, Push, compressed};
 pub use extension::{Event, Extension, ExtensionFactory, Storage};
 pub use guard::Guard;
 pub use host::{

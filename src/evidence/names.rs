@@ -310,7 +310,8 @@ impl Format {
         }
     }
 
-    fn extension(self) -> &'static str {
+    /// What names end in, without its dot.
+    pub fn extension(self) -> &'static str {
         match self {
             Format::OtlpProto => "binpb",
             Format::OtlpJson => "json",
@@ -335,12 +336,116 @@ impl Compression {
         all.into_iter().find(|one| one.as_str() == text)
     }
 
-    fn extension(self) -> &'static str {
+    /// What names end in behind that, with its dot, or nothing.
+    pub fn extension(self) -> &'static str {
         match self {
             Compression::None => "",
             Compression::Zstd => ".zst",
             Compression::Gzip => ".gz",
         }
+    }
+}
+
+/// How the keys of an archive's objects are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// [`DataKey`].
+    #[default]
+    Hive,
+    /// As the collector's `awss3` names them, with [`Numbered`] in the place of a random name.
+    Awss3,
+}
+
+impl Layout {
+    /// As `archive.json` says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Layout::Hive => "hive/v1",
+            Layout::Awss3 => "awss3/v1",
+        }
+    }
+
+    /// What [`Layout::as_str`] said.
+    pub fn parse(text: &str) -> Option<Layout> {
+        let all = [Layout::Hive, Layout::Awss3];
+        all.into_iter().find(|one| one.as_str() == text)
+    }
+
+    /// In which one an object has this key; every other name is one of the native layout.
+    pub fn of_key(key: &str) -> Layout {
+        match Numbered::parse(key) {
+            Some(_) => Layout::Awss3,
+            None => Layout::Hive,
+        }
+    }
+
+    /// What stands before an object's number in its name.
+    fn before_number(self) -> char {
+        match self {
+            Layout::Hive => '_',
+            Layout::Awss3 => '-',
+        }
+    }
+
+    /// The same key with another number; none if it has not the old one.
+    pub fn renumbered(self, key: &str, old: u64, new: u64) -> Option<String> {
+        let sign = self.before_number();
+        let number = format!("{sign}{old:010}.");
+        let at = key.rfind(&number).filter(|at| !key[*at..].contains('/'))?;
+        let rest = &key[at + number.len()..];
+        Some(format!("{}{sign}{new:010}.{rest}", &key[..at]))
+    }
+}
+
+/// What tells an object from all others in the layout `awss3/v1`: `<writer>-<last 12 digits of the session>-<seq>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbered<'a> {
+    /// The one signal of all its records.
+    pub signal: Signal,
+    /// Who wrote it.
+    pub writer: &'a str,
+    /// Of the session.
+    pub short: &'a str,
+    /// The session's number of this object.
+    pub seq: u64,
+    /// How it is compressed.
+    pub compression: Compression,
+}
+
+impl<'a> Numbered<'a> {
+    /// What stands behind the signal and its `_`, before the ending.
+    pub fn unique(writer: &str, session: &Session, seq: u64) -> String {
+        format!("{writer}-{}-{seq:010}", session.short())
+    }
+
+    /// Reads the end of a key; none if no archive calls an object so. Whatever stands before the signal is a prefix.
+    pub fn parse(key: &'a str) -> Option<Numbered<'a>> {
+        let all = [Compression::Zstd, Compression::Gzip, Compression::None];
+        let file = key.rsplit('/').next()?;
+        let (stem, compression) = all.into_iter().find_map(|compression| {
+            let stem = file.strip_suffix(compression.extension())?;
+            let stem = stem
+                .strip_suffix(Format::OtlpProto.extension())?
+                .strip_suffix('.')?;
+            Some((stem, compression))
+        })?;
+        // No writer's name has a `_`.
+        let (before, unique) = stem.rsplit_once('_')?;
+        let signal = Signal::ALL
+            .into_iter()
+            .find(|signal| before.ends_with(signal.as_str()))?;
+        let mut parts = unique.rsplitn(3, '-');
+        let (seq, short, writer) = (parts.next()?, parts.next()?, parts.next()?);
+        check_writer(writer).ok()?;
+        let is_short = short.len() == 12 && short.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        let number = plain(seq).filter(|number| format!("{number:010}") == seq)?;
+        is_short.then_some(Numbered {
+            signal,
+            writer,
+            short,
+            seq: number,
+            compression,
+        })
     }
 }
 
@@ -671,6 +776,74 @@ mod tests {
         );
         assert!(DataKey { tenant: "", ..key }.key().is_err());
         assert!(DataKey { class: "A", ..key }.key().is_err());
+    }
+
+    #[test]
+    fn a_number_is_changed_where_it_stands() {
+        let check = |layout: Layout, key: &str, expected: Option<&str>| {
+            assert_eq!(layout.renumbered(key, 7, 12).as_deref(), expected, "{key}");
+        };
+        let hive = "data/v1/hour=14/logs_gw-0_0123456789ab_0000000007.binpb.zst";
+        check(
+            Layout::Hive,
+            hive,
+            Some("data/v1/hour=14/logs_gw-0_0123456789ab_0000000012.binpb.zst"),
+        );
+        check(
+            Layout::Awss3,
+            "x-0000000007./h-0000000007.logs_a-0000000007-0123456789ab-0000000007.binpb",
+            Some("x-0000000007./h-0000000007.logs_a-0000000007-0123456789ab-0000000012.binpb"),
+        );
+        check(Layout::Awss3, hive, None);
+        assert_eq!(Layout::of_key(hive), Layout::Hive);
+        let odd = "h_0000000007.logs_gw-0-0123456789ab-0000000007.binpb";
+        assert_eq!(Layout::of_key(odd), Layout::Awss3);
+        check(
+            Layout::Awss3,
+            odd,
+            Some("h_0000000007.logs_gw-0-0123456789ab-0000000012.binpb"),
+        );
+        check(Layout::Awss3, "h-0000000007./logs_1.binpb", None);
+        check(Layout::Hive, "", None);
+    }
+
+    #[test]
+    fn names_beside_those_of_others_are_told_apart() {
+        let session: Session = SESSION.parse().expect("a session");
+        let unique = Numbered::unique("gw-0", &session, 31);
+        assert_eq!(unique, "gw-0-0123456789ab-0000000031");
+        let check = |key: &str, expected: Option<(Signal, &str, u64, Compression)>| {
+            let found = Numbered::parse(key);
+            let found = found.map(|n| (n.signal, n.writer, n.seq, n.compression));
+            assert_eq!(found, expected, "{key}");
+        };
+        let ours = Some((Signal::Logs, "gw-0", 31, Compression::Gzip));
+        check(&format!("year=2026/minute=09/logs_{unique}.binpb.gz"), ours);
+        check(&format!("p/my_logs_{unique}.binpb.gz"), ours);
+        check(
+            &format!("traces_a-{unique}.binpb"),
+            Some((Signal::Traces, "a-gw-0", 31, Compression::None)),
+        );
+        for other in [
+            "year=2026/minute=09/logs_482910334.binpb",
+            "logs_019c2255-5a68-7abc-8def-0123456789ab.binpb.zst",
+            "logs_-0123456789ab-0000000031.binpb",
+            "logs_gw-0-0123456789AB-0000000031.binpb",
+            "logs_gw-0-0123456789ab-31.binpb",
+            "logs_gw-0-0123456789ab-00000000031.binpb",
+            "logs_gw-0-0123456789ab-0000000031.json",
+            "logs_gw-0-0123456789ab-0000000031.binpb.gz.zst",
+            "notes_gw-0-0123456789ab-0000000031.binpb",
+            "logs-gw-0-0123456789ab-0000000031.binpb",
+            "logs_gw-0-0123456789ab-0000000031.binpb/x",
+            "",
+        ] {
+            check(other, None);
+        }
+        for layout in [Layout::Hive, Layout::Awss3] {
+            assert_eq!(Layout::parse(layout.as_str()), Some(layout));
+        }
+        assert_eq!(Layout::parse("hive/v2"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::digest::{Digest, sha256};
 use crate::entry::{Close, Kind, Ledger, Lock, Obj, Open, Row, Start};
 use crate::log::Log;
-use crate::names::{Compression, DataKey, EVIDENCE, Format, Origin};
+use crate::names::{Compression, DATA, DataKey, EVIDENCE, Format, Origin};
 use crate::note::{Policy, Signer};
 use crate::time::{Second, Time};
 use crate::verify::{
@@ -138,8 +138,11 @@ impl Store {
         for key in lists {
             verifier.hold_list(&key, self.read(&key, None));
         }
-        for listed in self.list("data/") {
-            verifier.data(&listed);
+        let all = if verifier.is_shared() { "" } else { DATA };
+        for listed in self.list(all) {
+            if !listed.key.starts_with(EVIDENCE) {
+                verifier.data(&listed);
+            }
         }
         verifier.finish(options.now, options.now)
     }
@@ -252,6 +255,7 @@ impl Writer {
             sev: Some([0, 0, 0, n, 0, 0, 0]),
             svc: None,
             svc_more: false,
+            class: None,
             lock: Some(Lock {
                 mode: "COMPLIANCE".to_owned(),
                 until,

@@ -1,6 +1,7 @@
 //! Exporters: they push one batch and say how it went. The engine puts queue, retry and timeout around them.
 
 mod archive;
+mod archiver;
 mod awss3;
 pub mod debug;
 pub mod elasticsearch;

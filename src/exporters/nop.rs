@@ -21,6 +21,7 @@ pub static FACTORY: ExporterFactory = ExporterFactory {
         also_in: &[],
         storage: false,
         prepare: None,
+        instead: None,
     },
     build: |section, _| {
         section.parse::<Config>()?;

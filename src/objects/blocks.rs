@@ -495,6 +495,16 @@ impl S3Uploader {
         }
     }
 
+    /// The store of an archive: all of it, objects and evidence, lies below both prefixes.
+    pub fn archive(&self) -> S3 {
+        let prefixes = [self.base_prefix(), &self.s3_prefix];
+        let prefixes: Vec<&str> = prefixes.into_iter().filter(|prefix| !prefix.is_empty()).collect();
+        S3 {
+            prefix: prefixes.join("/"),
+            ..self.store()
+        }
+    }
+
     /// What stands before everything, by whichever name it was given.
     pub fn base_prefix(&self) -> &str {
         match &*self.s3_base_prefix {
@@ -731,6 +741,21 @@ mod tests {
         assert_eq!(
             uploader("{s3_bucket: b, s3_base_prefix: base}").base_prefix(),
             "base"
+        );
+    }
+
+    #[test]
+    fn an_archive_lies_below_both_prefixes() {
+        let check =
+            |yaml: &str, expected: &str| assert_eq!(uploader(yaml).archive().prefix, expected, "{yaml}");
+        check("s3_bucket: b", "");
+        check("{s3_bucket: b, s3_prefix: p}", "p");
+        check("{s3_bucket: b, s3_base_prefix: a/b}", "a/b");
+        check("{s3_bucket: b, s3_base_path: a, s3_prefix: p/q}", "a/p/q");
+        check("{s3_bucket: b, s3_prefix: p/}", "p/");
+        assert_eq!(
+            keys(uploader("{s3_bucket: b, s3_prefix: p/}").archive().faults()),
+            ["prefix"]
         );
     }
 

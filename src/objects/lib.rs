@@ -10,6 +10,7 @@ pub mod blocks;
 pub mod check;
 pub mod error;
 pub mod file;
+mod naming;
 pub mod partition;
 mod patience;
 #[cfg(feature = "aws")]
@@ -20,6 +21,7 @@ pub mod test_kit;
 
 pub use error::{Class, StoreError};
 pub use file::FileStore;
+pub use naming::{Name, Naming};
 pub use partition::Partition;
 pub use patience::patiently;
 #[cfg(feature = "aws")]

@@ -75,6 +75,7 @@ pub(super) fn named() -> (Named, Vec<u8>) {
         sev: Some([1, 2, 0, 0, 0, 0, 0]),
         svc: Some(vec!["shop".to_owned()]),
         svc_more: false,
+        class: None,
         lock: None,
         of: None,
         adopted: None,

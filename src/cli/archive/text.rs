@@ -78,7 +78,7 @@ pub(super) fn report(report: &Report) -> String {
         out.push_str(&printable(&format!("could not read {trouble}")));
         out.push('\n');
     }
-    for not in report.not_proved {
+    for not in &report.not_proved {
         out.push_str(&format!("not proved: {not}\n"));
     }
     let warnings = match report.warnings {
@@ -150,12 +150,18 @@ fn detail(report: &Report, claim: Claim, result: &ClaimResult) -> String {
                 _ => format!("keys {}", keys.join(", ")),
             }
         }
-        Claim::C2 if totals.expired + totals.shredded + totals.orphans > 0 => format!(
-            "{} expired, {} shredded, {} orphans",
-            grouped(totals.expired),
-            grouped(totals.shredded),
-            grouped(totals.orphans)
-        ),
+        Claim::C2 if totals.expired + totals.shredded + totals.orphans + totals.others > 0 => {
+            let others = match totals.others {
+                0 => String::new(),
+                n => format!(", {} others' objects beside them not looked at", grouped(n)),
+            };
+            format!(
+                "{} expired, {} shredded, {} orphans{others}",
+                grouped(totals.expired),
+                grouped(totals.shredded),
+                grouped(totals.orphans)
+            )
+        }
         Claim::C3 => {
             let dup = match totals.dup {
                 0 => String::new(),

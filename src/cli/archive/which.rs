@@ -6,14 +6,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use config::{ComponentId, Duration, Section};
+use evidence::names::{DATA, Layout};
 use evidence::time::Time;
-use objects::blocks::{Directory, S3, Store};
+use objects::blocks::{Directory, S3, S3Uploader, Store};
 use objects::{Mode, ObjectStore};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
-use crate::cli::{Given, Sources};
+use super::reading::Reading;
+use crate::cli::{Given, Sources, say_error};
 use crate::service::providers;
 
 /// Which archive.
@@ -67,6 +69,24 @@ pub(in crate::cli) struct Archive {
     pub(in crate::cli) configured: Option<Configured>,
 }
 
+impl Archive {
+    /// Says it if the store has another layout than its exporter writes. Asks the store.
+    pub(super) async fn tell_other_layout(&self) {
+        if let Some(known) = &self.configured
+            && let Some(there) = Reading::of(self).layout().await
+            && there != known.layout
+        {
+            say_error(&format!(
+                "warning: {} holds an archive of layout {}, exporter {} writes {}: it will not start there",
+                self.store.place(),
+                there.as_str(),
+                known.id,
+                known.layout.as_str()
+            ));
+        }
+    }
+}
+
 /// What of an exporter's configuration commands go by.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::cli) struct Configured {
@@ -83,6 +103,10 @@ pub(in crate::cli) struct Configured {
     pub(super) ack: String,
     pub(super) roll: RollKeys,
     pub(super) storage: Option<String>,
+    /// How its objects are called.
+    pub(super) layout: Layout,
+    /// What the keys of all its objects begin with, as far as it is always the same.
+    pub(super) data: String,
 }
 
 /// How often a writer signs, in milliseconds.
@@ -187,10 +211,12 @@ impl Which {
         Which::default().opened(&directory(path), None).await
     }
 
-    /// Opens it. Asks a network nothing yet.
+    /// Opens it. Of an exporter's it is said if the store has another layout than that.
     pub(in crate::cli) async fn open(&self, sources: &Sources) -> Result<Archive, Failure> {
         let (store, known) = self.named(sources)?;
-        self.opened(&store, known).await
+        let archive = self.opened(&store, known).await?;
+        archive.tell_other_layout().await;
+        Ok(archive)
     }
 
     /// Opens what [`named`](Self::named) gave.
@@ -265,18 +291,21 @@ impl Which {
             .map_err(|faults| Failure::usage(faults.report(false)))?;
         let is_meant = |id: &ComponentId| match &self.exporter {
             Some(wanted) => id.to_string() == *wanted,
-            None => id.kind == "archive",
+            None => id.kind == "archive" || id.kind == AWSS3,
         };
         let mut meant: Vec<(ComponentId, Section)> = document.exporters;
-        meant.retain(|(id, _)| is_meant(id));
+        // Without evidence it writes no archive.
+        meant.retain(|(id, section)| is_meant(id) && (id.kind != AWSS3 || has_evidence(section)));
         match meant.as_mut_slice() {
-            [(id, section)] => of_section(section)
+            [(id, section)] => of_exporter(id, section)
                 .map(|(store, (intervals, mut configured))| {
                     configured.id = id.to_string();
                     (store, Some((intervals, configured)))
                 })
                 .map_err(|faults| Failure::usage(format!("exporter {id}: {}", faults.report(false)))),
-            [] => Err(Failure::usage("this configuration has no such exporter archive")),
+            [] => Err(Failure::usage(
+                "this configuration has no such exporter archive, nor an awss3 with weir: {evidence: true}",
+            )),
             several => {
                 let ids: Vec<String> = several.iter().map(|(id, _)| id.to_string()).collect();
                 Err(Failure::usage(format!(
@@ -298,11 +327,66 @@ fn directory(path: PathBuf) -> Store {
 /// What a configuration says beside the store.
 pub(super) type Known = (Intervals, Configured);
 
-fn of_section(section: &mut Section) -> Result<(Store, Known), config::Diags> {
+/// The exporter that is an archive if it is told to be one.
+const AWSS3: &str = "awss3";
+
+/// Of `awss3`: its `weir`.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+struct EvidenceKeys {
+    evidence: bool,
+}
+
+/// Of `awss3`: its own.
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+struct StorageKeys {
+    storage: Option<String>,
+}
+
+fn has_evidence(section: &Section) -> bool {
+    let weir = section.clone().take_raw("weir");
+    let keys = weir.and_then(|mut weir| weir.take::<EvidenceKeys>().ok());
+    keys.is_some_and(|keys| keys.evidence)
+}
+
+fn of_exporter(id: &ComponentId, section: &mut Section) -> Result<(Store, Known), config::Diags> {
+    match id.kind == AWSS3 {
+        true => of_awss3(section),
+        false => of_archive(section),
+    }
+}
+
+fn of_archive(section: &mut Section) -> Result<(Store, Known), config::Diags> {
     let Some(store) = section.take_raw("store") else {
         return Err(section.fault("store", "it names no store"));
     };
-    let store = store.parse::<Store>()?;
+    Ok((store.parse::<Store>()?, known(section)?))
+}
+
+fn of_awss3(section: &mut Section) -> Result<(Store, Known), config::Diags> {
+    let uploader = section.take_raw("s3uploader");
+    let uploader = uploader.map(Section::parse::<S3Uploader>).transpose()?;
+    let uploader = uploader.unwrap_or_default();
+    let storage = section.take::<StorageKeys>()?.storage;
+    let mut weir = section.take_raw("weir").unwrap_or_default();
+    let (intervals, mut configured) = known(&mut weir)?;
+    configured.storage = storage;
+    configured.layout = Layout::Awss3;
+    let format = uploader.partition_format();
+    format
+        .split('%')
+        .next()
+        .unwrap_or_default()
+        .clone_into(&mut configured.data);
+    let store = Store {
+        s3: Some(uploader.archive()),
+        file: None,
+    };
+    Ok((store, (intervals, configured)))
+}
+
+fn known(section: &mut Section) -> Result<Known, config::Diags> {
     let mut log = section.take_raw("log");
     let mut signer = log.as_mut().and_then(|log| log.take_raw("signer"));
     let signer = signer
@@ -340,8 +424,10 @@ fn of_section(section: &mut Section) -> Result<(Store, Known), config::Diags> {
         ack: own.ack,
         roll: roll.unwrap_or_default(),
         storage: own.storage,
+        layout: Layout::Hive,
+        data: DATA.to_owned(),
     };
-    Ok((store, (intervals, configured)))
+    Ok((intervals, configured))
 }
 
 impl Part {
@@ -535,7 +621,7 @@ mod tests {
     fn an_exporter_names_store_and_intervals() {
         let read = |yaml: &str| {
             let mut section = Section::from_yaml(yaml).unwrap_or_else(|faults| panic!("{faults}"));
-            of_section(&mut section).map_err(|faults| faults.to_string())
+            of_archive(&mut section).map_err(|faults| faults.to_string())
         };
         let yaml = "archive: a\nstore: {file: {path: /x}}\nlog: {heartbeat_interval: 1m, index: []}";
         let intervals = Intervals {
@@ -577,5 +663,40 @@ mod tests {
                 .expect_err("no such store")
                 .contains("tape")
         );
+    }
+
+    #[test]
+    fn an_awss3_with_evidence_is_an_archive() {
+        let mut section = Section::from_yaml(
+            "{s3uploader: {s3_bucket: b, s3_base_prefix: a, s3_prefix: p, s3_partition: hour}, storage: file_storage/j, \
+             weir: {evidence: true, archive: x/y, state_dir: /s, lock: {required: false}}}",
+        )
+        .expect("it is yaml");
+        assert!(has_evidence(&section));
+        let (store, (_, configured)) = of_awss3(&mut section).expect("it is valid");
+        let s3 = store.s3.expect("a bucket");
+        assert_eq!((s3.bucket.as_str(), s3.prefix.as_str()), ("b", "a/p"));
+        assert_eq!(
+            (
+                configured.layout,
+                configured.data.as_str(),
+                configured.archive.as_str()
+            ),
+            (Layout::Awss3, "year=", "x/y")
+        );
+        assert_eq!(configured.key, Some("/s/signer.key".into()));
+        assert_eq!(configured.storage.as_deref(), Some("file_storage/j"));
+        assert!(!configured.lock.required);
+        for without in [
+            "{}",
+            "weir: {evidence: false}",
+            "weir: {lock: {required: true}}",
+            "weir: 7",
+        ] {
+            assert!(
+                !has_evidence(&Section::from_yaml(without).expect("it is yaml")),
+                "{without}"
+            );
+        }
     }
 }

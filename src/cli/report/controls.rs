@@ -105,7 +105,7 @@ pub(super) fn document(input: &Input<'_>) -> (Document, Vec<Listing>) {
         },
         summary: made.summary(),
         controls,
-        not_proved: verified.not_proved.to_vec(),
+        not_proved: verified.not_proved.clone(),
         signature: match &input.signed_by {
             Some(key) => Signature::By {
                 note: "report.note",

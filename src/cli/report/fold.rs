@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use evidence::digest::Digest;
 use evidence::entry::{DoorRow, EdgeRow, Entry, Kind, Ledger, Obj, Row, Start, Worm};
-use evidence::names::{AUDIT_CLASS, EVIDENCE_CLASS, OWN_TENANT, Session, class_of};
+use evidence::names::{AUDIT_CLASS, EVIDENCE_CLASS, OWN_TENANT, Session};
 use evidence::time::{Second, Time};
 
 /// Rows that a list keeps; more are counted.
@@ -494,7 +494,7 @@ impl Fold {
         facts
             .sealing
             .add(u64::try_from(logged.since(obj.ad[0])).unwrap_or(0));
-        let class = class_of(&obj.key).unwrap_or("unknown");
+        let class = obj.class().unwrap_or("unknown");
         let lock = obj.lock.as_ref();
         let days = lock.map(|lock| lock.until.time().since(obj.ad[1]).div_euclid(DAY));
         let kept = Kept {
@@ -811,7 +811,7 @@ impl Facts {
 
 /// Whether it holds records of the gateway's own, of a class.
 fn is_own(obj: &Obj, class: &str) -> bool {
-    obj.tenant == OWN_TENANT && obj.signal == "logs" && class_of(&obj.key) == Some(class)
+    obj.tenant == OWN_TENANT && obj.signal == "logs" && obj.class() == Some(class)
 }
 
 fn named<'a>(all: &'a mut BTreeMap<String, Sums>, name: &str) -> &'a mut Sums {

@@ -324,6 +324,10 @@ impl Settings {
 
     /// Takes the blocks that `offer` names out of the section, and checks them. All faults at once.
     pub fn take(section: &mut Section, offer: &Harness) -> Result<Settings, Diags> {
+        let offer = match &offer.instead {
+            Some(other) if (other.when)(section) => other.harness,
+            _ => offer,
+        };
         if let Some(prepare) = offer.prepare {
             (prepare.0)(section)?;
         }
@@ -452,7 +456,8 @@ pub fn keys(offer: &Harness) -> Vec<Shape> {
         Block::Off => Some(Shape::of::<QueueOff>()),
     };
     let auth = (offer.retry != Block::Absent).then(Shape::of::<AuthBlock>);
-    let storage = offer.storage.then(Shape::of::<StorageBlock>);
+    let is_stored = offer.storage || offer.instead.is_some_and(|other| other.harness.storage);
+    let storage = is_stored.then(Shape::of::<StorageBlock>);
     let end = Some(Shape::of::<EndBlock>());
     [timeout, retry, queue, storage, auth, end]
         .into_iter()
@@ -754,6 +759,39 @@ mod tests {
             Some(9),
             2,
             "",
+        );
+    }
+
+    #[test]
+    fn a_section_that_asks_for_another_harness_gets_it() {
+        let offer = Harness {
+            queue: Block::Off,
+            instead: Some(component::Instead {
+                when: |section| section.contains("gathers"),
+                harness: &Harness::COLLECT,
+            }),
+            ..Harness::QUEUE_RETRY_TIMEOUT
+        };
+        let check = |yaml: &str, has_queue: bool, timeout: Option<u64>, left: &[&str]| {
+            let mut section = Section::from_yaml(yaml).expect("YAML");
+            let settings = Settings::take(&mut section, &offer).expect("valid");
+            assert_eq!(settings.queue.is_some(), has_queue, "{yaml}");
+            assert_eq!(settings.timeout, timeout.map(Duration::from_secs), "{yaml}");
+            assert_eq!(section.keys().collect::<Vec<_>>(), left, "{yaml}");
+        };
+        check("storage: file_storage", false, Some(5), &["storage"]);
+        check(
+            "{gathers: , storage: file_storage, timeout: 1s}",
+            true,
+            None,
+            &["gathers", "timeout"],
+        );
+        let named = Shape::keys(&keys(&offer));
+        assert!(
+            ["storage", "timeout"]
+                .iter()
+                .all(|key| named.iter().any(|own| own == key)),
+            "{named:?}"
         );
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{self, Digest};
+use crate::names::class_of;
 use crate::time::{Second, Time};
 
 fn is_false(flag: &bool) -> bool {
@@ -182,12 +183,22 @@ pub struct Obj {
     pub svc_more: bool,
     /// The lock as it was asked for.
     pub lock: Option<Lock>,
+    /// The retention class, in a layout whose keys name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// For a derived object: the numbers of those that it was made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<Vec<u64>>,
     /// Where it was first meant to be named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
+}
+
+impl Obj {
+    /// Its retention class, by its entry or by its key; none if neither says.
+    pub fn class(&self) -> Option<&str> {
+        self.class.as_deref().or_else(|| class_of(&self.key))
+    }
 }
 
 /// How an object is encrypted.

@@ -28,10 +28,10 @@ use wire::Signal;
 use crate::audit::{Record, Trails};
 use crate::digest::{Digest, hex, sha256};
 use crate::entry::{Lock, Obj};
-use crate::names::{AUDIT_CLASS, Compression, OWN_TENANT, Origin, class_of};
+use crate::names::{AUDIT_CLASS, Compression, Numbered, OWN_TENANT, Origin};
 use crate::time::{Second, Time};
 use ranges::Ranges;
-use report::{Findings, NOT_PROVED, Tally, verdict};
+use report::{Findings, Tally, not_proved, verdict};
 use session::key_hash;
 
 /// How closely objects are looked at.
@@ -111,10 +111,7 @@ impl Options {
             && self.to.is_none_or(|to| first < to)
             && self.tenant.as_ref().is_none_or(|tenant| *tenant == obj.tenant)
             && self.signal.as_ref().is_none_or(|signal| *signal == obj.signal)
-            && self
-                .class
-                .as_ref()
-                .is_none_or(|class| class_of(&obj.key) == Some(class))
+            && self.class.as_ref().is_none_or(|class| obj.class() == Some(class))
     }
 }
 
@@ -181,6 +178,8 @@ pub struct HoldItem {
 const CLOCK_WARN: i64 = 5 * 60_000;
 /// above this it is wrong.
 const CLOCK_FAIL: i64 = 15 * 60_000;
+/// Nobody else has keys like these.
+const HIVE: &str = "data/v1/class=";
 /// An object that nobody names may be on its way for so long.
 const ORPHAN_FAIL: i64 = 48 * 3_600_000;
 /// An audit record may be gathered with others for so long without a word.
@@ -221,6 +220,8 @@ pub struct Verifier {
     earliest_unlock: Option<Second>,
     /// Whether the store can say anything of locks.
     knows_locks: bool,
+    /// Whether the archive's objects lie beside those of others.
+    is_shared: bool,
     troubles: Vec<String>,
 }
 
@@ -256,12 +257,26 @@ impl Verifier {
             is_trail_whole,
             earliest_unlock: None,
             knows_locks: false,
+            is_shared: false,
             troubles: Vec::new(),
         }
     }
 
+    /// The archive's layout lets others write beside it: of what no entry names only what is called as it calls its
+    /// own objects is an orphan. So it is too as soon as a log names a key outside of `data/`.
+    pub fn shared(&mut self) {
+        self.is_shared = true;
+    }
+
+    /// Whether everything below the store's prefix is to be listed, and not `data/` alone. Known once all sessions were
+    /// taken.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     /// Takes what a log says.
     pub fn session(&mut self, mut outcome: SessionOutcome) {
+        self.is_shared |= outcome.is_shared;
         for (hash, adopted) in std::mem::take(&mut outcome.named) {
             let named = self.named.entry(hash).or_default();
             if adopted {
@@ -366,11 +381,16 @@ impl Verifier {
         );
     }
 
-    /// Takes the listing of `data/`, one version after the other, after all sessions and objects: what nobody names is
-    /// an orphan, and what hides a named version is told.
+    /// Takes the listing of `data/`, or of everything but the evidence if that [is needed](Self::is_shared), one version
+    /// after the other, after all sessions and objects: what nobody names is an orphan, and what hides a named version is
+    /// told.
     pub fn data(&mut self, listed: &Listed) {
         let Some(named) = self.named.get(&key_hash(&listed.key)) else {
             if listed.deleted {
+                return;
+            }
+            if self.is_shared && Numbered::parse(&listed.key).is_none() && !listed.key.starts_with(HIVE) {
+                self.totals.others += 1;
                 return;
             }
             self.totals.orphans += 1;
@@ -855,7 +875,7 @@ impl Verifier {
             holds: self.held.len() as u64,
             findings: self.found.kept,
             troubles: self.troubles,
-            not_proved: NOT_PROVED,
+            not_proved: not_proved(self.is_shared),
         }
     }
 }

@@ -240,6 +240,10 @@ fn base64_or_null<S: serde::Serializer>(root: &Option<Digest>, s: S) -> Result<S
     root.as_ref().map(Digest::to_base64).serialize(s)
 }
 
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 /// Sums over all sessions, within the range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Totals {
@@ -263,6 +267,9 @@ pub struct Totals {
     pub shredded: u64,
     /// Objects that no entry names.
     pub orphans: u64,
+    /// Objects with names that no archive gives, beside one whose layout allows that. Nobody looked at them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub others: u64,
     /// Entries of all logs.
     pub entries: u64,
     /// Checkpoints with a trusted signature.
@@ -319,15 +326,23 @@ pub struct Report {
     /// What could not be read.
     pub troubles: Vec<String>,
     /// What no verification can know.
-    pub not_proved: [&'static str; 3],
+    pub not_proved: Vec<&'static str>,
 }
 
 /// What every report must say.
-pub(super) const NOT_PROVED: [&str; 3] = [
+const NOT_PROVED: [&str; 3] = [
     "that a source sent everything: OTLP has no sequence numbers",
     "that the writer told the truth before it signed",
     "that no tail beyond the newest head known outside the store was removed",
 ];
+/// And of an archive beside the objects of others.
+const NOT_PROVED_SHARED: &str =
+    "that objects with names that no archive gives are nobody's: others may write beside this one";
+
+pub(super) fn not_proved(is_shared: bool) -> Vec<&'static str> {
+    let shared = is_shared.then_some(NOT_PROVED_SHARED);
+    NOT_PROVED.into_iter().chain(shared).collect()
+}
 
 /// The verdict and the exit code of some results.
 pub(super) fn verdict(

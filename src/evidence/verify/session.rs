@@ -14,7 +14,7 @@ use super::report::{Claim, Finding, Findings, Hole, Severity, Totals};
 use super::{Expected, Level, Options, Trust};
 use crate::digest::{Digest, hex, sha256};
 use crate::entry::{Audit, Entry, Gap, Hold, Kind, Obj, Open, Prev, Shred};
-use crate::names::{BadName, Compression, EvidenceKey, Format, LogFile, OWN_TENANT, Origin, Session};
+use crate::names::{BadName, Compression, DATA, EvidenceKey, Format, LogFile, OWN_TENANT, Origin, Session};
 use crate::note::{Checkpoint, KeyId, Note, Signed, Vkey};
 use crate::time::Time;
 use crate::tree::Tree;
@@ -105,6 +105,8 @@ pub struct SessionOutcome {
     pub(super) foreign_segments: Vec<String>,
     pub(super) foreign_heads: Vec<(u64, String)>,
     pub(super) unlocked: bool,
+    /// A key lies outside of `data/`.
+    pub(super) is_shared: bool,
     pub(super) locked: bool,
 }
 
@@ -497,6 +499,7 @@ impl SessionReader {
             self.books.object(&obj);
         }
         self.out.named.push((key_hash(&obj.key), obj.adopted.is_some()));
+        self.out.is_shared |= !obj.key.starts_with(DATA);
         if let Some(adopted) = &obj.adopted {
             self.out.adopted.push((adopted.origin.clone(), adopted.seq));
         }

@@ -4,10 +4,10 @@ use component::prelude::*;
 use objects::blocks::{Checksum, S3Uploader};
 use objects::{Lock, Mode};
 
-/// `awss3`.
+/// `awss3`; with evidence its section `weir` is another one.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Config {
+pub(super) struct Config<W: Default = Weir> {
     /// The bucket, how to reach it, and how objects are called.
     pub(super) s3uploader: S3Uploader,
     /// What an object holds.
@@ -19,7 +19,7 @@ pub(super) struct Config {
     /// Buckets and prefixes by resource.
     pub(super) resource_attrs_to_s3: ResourceAttrs,
     /// Not in the collector.
-    pub(super) weir: Weir,
+    pub(super) weir: W,
 }
 
 /// What an object holds.
@@ -47,11 +47,11 @@ pub(super) struct ResourceAttrs {
     pub(super) s3_prefix: String,
 }
 
-/// What contrib's exporter does not have.
+/// What contrib's exporter does not have, without evidence.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Weir {
-    /// A signed log of all objects, as exporter `archive` writes it; not supported here.
+    /// A signed log of all objects: with it the section is [`Evidence`](super::evidence::Evidence).
     pub(super) evidence: bool,
     /// Whether compressed objects say so in their header: `auto` (default) or `none`.
     pub(super) content_encoding: ContentEncoding,
@@ -108,12 +108,21 @@ impl LockBlock {
     }
 }
 
+/// What is wrong with where objects go and what they hold, with evidence and without.
+pub(super) fn faults_of_names<W: Default>(config: &Config<W>, faults: &mut Vec<(String, String)>) {
+    for (key, text) in config.s3uploader.faults() {
+        faults.push((format!("s3uploader.{}", key.replace("::", ".")), text));
+    }
+    if !config.encoding.is_empty() {
+        let text = "encoding extensions are not supported yet";
+        faults.push(("encoding".to_owned(), text.to_owned()));
+    }
+}
+
 impl config::Validate for Config {
     fn validate(&self, faults: &mut Vec<(String, String)>) {
         let uploader = &self.s3uploader;
-        for (key, text) in uploader.faults() {
-            faults.push((format!("s3uploader.{}", key.replace("::", ".")), text));
-        }
+        faults_of_names(self, faults);
         let mut fault = |key: &str, wrong: bool, message: &str| {
             if wrong {
                 faults.push((key.to_owned(), message.to_owned()));
@@ -130,17 +139,7 @@ impl config::Validate for Config {
             self.marshaler == Marshaler::SumoIc,
             "sumo_ic is not supported: take otlp_json, otlp_proto or body",
         );
-        fault(
-            "encoding",
-            !self.encoding.is_empty(),
-            "encoding extensions are not supported yet",
-        );
         let weir = &self.weir;
-        fault(
-            "weir.evidence",
-            weir.evidence,
-            "evidence is not supported here: exporter archive writes it",
-        );
         let lock = &weir.lock;
         let locks = lock.mode.is_some() || lock.legal_hold;
         fault(

@@ -2,9 +2,11 @@
 //!
 //! In: logs, metrics, traces. Out: one PutObject a batch (one for each bucket and prefix, where resources name them),
 //! that replaces nothing and has its lock from the beginning. A batch whose upload has no known end is tried again under
-//! the same key, and found there if it had arrived. Delivery: at least once (harness).
+//! the same key, and found there if it had arrived. Delivery: at least once (harness). With evidence it is an archive
+//! under the same names, and does as exporter `archive` does.
 
 mod config;
+mod evidence;
 mod places;
 mod render;
 mod tries;
@@ -15,19 +17,19 @@ use aws_lc_rs::digest;
 use bytes::Bytes;
 use component::prelude::*;
 use objects::blocks::Store;
-use objects::{Body, Class as Kind, Lock, ObjectStore, Put, PutOutcome, StoreError};
+use objects::{Body, Class as Kind, Lock, Naming, ObjectStore, Put, PutOutcome, StoreError};
 use tokio::time::Instant;
 
 use self::config::{Config, ContentEncoding};
 use self::places::Place;
-use self::render::{Form, Naming};
+use self::render::Form;
 use self::tries::{Target, Tries, What};
 
 /// This exporter type.
 pub(crate) static FACTORY: ExporterFactory = ExporterFactory {
     kind: "awss3",
     aliases: &[],
-    keys: &[Shape::of::<Config>()],
+    keys: &[Shape::of::<Config<evidence::Evidence>>()],
     signals: &[
         (Signal::Traces, Stability::Alpha),
         (Signal::Metrics, Stability::Alpha),
@@ -35,16 +37,20 @@ pub(crate) static FACTORY: ExporterFactory = ExporterFactory {
     ],
     harness: Harness {
         queue: Block::Off,
+        instead: Some(evidence::HARNESS),
         ..Harness::QUEUE_RETRY_TIMEOUT
     },
     build: |section, cx| {
+        if evidence::is_asked_for(&section) {
+            return evidence::build(section, cx);
+        }
         let place = section.clone();
         let config: Config = section.parse_valid()?;
         let form = Form {
             marshaler: config.marshaler,
             compression: config.s3uploader.compression,
         };
-        let naming = Naming::new(&config.s3uploader, form);
+        let naming = Naming::new(&config.s3uploader);
         let naming = naming.map_err(|(key, text)| place.fault(&format!("s3uploader.{key}"), text))?;
         Ok(Exporter::Push(Arc::new(Awss3 {
             id: cx.id.to_string(),
@@ -193,7 +199,7 @@ impl Awss3 {
                 None => {
                     let now = render::now();
                     Target {
-                        key: self.naming.key(batch.signal, &place.prefix, now)?,
+                        key: render::key(&self.naming, self.form, batch.signal, &place.prefix, now)?,
                         lock: self.config.weir.lock.at(now.as_secs()),
                     }
                 }

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use component::compressed;
 use component::prelude::*;
-use objects::blocks::{ObjectCompression, S3Uploader};
-use objects::partition::{Partition, joined};
+use objects::blocks::ObjectCompression;
+use objects::{Name, Naming};
 use wire::Encoding;
 use wire::view::{Depth, Kind, Scratch, View};
 
@@ -109,51 +109,21 @@ fn rejected(error: impl Into<BoxError>) -> ExportError {
     }
 }
 
-/// How objects are called.
-#[derive(Debug)]
-pub(super) struct Naming {
-    /// With its `/`, or nothing.
-    base: String,
-    prefix: String,
-    partition: Partition,
-    file_prefix: String,
-    ending: String,
-}
-
-impl Naming {
-    /// Errors: the key below `s3uploader` that is wrong, and why.
-    pub(super) fn new(uploader: &S3Uploader, form: Form) -> Result<Naming, (&'static str, String)> {
-        let base = uploader.base_prefix();
-        Ok(Naming {
-            base: slashed(base),
-            prefix: uploader.s3_prefix.clone(),
-            partition: Partition::new(uploader.partition_format(), &uploader.s3_partition_timezone)?,
-            file_prefix: uploader.file_prefix.clone(),
-            ending: form.ending(),
-        })
-    }
-
-    /// The key of an object that is uploaded `now`, since 1970; `prefix`: what its resources say, or empty.
-    pub(super) fn key(&self, signal: Signal, prefix: &str, now: Duration) -> Result<String, ExportError> {
-        let prefix = if prefix.is_empty() { &self.prefix } else { prefix };
-        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let directory = format!("{}{}{}", self.base, slashed(prefix), self.partition.at(seconds));
-        Ok(joined(&format!(
-            "{}{}{}_{}{}",
-            slashed(&directory),
-            self.file_prefix,
-            signal.as_str(),
-            uuid_v7(now)?,
-            self.ending,
-        )))
-    }
-}
-
-fn slashed(prefix: &str) -> String {
-    match prefix {
-        "" => String::new(),
-        prefix => format!("{prefix}/"),
-    }
+/// The key of an object that is uploaded `now`, since 1970; `prefix`: what its resources say, or empty.
+pub(super) fn key(
+    naming: &Naming,
+    form: Form,
+    signal: Signal,
+    prefix: &str,
+    now: Duration,
+) -> Result<String, ExportError> {
+    Ok(naming.key(&Name {
+        prefix,
+        seconds: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+        signal: signal.as_str(),
+        unique: &uuid_v7(now)?,
+        ending: &form.ending(),
+    }))
 }
 
 /// The time since 1970.
@@ -177,6 +147,8 @@ fn uuid_v7(now: Duration) -> Result<String, ExportError> {
 
 #[cfg(test)]
 mod tests {
+    use objects::blocks::S3Uploader;
+
     use super::*;
 
     fn uploader(yaml: &str) -> S3Uploader {
@@ -193,8 +165,8 @@ mod tests {
                 marshaler,
                 compression: uploader.compression,
             };
-            let naming = Naming::new(&uploader, form).expect("it is right");
-            let key = naming.key(signal, own, Duration::from_secs(1_770_102_545));
+            let naming = Naming::new(&uploader).expect("it is right");
+            let key = key(&naming, form, signal, own, Duration::from_secs(1_770_102_545));
             let key = key.expect("there are random numbers");
             let at = key.rfind("019c2255-5a68-7").expect("a UUID of that time");
             let shown = format!("{}ID{}", &key[..at], &key[at + 36..]);

@@ -242,7 +242,7 @@ fn exporter(yaml: &str, fake: &Fake) -> Awss3 {
     let store: Arc<dyn ObjectStore> = Arc::new(fake.clone());
     Awss3 {
         id: "awss3".into(),
-        naming: Naming::new(&config.s3uploader, form).expect("it is right"),
+        naming: Naming::new(&config.s3uploader).expect("it is right"),
         config,
         form,
         tries: Tries::default(),
@@ -335,10 +335,6 @@ fn what_cannot_be_is_refused_with_a_reason() {
     check(
         &format!("{MINIMAL}\nencoding: text_encoding"),
         "encoding extensions are not",
-    );
-    check(
-        &format!("{MINIMAL}\nweir: {{evidence: true}}"),
-        "exporter archive writes it",
     );
     check(
         &format!("{MINIMAL}\nweir: {{lock: {{mode: COMPLIANCE}}}}"),
@@ -617,5 +613,113 @@ fn names_of_buckets_are_names() {
         &"x".repeat(64),
     ] {
         check(name, false);
+    }
+}
+
+// With evidence.
+
+const ARCHIVE: &str = "archive: logs.example.com/prod, state_dir: /var/lib/weir/archive, ack: memory";
+
+/// An exporter with evidence: more of `s3uploader`, more of the exporter, more of `weir`.
+fn with_evidence(uploader: &str, more: &str, weir: &str) -> String {
+    format!(
+        "s3uploader: {{s3_bucket: b, s3_partition_timezone: UTC{uploader}}}\nmarshaler: otlp_proto\n{more}\nweir: {{evidence: true, \
+         {ARCHIVE}{weir}}}"
+    )
+}
+
+fn built(yaml: &str) -> Result<Exporter, Fault> {
+    (FACTORY.build)(section(yaml), &context("awss3"))
+}
+
+#[test]
+fn with_evidence_it_gathers_and_without_it_pushes() {
+    let check = |yaml: &str, gathers: bool| match built(yaml) {
+        Ok(exporter) => assert_eq!(matches!(exporter, Exporter::Collect(_)), gathers, "{yaml}"),
+        Err(fault) => panic!("{yaml}: {fault}"),
+    };
+    check(MINIMAL, false);
+    check(&format!("{MINIMAL}\nweir: {{evidence: false}}"), false);
+    check(
+        &format!("{MINIMAL}\nweir: {{lock: {{required: true, mode: COMPLIANCE, retention: 1y}}}}"),
+        false,
+    );
+    check(&with_evidence("", "", ""), true);
+    check(
+        &with_evidence(
+            ", s3_base_prefix: a, s3_prefix: p/q, file_prefix: f-, compression: gzip, storage_class: STANDARD_IA, acl: private, \
+             retry_mode: adaptive, s3_partition: hour",
+            "encoding_file_extension: x",
+            ", create: true, writer: gw-0, content_encoding: none, lock: {required: true, mode: COMPLIANCE, retention: 1y}, \
+             roll: {max_age: 10s}, log: {checkpoint_interval: 5s}, tenant: {from: ['resource:t']}, spool: memory",
+        ),
+        true,
+    );
+}
+
+#[test]
+fn what_an_archive_cannot_do_is_refused_with_what_to_write() {
+    let check = |yaml: &str, expected: &str| {
+        let told = faults(built(yaml).map(drop));
+        assert!(told.contains(expected), "{yaml}: {told}");
+    };
+    let uploader = |uploader: &str, expected: &str| check(&with_evidence(uploader, "", ""), expected);
+    let more = |more: &str, expected: &str| check(&with_evidence("", more, ""), expected);
+    let weir = |weir: &str, expected: &str| check(&with_evidence("", "", weir), expected);
+    check(
+        &format!("{MINIMAL}\nweir: {{evidence: true, {ARCHIVE}}}"),
+        "evidence needs marshaler: otlp_proto",
+    );
+    more(
+        "resource_attrs_to_s3: {s3_prefix: k}",
+        "one bucket and one prefix",
+    );
+    more("timeout: 5s", "take timeout out");
+    more("encoding: text", "encoding extensions are not");
+    uploader(", unique_key_func_name: uuidv7", "by their number in the log");
+    uploader(", s3_prefix: p/", "neither begins nor ends with /");
+    uploader(", s3_partition_format: '%Q'", "%Q is not known");
+    uploader(", storage_class: none", "must be one of STANDARD");
+    weir(", store: {file: {path: /x}}", "s3uploader says where");
+    weir(", compression: zstd", "s3uploader.compression");
+    weir(", format: otlp_proto", "marshaler says");
+    weir(", storage: file_storage", "sending_queue.storage");
+    weir(", no_such_key: 1", "no_such_key");
+    weir(", roll: {no_such_key: 1}", "no_such_key");
+    weir(", writer: GW_0", "writer must be");
+    weir(", lock: {retention: 1h}", "at least 1d");
+    check(
+        &with_evidence(", compression: gzip", "", ", compression_level: 10"),
+        "compression_level must be",
+    );
+    check(
+        "s3uploader: {endpoint: 'http://127.0.0.1:1'}\nmarshaler: otlp_proto\nweir: {evidence: true, archive: a, state_dir: /x}",
+        "needs the name of its bucket",
+    );
+    check(
+        &with_evidence("", "", "").replace(", ack: memory", ""),
+        "no storage: is set",
+    );
+    check(
+        &with_evidence("", "", "").replace("state_dir: ", "writer: "),
+        "state_dir must be",
+    );
+    // Without evidence the section is what it was.
+    check(&format!("{MINIMAL}\nweir: {{{ARCHIVE}}}"), "archive");
+}
+
+#[test]
+fn faults_of_the_archive_are_laid_where_they_were_written() {
+    let told = faults(built(&with_evidence("", "", ", lock: {classes: [{name: std}]}")).map(drop));
+    assert!(
+        told.contains("weir::lock::classes::0::name: std is the class"),
+        "{told}"
+    );
+    let told = faults(built(&with_evidence(", acl: mine", "", ", put_concurrency: 0")).map(drop));
+    for expected in [
+        "s3uploader::acl: must be one of",
+        "weir::put_concurrency: must be above 0",
+    ] {
+        assert!(told.contains(expected), "{told}");
     }
 }

@@ -13,12 +13,32 @@ const BUFFER_BYTES_MIN: u64 = 24 << 10;
 
 pub(super) fn lint(parts: &Parts, found: &mut Vec<Diag>) {
     for (id, section) in parts.of_kind("exporters") {
-        if id.kind == "archive" {
-            let value = section.effective();
-            locks(section, at(&value, "lock"), found);
-            unlocked(section, &value, found);
-            buffers(section, &value, found);
-        }
+        let whole = section.effective();
+        let (below, value) = match id.kind.as_str() {
+            "archive" => ("", &whole),
+            "awss3" if at(at(&whole, "weir"), "evidence") == &Effective::Bool(true) => {
+                ("weir.", at(&whole, "weir"))
+            }
+            _ => continue,
+        };
+        let keys = Keys { section, below };
+        locks(keys, at(value, "lock"), found);
+        let is_bucket = !below.is_empty() || at(at(value, "store"), "s3") != &NOTHING;
+        unlocked(keys, is_bucket, value, found);
+        buffers(keys, value, found);
+    }
+}
+
+/// The keys of an archive, of which some exporters have others before.
+#[derive(Clone, Copy)]
+struct Keys<'a> {
+    section: &'a Section,
+    below: &'static str,
+}
+
+impl Keys<'_> {
+    fn diag(self, key: &str, message: impl Into<String>) -> Diag {
+        self.section.diag(&format!("{}{key}", self.below), message)
     }
 }
 
@@ -56,7 +76,7 @@ fn seconds(text: &str) -> Option<u64> {
 }
 
 /// Warns of what nobody could undo.
-fn forever(section: &Section, key: &str, retention: &str, mode: &str, found: &mut Vec<Diag>) {
+fn forever(keys: Keys<'_>, key: &str, retention: &str, mode: &str, found: &mut Vec<Diag>) {
     let seconds = seconds(retention).unwrap_or_default();
     if seconds > YEARS_MAX * YEAR_S && mode == "COMPLIANCE" {
         let years = seconds / YEAR_S;
@@ -64,15 +84,15 @@ fn forever(section: &Section, key: &str, retention: &str, mode: &str, found: &mu
             "under COMPLIANCE nobody can delete for {years} years, not even the account's owner, and nobody can take it back"
         );
         let help = "a shorter retention, or mode: GOVERNANCE until it is sure";
-        found.push(section.diag(key, message).with_help(help));
+        found.push(keys.diag(key, message).with_help(help));
     }
 }
 
-fn locks(section: &Section, lock: &Effective, found: &mut Vec<Diag>) {
+fn locks(keys: Keys<'_>, lock: &Effective, found: &mut Vec<Diag>) {
     let (retention, mode) = (text(lock, "retention"), text(lock, "mode"));
-    forever(section, "lock.retention", retention, mode, found);
+    forever(keys, "lock.retention", retention, mode, found);
     let evidence = text(lock, "evidence_retention");
-    forever(section, "lock.evidence_retention", evidence, mode, found);
+    forever(keys, "lock.evidence_retention", evidence, mode, found);
     let classes = list(lock, "classes");
     for (n, class) in classes.iter().enumerate() {
         let own = match text(class, "mode") {
@@ -80,7 +100,7 @@ fn locks(section: &Section, lock: &Effective, found: &mut Vec<Diag>) {
             own => own,
         };
         let key = format!("lock.classes.{n}.retention");
-        forever(section, &key, text(class, "retention"), own, found);
+        forever(keys, &key, text(class, "retention"), own, found);
         let earlier = classes[..n]
             .iter()
             .find(|earlier| takes_all_of(at(earlier, "match"), at(class, "match")));
@@ -90,18 +110,18 @@ fn locks(section: &Section, lock: &Effective, found: &mut Vec<Diag>) {
                 text(class, "name"),
                 text(earlier, "name")
             );
-            let diag = section.diag(&format!("lock.classes.{n}.match"), message);
+            let diag = keys.diag(&format!("lock.classes.{n}.match"), message);
             found.push(diag.with_help("the first class that matches wins: put the narrower one first"));
         }
     }
     if text(lock, "shorter_than_bucket_default") == "allow" {
         let message = "a lock may be shorter than what the bucket promises by its own default";
-        let diag = section.diag("lock.shorter_than_bucket_default", message);
+        let diag = keys.diag("lock.shorter_than_bucket_default", message);
         found.push(diag.with_help("reject: the longer of both is used"));
     }
     if at(lock, "legal_hold") == &Effective::Bool(true) {
         let message = "objects stay until somebody lifts the legal hold of each, whatever their retention";
-        found.push(section.diag("lock.legal_hold", message));
+        found.push(keys.diag("lock.legal_hold", message));
     }
 }
 
@@ -123,16 +143,15 @@ fn takes_all_of(wide: &Effective, narrow: &Effective) -> bool {
     lists && severity && attributes
 }
 
-fn unlocked(section: &Section, value: &Effective, found: &mut Vec<Diag>) {
-    let is_bucket = at(at(value, "store"), "s3") != &Effective::Null;
+fn unlocked(keys: Keys<'_>, is_bucket: bool, value: &Effective, found: &mut Vec<Diag>) {
     if is_bucket && at(at(value, "lock"), "required") == &Effective::Bool(false) {
         let message = "a bucket that locks nothing is good enough: what is archived can be deleted";
-        let diag = section.diag("lock.required", message);
+        let diag = keys.diag("lock.required", message);
         found.push(diag.with_help("required: true does not start without Object Lock"));
     }
 }
 
-fn buffers(section: &Section, value: &Effective, found: &mut Vec<Diag>) {
+fn buffers(keys: Keys<'_>, value: &Effective, found: &mut Vec<Diag>) {
     let units = [
         ("TiB", 1 << 40),
         ("GiB", 1 << 30),
@@ -151,7 +170,7 @@ fn buffers(section: &Section, value: &Effective, found: &mut Vec<Diag>) {
         let message = format!(
             "with {partitions} objects open each has less than 24KiB of memory, and what is compressed so early compresses worse"
         );
-        let diag = section.diag("max_buffer_bytes", message);
+        let diag = keys.diag("max_buffer_bytes", message);
         found.push(diag.with_help("more of it, or a lower max_open_partitions"));
     }
 }
@@ -205,6 +224,40 @@ mod tests {
                 "13:41 exporters::archive::lock::classes::1::retention",
                 11,
             )],
+        );
+    }
+
+    #[test]
+    fn an_awss3_with_evidence_is_an_archive_too() {
+        let said = |weir: &str| {
+            let text = format!(
+                "extensions: {{file_storage: {{directory: /d}}}}\nreceivers: {{nop: }}\nexporters:\n  awss3:\n    s3uploader: \
+                 {{s3_bucket: b}}\n    marshaler: otlp_proto\n    storage: file_storage\n    weir: {{evidence: true, archive: a, \
+                 state_dir: /x{weir}}}\nservice: {{extensions: [file_storage], pipelines: {{logs: {{receivers: [nop], exporters: \
+                 [awss3]}}}}}}\n"
+            );
+            let (_, warnings) = super::super::super::validate(&[("gw.yaml".into(), text)], &Gates::default())
+                .unwrap_or_else(|faults| panic!("{faults}"));
+            let shown = warnings.iter().map(ToString::to_string);
+            let shown: Vec<String> = shown
+                .filter(|text| text.contains("exporters::awss3::weir"))
+                .collect();
+            shown.join("\n")
+        };
+        assert_eq!(said(""), "");
+        let told = said(", lock: {retention: 70y}");
+        assert!(
+            told.contains("gw.yaml:8:62 exporters::awss3::weir::lock::retention: under COMPLIANCE"),
+            "{told}"
+        );
+        let told = said(", lock: {required: false}, max_buffer_bytes: 64MiB");
+        assert!(
+            told.contains("weir::lock::required: a bucket that locks nothing"),
+            "{told}"
+        );
+        assert!(
+            told.contains("weir::max_buffer_bytes: with 8192 objects"),
+            "{told}"
         );
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use evidence::names::Session;
+use evidence::names::{Layout, Session};
 use evidence::time::Second;
 use objects::blocks::Store;
 use objects::check::{self, Found, SELFTEST, Worm};
@@ -86,6 +86,7 @@ enum Rights {
 pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, Failure> {
     let (store, known) = arguments.which.named(sources)?;
     let archive = arguments.which.opened(&store, known).await?;
+    archive.tell_other_layout().await;
     if archive.is_copy {
         return Err(Failure::usage("a copy has no lock: --store"));
     }
@@ -208,9 +209,11 @@ fn objects_an_hour(configured: Option<&Configured>) -> u64 {
         return OBJECTS_AN_HOUR;
     };
     let small = known.roll.max_age_small.filter(|age| !age.0.is_zero());
-    let age = match (known.ack.as_str(), small, known.roll.max_age) {
-        ("memory", None, Some(age)) | (_, Some(age), _) => age.0.as_secs(),
-        ("memory", None, None) => 60,
+    // These wait for no more by default.
+    let is_early = known.ack == "memory" || known.layout == Layout::Awss3;
+    let age = match (is_early, small, known.roll.max_age) {
+        (true, None, Some(age)) | (_, Some(age), _) => age.0.as_secs(),
+        (true, None, None) => 60,
         _ => 900,
     };
     (4_500 / age.max(1)).max(1)

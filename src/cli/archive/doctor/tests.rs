@@ -159,8 +159,15 @@ fn a_configuration_says_how_many_objects_there_will_be() {
             max_age_small: seconds.map(|s| config::Duration(std::time::Duration::from_secs(s))),
         },
         storage: Some("file_storage/journal".to_owned()),
+        layout: Layout::Hive,
+        data: String::new(),
     };
     assert_eq!(objects_an_hour(None), 5);
+    let awss3 = Configured {
+        layout: Layout::Awss3,
+        ..known("wal", None)
+    };
+    assert_eq!(objects_an_hour(Some(&awss3)), 75);
     assert_eq!(objects_an_hour(Some(&known("", None))), 5);
     assert_eq!(objects_an_hour(Some(&known("wal", Some(60)))), 75);
     assert_eq!(objects_an_hour(Some(&known("memory", None))), 75);

@@ -94,8 +94,8 @@ pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, 
         let pretty = |value: &serde_json::Value| serde_json::to_string_pretty(value).unwrap_or_default();
         match (arguments.print_policy, arguments.print_lifecycle) {
             (true, _) => say(&pretty(&bucket.policies())),
-            (_, true) => say(&pretty(&bucket.lifecycle())),
-            _ => say(bucket.terraform().trim_end()),
+            (_, true) => say(&pretty(&bucket.lifecycle()?)),
+            _ => say(bucket.terraform()?.trim_end()),
         }
         return Ok(0);
     }
@@ -196,6 +196,16 @@ async fn found(
     };
     if let Some(before) = &before {
         check_before(before, &name, &arguments.root_key)?;
+        let own = configured.map(|known| known.layout.as_str());
+        if own.is_some_and(|own| own != before.layout) {
+            let told = format!(
+                "an archive of layout {} is there, and exporter {} writes {}: give it a prefix of its own",
+                before.layout,
+                configured.map_or("", |known| &known.id),
+                own.unwrap_or_default()
+            );
+            return Err(Failure::usage(told));
+        }
     }
     let root = signer(&arguments.root_key)?;
     let vkey = root
@@ -230,7 +240,11 @@ async fn found(
             tree: "rfc6962-sha256".to_owned(),
             head: "c2sp.org/tlog-checkpoint".to_owned(),
             sig: "ed25519".to_owned(),
-            layout: "hive/v1".to_owned(),
+            layout: configured
+                .map(|known| known.layout)
+                .unwrap_or_default()
+                .as_str()
+                .to_owned(),
             root_vkeys: vec![vkey.clone()],
         };
         let mut text = serde_json::to_vec(&founding).map_err(|e| fault(ARCHIVE, &e))?;

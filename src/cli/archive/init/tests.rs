@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
+use evidence::names::{DATA, Layout};
 use evidence::note::Policy;
 use objects::FileStore;
 use objects::blocks::S3;
@@ -131,6 +132,14 @@ async fn a_policy_that_is_there_is_never_overwritten() {
 }
 
 fn bucket(prefix: &str, classes: &[(&str, &str)]) -> Bucket {
+    laid_out(prefix, classes, (Layout::Hive, DATA)).expect("retentions")
+}
+
+fn laid_out(
+    prefix: &str,
+    classes: &[(&str, &str)],
+    (layout, data): (Layout, &str),
+) -> Result<Bucket, Failure> {
     let s3 = S3 {
         bucket: "acme-weir-logs".to_owned(),
         region: "eu-central-1".to_owned(),
@@ -154,8 +163,34 @@ fn bucket(prefix: &str, classes: &[(&str, &str)]) -> Bucket {
         ack: String::new(),
         roll: Default::default(),
         storage: None,
+        layout,
+        data: data.to_owned(),
     };
-    Bucket::of(&s3, Some(&configured)).expect("retentions")
+    Bucket::of(&s3, Some(&configured))
+}
+
+#[test]
+fn beside_others_objects_are_what_begins_as_their_folders_do() {
+    let awss3 = |data, classes: &[(&str, &str)]| laid_out("own", classes, (Layout::Awss3, data));
+    let bucket = awss3("year=", &[]).expect("retentions");
+    let told = bucket.policies().to_string();
+    assert!(told.contains("arn:aws:s3:::acme-weir-logs/own/year=*"), "{told}");
+    assert!(!told.contains("data/"), "{told}");
+    let told = bucket.lifecycle().expect("one class").to_string();
+    assert!(
+        told.contains("\"Prefix\":\"own/year=\"") && !told.contains("data/"),
+        "{told}"
+    );
+    assert!(
+        bucket
+            .terraform()
+            .expect("one class")
+            .contains("prefix = \"own/year=\"")
+    );
+    let told = awss3("year=", &[("pci", "7y")]).expect("retentions").lifecycle();
+    assert!(told.expect_err("two classes").told.contains("keys name no class"));
+    let told = awss3("", &[]).err().expect("no folder").told;
+    assert!(told.contains("begins with a time"), "{told}");
 }
 
 #[test]
@@ -206,7 +241,7 @@ fn policies_name_the_bucket_and_its_prefix() {
 
 #[test]
 fn a_lifecycle_has_a_rule_for_each_class() {
-    let told = bucket("prod", &[("pci", "7y")]).lifecycle();
+    let told = bucket("prod", &[("pci", "7y")]).lifecycle().expect("names");
     let rules = told["Rules"].as_array().expect("rules");
     let short: Vec<(&str, &str, u64)> = rules
         .iter()
@@ -232,7 +267,7 @@ fn a_lifecycle_has_a_rule_for_each_class() {
 
 #[test]
 fn terraform_has_bucket_lock_policy_and_lifecycle() {
-    let text = bucket("", &[("pci", "7y")]).terraform();
+    let text = bucket("", &[("pci", "7y")]).terraform().expect("names");
     for line in [
         "  bucket              = \"acme-weir-logs\"",
         "  object_lock_enabled = true",

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use evidence::entry::{Entry, Kind};
 use evidence::log::SEGMENT_BYTES_MAX;
-use evidence::names::{DATA, EVIDENCE, Session, escape_tenant};
+use evidence::names::{DATA, EVIDENCE, Layout, Numbered, Session, escape_tenant};
 use evidence::note::{NOTE_BYTES_MAX, Pin, Policy, Proof};
 use evidence::time::Time;
 use evidence::verify::{
@@ -304,12 +304,17 @@ pub(in crate::cli) async fn watched(
     if options.level != Level::Log {
         let wanted = Wanted::of(options);
         let is_new = |listed: &Listed| listed.modified.is_some_and(|modified| modified > options.now);
+        // Where others may write beside the archive, its objects have no folder of their own.
+        if reading.layout().await == Some(Layout::Awss3) {
+            verifier.shared();
+        }
+        let all = if verifier.is_shared() { "" } else { DATA };
         let take = |listed: Listed| {
-            if wanted.is_it(&listed.key) && !is_new(&listed) {
+            if !listed.key.starts_with("_weir/") && wanted.is_it(&listed.key) && !is_new(&listed) {
                 verifier.data(&listed);
             }
         };
-        reading.list(DATA, take).await?;
+        reading.list(all, take).await?;
     }
     Ok(verifier.finish(options.now, clock()))
 }
@@ -399,9 +404,10 @@ impl Shared {
     }
 }
 
-/// Which keys below `data/` lie in the range, as far as their names say.
+/// Which keys lie in the range, as far as their names say.
 struct Wanted {
     parts: Vec<String>,
+    signal: Option<String>,
     from: Option<String>,
     to: Option<String>,
 }
@@ -423,12 +429,18 @@ impl Wanted {
         };
         Wanted {
             parts: parts.collect(),
+            signal: options.signal.clone(),
             from: options.from.map(hour),
             to: options.to.map(hour),
         }
     }
 
     fn is_it(&self, key: &str) -> bool {
+        if !key.starts_with(DATA) {
+            // Of the layout `awss3/v1` names say the signal alone.
+            let found = Numbered::parse(key).map(|found| found.signal.as_str());
+            return found.is_none_or(|found| self.signal.as_ref().is_none_or(|wanted| wanted == found));
+        }
         let hour = key.find("/dt=").and_then(|at| key.get(at + 1..at + 22));
         self.parts.iter().all(|part| key.contains(part.as_str()))
             && self

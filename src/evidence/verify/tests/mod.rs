@@ -544,6 +544,44 @@ fn a_successor_adopts_what_was_in_flight() {
 }
 
 #[test]
+fn beside_others_an_orphan_is_known_by_its_name() {
+    let mut store = Store::default();
+    let mut w = writer("gw-0", 1);
+    let mut obj = w.stored(&mut store, "acme", 3, b"one");
+    let session = w.log.origin().session().clone();
+    let named = |seq| {
+        let unique = Numbered::unique("gw-0", &session, seq);
+        format!("year=2025/minute=05/logs_{unique}.binpb.zst")
+    };
+    let stored = store.files.remove(&obj.key).expect("it is there");
+    store.files.insert(named(0), stored);
+    (obj.key, obj.class) = (named(0), Some("pci".to_owned()));
+    w.books.insert("acme".to_owned(), [3, 3, 0]);
+    w.append(Kind::Obj(Box::new(obj)));
+    w.seal(&mut store);
+    let policy = w.log_line();
+    for other in ["logs_482910334.json", "data/other"] {
+        store.put(other, b"x", Some(at(0)), None);
+    }
+    let report = verified(&store, &policy, w.now, &[]);
+    assert_eq!((report.totals.orphans, report.totals.others), (0, 2));
+    assert_eq!((report.totals.present, report.not_proved.len()), (1, 4));
+    let of_class = |class: &str| {
+        let options = Options {
+            class: Some(class.to_owned()),
+            ..options(w.now)
+        };
+        store.verify(&policy, &options).totals.objects
+    };
+    assert_eq!((of_class("pci"), of_class("std")), (1, 0));
+    for orphan in [named(1).as_str(), "data/v1/class=std/x"] {
+        store.put(orphan, b"x", Some(at(0)), None);
+    }
+    let report = verified(&store, &policy, w.now, &["C2 Warn orphan", "C2 Warn orphan"]);
+    assert_eq!((report.totals.orphans, report.totals.others), (2, 2));
+}
+
+#[test]
 fn books_that_do_not_balance_are_told() {
     let base = |ledger: &mut dyn FnMut(&mut Ledger)| {
         let mut store = Store::default();

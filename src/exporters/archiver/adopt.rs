@@ -11,11 +11,12 @@ use std::time::Duration;
 use component::prelude::*;
 use component::{Claim, Debts, Set};
 use evidence::entry::{Adopted, Gap, Kind, Lock, Obj};
-use evidence::names::{DATA, Origin, unescape_tenant};
+use evidence::names::Origin;
 use evidence::time::{Second, Time};
 use objects::{Class, Head, StoreError};
 use serde::{Deserialize, Serialize};
 
+use super::layout::{self, Layout, Orphan};
 use super::object::{self, Logged, carry};
 use super::recover::{Before, Named, owner};
 use super::run::Shared;
@@ -27,6 +28,7 @@ use super::{disk, spool};
 const AGAIN: Duration = Duration::from_secs(60);
 /// Objects of so long ago are looked for.
 const HOURS: i64 = 48;
+const HOUR_MS: i64 = 3_600_000;
 /// The session before, until all of it is explained.
 pub(super) const FILE: &str = "before.json";
 
@@ -97,12 +99,7 @@ pub(super) async fn take_over(
     let seq = shared.writer().give_seq();
     obj.seq = seq;
     obj.ver = None;
-    let class = obj
-        .key
-        .split('/')
-        .find_map(|part| part.strip_prefix("class="))
-        .unwrap_or(super::rules::STD)
-        .to_owned();
+    let class = obj.class().unwrap_or(super::rules::STD).to_owned();
     let sealed = Sealed::new(obj, &class, &claim.rules, debts.journal(), &claim.set);
     shared.line(&Line::Sealed(Box::new(sealed.clone()))).await;
     shared.step("archive.adopt.sealed").await;
@@ -241,75 +238,28 @@ pub(super) async fn rescue(
     Some(())
 }
 
-/// An object of a session, by its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Orphan {
-    key: String,
-    pub(super) seq: u64,
-    tenant: String,
-    signal: Signal,
-    hour: u64,
-}
-
-impl Orphan {
-    /// Reads a key; none if the session wrote no such one.
-    fn parse(key: &str, origin: &Origin) -> Option<Orphan> {
-        let mut parts = key.strip_prefix(DATA)?.strip_prefix("v1/class=")?.split('/');
-        let mut next = |name: &str| parts.next()?.strip_prefix(name);
-        next("")?;
-        let tenant = unescape_tenant(next("tenant=")?)?;
-        let signal = Signal::parse(next("signal=")?)?;
-        let (date, hour) = (next("dt=")?, next("hour=")?);
-        let begin: Time = format!("{date}T{hour}:00:00.000Z").parse().ok()?;
-        let whose = format!(
-            "{}_{}_{}_",
-            signal.as_str(),
-            origin.writer(),
-            origin.session().short()
-        );
-        let (seq, extension) = next("")?.strip_prefix(&whose)?.split_once('.')?;
-        let plain = extension == "binpb" || extension == "binpb.zst" || extension == "binpb.gz";
-        (plain && parts.next().is_none()).then_some(Orphan {
-            key: key.to_owned(),
-            seq: seq.parse().ok()?,
-            tenant,
-            signal,
-            hour: (begin.millis() / 3_600_000).cast_unsigned(),
-        })
-    }
-}
-
-/// Where a listing goes on behind a key: at the first day that counts, if the key is of an earlier one.
-fn after(key: &str, first_day: &str) -> String {
-    let (Some(at), Some(day)) = (
-        key.find("/dt="),
-        key.split('/').find_map(|part| part.strip_prefix("dt=")),
-    ) else {
-        return key.to_owned();
-    };
-    match day < first_day {
-        true => format!("{}/dt={first_day}", &key[..at]).max(key.to_owned()),
-        false => key.to_owned(),
-    }
-}
-
 /// Objects of a session among those of the last hours.
 pub(super) async fn orphans(shared: &Shared, before: &Before) -> Result<Vec<Orphan>, StoreError> {
-    let first = Time::from_millis(shared.now().millis() - HOURS * 3_600_000).civil();
-    let first_day = format!("{:04}-{:02}-{:02}", first.year, first.month, first.day);
+    let layout = &shared.config.layout;
+    let now = shared.now().millis();
+    let first = Time::from_millis(now - HOURS * HOUR_MS);
+    let hour = |millis: i64| millis.max(0).cast_unsigned() / HOUR_MS.cast_unsigned();
+    // A clock may have been ahead.
+    let begins = layout.begins(hour(first.millis())..=hour(now) + 1);
     let mut found = Vec::new();
-    let mut from = String::new();
-    loop {
-        let page = shared.store.list(DATA, &from).await?;
-        let Some(last) = page.last() else {
-            return Ok(found);
-        };
-        from = after(&last.key, &first_day);
-        found.extend(
-            page.iter()
-                .filter_map(|object| Orphan::parse(&object.key, &before.origin)),
-        );
+    for begin in begins {
+        let mut from = String::new();
+        loop {
+            let page = shared.store.list(&begin, &from).await?;
+            let Some(last) = page.last() else { break };
+            from = layout.after(&last.key, first);
+            let orphans = page
+                .iter()
+                .filter_map(|object| layout.orphan(&object.key, &before.origin));
+            found.extend(orphans);
+        }
     }
+    Ok(found)
 }
 
 /// No object of ours is larger: it was one request.
@@ -332,6 +282,10 @@ pub(super) async fn read(
     if says.map_or(!head.meta.is_empty(), |(_, text)| text != origin.as_str()) {
         return Ok(None);
     }
+    let whose = orphan.whose.clone().or_else(|| Layout::whose(&head.meta));
+    let Some(layout::Whose { class, tenant, hour }) = whose else {
+        return Ok(None);
+    };
     if head.size > PUT_BYTES_MAX {
         return Ok(None);
     }
@@ -363,13 +317,14 @@ pub(super) async fn read(
         return Ok(None);
     }
     let whose = Whose {
-        tenant: &orphan.tenant,
+        tenant: &tenant,
         signal,
-        hour: orphan.hour,
+        hour,
         services,
     };
     let mut obj = content.obj(orphan.seq, orphan.key.clone(), len, sha256, &whose);
     obj.lock = lock(&head);
+    obj.class = shared.config.layout.class_of_entry(&class);
     Ok(Some((obj, head.version)))
 }
 
@@ -381,56 +336,4 @@ fn lock(head: &Head) -> Option<Lock> {
         until: Second::from_seconds(retention.until.cast_signed()),
         hold: head.lock.legal_hold,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_object_is_known_by_its_name() {
-        let origin: Origin = "a/gw-0/019aa1c2-5be0-7abc-8def-0123456789ab"
-            .parse()
-            .expect("an origin");
-        let check = |key: &str, expected: Option<(u64, &str, Signal, u64)>| {
-            let found = Orphan::parse(key, &origin);
-            let found = found
-                .as_ref()
-                .map(|o| (o.seq, o.tenant.as_str(), o.signal, o.hour));
-            assert_eq!(found, expected, "{key}");
-        };
-        let place = "data/v1/class=std/tenant=a%2Fb/signal=logs/dt=2025-11-20/hour=14";
-        check(
-            &format!("{place}/logs_gw-0_0123456789ab_0000000031.binpb.zst"),
-            Some((31, "a/b", Signal::Logs, 489_902)),
-        );
-        check(
-            &format!("{place}/logs_gw-1_0123456789ab_0000000031.binpb.zst"),
-            None,
-        );
-        check(
-            &format!("{place}/logs_gw-0_0123456789ac_0000000031.binpb.zst"),
-            None,
-        );
-        check(
-            &format!("{place}/logs_gw-0_0123456789ab_0000000031.parquet"),
-            None,
-        );
-        check(
-            &format!("{place}/x/logs_gw-0_0123456789ab_0000000031.binpb.zst"),
-            None,
-        );
-        check("data/other", None);
-    }
-
-    #[test]
-    fn days_that_are_over_are_stepped_over() {
-        let check = |key: &str, expected: &str| assert_eq!(after(key, "2025-11-18"), expected);
-        check(
-            "data/v1/a/dt=2025-11-20/hour=14/x",
-            "data/v1/a/dt=2025-11-20/hour=14/x",
-        );
-        check("data/v1/a/dt=2025-11-17/hour=14/x", "data/v1/a/dt=2025-11-18");
-        check("data/odd", "data/odd");
-    }
 }

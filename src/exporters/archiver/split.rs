@@ -271,7 +271,7 @@ impl Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::config::Config;
+    use crate::archiver::config::Config;
     use component::test_kit::section;
     use wire::test_kit::{Request, Rng};
 
@@ -431,7 +431,7 @@ mod tests {
         check("", &own("weir.audit"), &[(1, "_weir", 1)]);
         let rules = rules(greedy);
         let names: Vec<_> = rules.classes().iter().map(|c| (&*c.name, c.retention)).collect();
-        let days = crate::archive::units::Retention::days;
+        let days = crate::archiver::units::Retention::days;
         assert_eq!(
             names,
             [

@@ -8,12 +8,12 @@ use serde::de::{self, Deserializer, Visitor};
 /// A size in bytes: an integer, or a number with `B`, `KiB`, `MiB`, `GiB` or `TiB`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 #[schemars(transparent)]
-pub(super) struct Size(#[schemars(with = "String")] pub(super) u64);
+pub(crate) struct Size(#[schemars(with = "String")] pub(crate) u64);
 
 /// For how long something may not be deleted: a number with `h`, `d`, or `y` (365 days). In seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 #[schemars(transparent)]
-pub(super) struct Retention(#[schemars(with = "String")] pub(super) u64);
+pub(crate) struct Retention(#[schemars(with = "String")] pub(crate) u64);
 
 const SIZES: [(&str, u64); 5] = [
     ("TiB", 1 << 40),
@@ -27,7 +27,7 @@ const DAY_S: u64 = 86_400;
 
 impl Size {
     /// As a number of this machine; more than there is means all there is.
-    pub(super) fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 
@@ -40,7 +40,7 @@ impl Size {
 
 impl Retention {
     /// So many days.
-    pub(super) const fn days(days: u64) -> Retention {
+    pub(crate) const fn days(days: u64) -> Retention {
         Retention(days * DAY_S)
     }
 

@@ -236,7 +236,7 @@ pub(super) mod tests {
     use evidence::digest::sha256;
     use evidence::time::Time;
 
-    pub(in crate::archive) fn obj(seq: u64) -> Obj {
+    pub(in crate::archiver) fn obj(seq: u64) -> Obj {
         Obj {
             seq,
             key: format!("data/{seq}"),
@@ -255,6 +255,7 @@ pub(super) mod tests {
             sev: None,
             svc: Some(vec!["s".into()]),
             svc_more: false,
+            class: None,
             lock: None,
             of: None,
             adopted: None,

@@ -13,10 +13,11 @@ use component::Set;
 use component::prelude::*;
 use evidence::digest::Digest;
 use evidence::entry::Obj;
-use evidence::names::{Compression, DataKey, Format};
+use evidence::names::Compression;
 use evidence::time::Time;
 
 use super::facts::{self, Facts};
+use super::layout::Named;
 use super::partition::Summary;
 use super::run::Shared;
 use super::spool;
@@ -65,6 +66,7 @@ impl Content {
             svc: of.services.then(|| summary.services.sorted()),
             svc_more: of.services && summary.more_services,
             lock: None,
+            class: None,
             of: None,
             adopted: None,
         }
@@ -215,20 +217,18 @@ async fn one(shared: &Shared, begun: &Begun, open: &Path) -> io::Result<Option<S
     }
     let writer = shared.writer();
     let (seq, origin) = (writer.give_seq(), writer.origin());
-    let name = DataKey {
+    // Splitting lets no other name through.
+    let name = shared.config.layout.key(&Named {
         class: &begun.class,
         tenant: &begun.tenant,
         signal,
-        admitted: Time::from_millis((begun.hour * HOUR_MS).cast_signed()),
-        writer: &shared.limits().writer,
-        session: origin.session(),
+        // Nobody knows it closer.
+        first_ms: begun.hour * HOUR_MS,
+        origin: &origin,
         seq,
-        format: Format::OtlpProto,
         compression: content.compression,
-        age: false,
-    };
-    // Splitting lets no other name through.
-    let name = name.key().map_err(io::Error::other)?;
+    });
+    let name = name.map_err(io::Error::other)?;
     let whose = Whose {
         tenant: &begun.tenant,
         signal,
@@ -237,6 +237,7 @@ async fn one(shared: &Shared, begun: &Begun, open: &Path) -> io::Result<Option<S
     };
     let mut obj = content.obj(seq, name, content.len, sha256, &whose);
     obj.lock = shared.lock_of(&begun.class, &begun.rules);
+    obj.class = shared.config.layout.class_of_entry(&begun.class);
     let mut sealed = Sealed::new(obj, &begun.class, &begun.rules, None, &Set::new());
     (sealed.j, sealed.part) = (begun.j.clone(), Some(begun.part.clone()));
     let (from, whole) = (open.to_owned(), open.with_file_name(format!("{seq:010}.part")));

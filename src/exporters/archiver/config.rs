@@ -6,77 +6,81 @@ use std::path::PathBuf;
 use component::prelude::*;
 use objects::Mode;
 
+use super::layout::Layout;
 use super::units::{Retention, Size};
 
 /// `archive`: where, how, for how long.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Config {
+pub(crate) struct Config {
     /// Name of the archive, such as `logs.example.com/prod`: lower-case letters, digits, `.`, `/`, `-`. Required.
-    pub(super) archive: String,
+    pub(crate) archive: String,
     /// Where objects go: a directory or a bucket. Required.
-    pub(super) store: objects::blocks::Store,
+    pub(crate) store: objects::blocks::Store,
     /// Founds the archive if the store has none. Default false.
-    pub(super) create: bool,
+    pub(crate) create: bool,
     /// Name of this writer, unlike that of any other: lower-case letters, digits, `-`. Default: the name of the host.
-    pub(super) writer: String,
+    pub(crate) writer: String,
     /// Directory for parts, state and the log's unsealed end. Required; never inside a journal's directory.
-    pub(super) state_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
     /// Whose a record is.
-    pub(super) tenant: Tenant,
+    pub(crate) tenant: Tenant,
     /// `otlp_proto` (default).
-    pub(super) format: Format,
+    pub(crate) format: Format,
     /// `zstd` (default), `gzip`, `none`.
-    pub(super) compression: Compression,
+    pub(crate) compression: Compression,
     /// How hard to compress. Default 3.
-    pub(super) compression_level: i32,
+    pub(crate) compression_level: i32,
     /// When an object is finished.
-    pub(super) roll: Roll,
+    pub(crate) roll: Roll,
     /// Objects being built at a time; beyond it the oldest are finished early. Default 8192.
-    pub(super) max_open_partitions: usize,
+    pub(crate) max_open_partitions: usize,
     /// Memory for what is not compressed yet. Default 192MiB.
-    pub(super) max_buffer_bytes: Size,
+    pub(crate) max_buffer_bytes: Size,
     /// Disk for parts of objects that the store does not have. Default 20GiB.
-    pub(super) max_spool_bytes: Size,
+    pub(crate) max_spool_bytes: Size,
     /// Share of the journal; only `auto` (default) yet: the journal's own limits.
-    pub(super) journal_quota: String,
+    pub(crate) journal_quota: String,
     /// Where parts are kept: `disk` (default), or `memory`, only with `ack: memory`.
-    pub(super) spool: Spool,
+    pub(crate) spool: Spool,
     /// Threads that compress. Default 0: as many as there are cores, at most 4.
-    pub(super) compress_workers: usize,
+    pub(crate) compress_workers: usize,
     /// Requests to the store at a time. Default 8.
-    pub(super) put_concurrency: usize,
+    pub(crate) put_concurrency: usize,
     /// When a client is answered: `wal` (default), once the journal has it; `memory`, at once.
-    pub(super) ack: Ack,
+    pub(crate) ack: Ack,
     /// What may not be deleted, and until when.
-    pub(super) lock: Lock,
+    pub(crate) lock: Lock,
     /// Proof that the lock holds.
-    pub(super) selftest: Selftest,
+    pub(crate) selftest: Selftest,
     /// The log that proves what is in the archive.
-    pub(super) log: Log,
+    pub(crate) log: Log,
     /// Only `{mode: none}` yet.
-    pub(super) encryption: Encryption,
+    pub(crate) encryption: Encryption,
+    /// Said by the exporter's type.
+    #[serde(skip)]
+    pub(crate) layout: Layout,
 }
 
 /// Where a tenant's name comes from.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Tenant {
+pub(crate) struct Tenant {
     /// The first that gives a name wins, for each resource by itself: `context:tenant` (what processor `tenant` said) or
     /// `resource:KEY`. Default `[context:tenant, "resource:tenant.id"]`.
-    pub(super) from: Vec<String>,
+    pub(crate) from: Vec<String>,
     /// The tenant of what has no name. Default `default`.
-    pub(super) default: String,
+    pub(crate) default: String,
     /// `plain` (default): names stand in keys and evidence as they are; `hmac`: a code of each stands there.
-    pub(super) alias: Alias,
+    pub(crate) alias: Alias,
     /// What the codes are made with, at least 16 bytes. Needed with `alias: hmac`; another key gives other codes.
-    pub(super) alias_key: Secret<String>,
+    pub(crate) alias_key: Secret<String>,
 }
 
 /// How a tenant is called in keys and evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Alias {
+pub(crate) enum Alias {
     /// By its name.
     Plain,
     /// By `t-` and 20 digits of an HMAC-SHA-256 of its name.
@@ -86,7 +90,7 @@ pub(super) enum Alias {
 /// What an object holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// OTLP requests laid end to end, which is one request.
     OtlpProto,
 }
@@ -94,7 +98,7 @@ pub(super) enum Format {
 /// How an object is compressed, in parts that can be read alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Compression {
+pub(crate) enum Compression {
     /// RFC 8878.
     Zstd,
     /// RFC 1952.
@@ -106,7 +110,7 @@ pub(super) enum Compression {
 /// Where parts are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Spool {
+pub(crate) enum Spool {
     /// In `state_dir`.
     Disk,
     /// In memory, counted with `max_buffer_bytes`.
@@ -116,7 +120,7 @@ pub(super) enum Spool {
 /// When a client is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Ack {
+pub(crate) enum Ack {
     /// Once the journal has the data.
     Wal,
     /// At once.
@@ -130,47 +134,47 @@ pub(super) enum Ack {
 /// When an object is finished. Ages run from its first record.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Roll {
+pub(crate) struct Roll {
     /// Age of one that has `min_bytes`. Default 60s.
-    pub(super) max_age: Duration,
+    pub(crate) max_age: Duration,
     /// Compressed. Default 64MiB.
-    pub(super) max_bytes: Size,
+    pub(crate) max_bytes: Size,
     /// Uncompressed. Default 512MiB.
-    pub(super) max_raw_bytes: Size,
+    pub(crate) max_raw_bytes: Size,
     /// Default 1000000.
-    pub(super) max_records: u64,
+    pub(crate) max_records: u64,
     /// Uncompressed bytes of one part that can be read alone. Default 1MiB.
-    pub(super) chunk_bytes: Size,
+    pub(crate) chunk_bytes: Size,
     /// Compressed bytes below which an object waits for more. Default 4MiB with `ack: wal`, else 0.
-    pub(super) min_bytes: Option<Size>,
+    pub(crate) min_bytes: Option<Size>,
     /// For how long it waits. Default 15m with `ack: wal`, else 0s.
-    pub(super) max_age_small: Option<Duration>,
+    pub(crate) max_age_small: Option<Duration>,
 }
 
 /// What may not be deleted, and until when.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     /// Refuses to start where the store locks nothing. Default true.
-    pub(super) required: bool,
+    pub(crate) required: bool,
     /// `COMPLIANCE` (default) or `GOVERNANCE`.
-    pub(super) mode: Mode,
+    pub(crate) mode: Mode,
     /// `h`, `d`, `y`. Default 400d.
-    pub(super) retention: Retention,
+    pub(crate) retention: Retention,
     /// Of the log; default `auto`: the longest of all, and 30 days.
-    pub(super) evidence_retention: EvidenceRetention,
+    pub(crate) evidence_retention: EvidenceRetention,
     /// What if the bucket's own retention is longer: `reject` (default) a shorter one and send the longer, or `allow`.
-    pub(super) shorter_than_bucket_default: Shorter,
+    pub(crate) shorter_than_bucket_default: Shorter,
     /// Puts a legal hold on every object. Default false.
-    pub(super) legal_hold: bool,
+    pub(crate) legal_hold: bool,
     /// Records with a retention of their own: the first class that matches wins.
-    pub(super) classes: Vec<Class>,
+    pub(crate) classes: Vec<Class>,
 }
 
 /// Retention of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
-pub(super) enum EvidenceRetention {
+pub(crate) enum EvidenceRetention {
     /// The longest of any class, and 30 days.
     Auto(Auto),
     /// This long.
@@ -180,7 +184,7 @@ pub(super) enum EvidenceRetention {
 /// The word `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Auto {
+pub(crate) enum Auto {
     /// `auto`
     Auto,
 }
@@ -188,7 +192,7 @@ pub(super) enum Auto {
 /// What if the bucket's own retention is longer than ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Shorter {
+pub(crate) enum Shorter {
     /// The longer one is sent.
     Reject,
     /// Ours is sent.
@@ -198,35 +202,35 @@ pub(super) enum Shorter {
 /// Records with a retention of their own.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Class {
+pub(crate) struct Class {
     /// Lower-case letters, digits, `-`; part of the objects' keys. Required.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// All that is given must hold.
-    pub(super) r#match: Match,
+    pub(crate) r#match: Match,
     /// Default: that of `lock`.
-    pub(super) retention: Option<Retention>,
+    pub(crate) retention: Option<Retention>,
     /// Default: that of `lock`.
-    pub(super) mode: Option<Mode>,
+    pub(crate) mode: Option<Mode>,
 }
 
 /// Which records are of a class.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Match {
+pub(crate) struct Match {
     /// One of these tenants.
-    pub(super) tenant: Vec<String>,
+    pub(crate) tenant: Vec<String>,
     /// One of these signals.
-    pub(super) signal: Vec<SignalName>,
+    pub(crate) signal: Vec<SignalName>,
     /// Logs: `>=17`, `<=8`, `>`, `<`, `=` or a bare number.
-    pub(super) severity_number: Option<Severity>,
+    pub(crate) severity_number: Option<Severity>,
     /// Each of these attributes of the record, or of its resource where the record has none, is this text.
-    pub(super) attribute: BTreeMap<String, String>,
+    pub(crate) attribute: BTreeMap<String, String>,
 }
 
 /// A signal by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum SignalName {
+pub(crate) enum SignalName {
     /// `logs`
     Logs,
     /// `traces`
@@ -240,51 +244,51 @@ pub(super) enum SignalName {
 /// Severities from one to another, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[schemars(transparent)]
-pub(super) struct Severity(#[schemars(with = "String")] pub(super) (u32, u32));
+pub(crate) struct Severity(#[schemars(with = "String")] pub(crate) (u32, u32));
 
 /// Proof that the lock holds.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Selftest {
+pub(crate) struct Selftest {
     /// How often it is proved anew after the start. Default 24h.
-    pub(super) interval: Duration,
+    pub(crate) interval: Duration,
     /// A role that may delete below `_weir/v1/selftest/` and nothing else, and must fail to. Default: nobody tries.
-    pub(super) role_arn: String,
+    pub(crate) role_arn: String,
 }
 
 /// The log.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Log {
+pub(crate) struct Log {
     /// How often what was archived is signed. Default 60s.
-    pub(super) checkpoint_interval: Duration,
+    pub(crate) checkpoint_interval: Duration,
     /// How often at least. Default 5m.
-    pub(super) heartbeat_interval: Duration,
+    pub(crate) heartbeat_interval: Duration,
     /// How often the heads of other writers' logs are read and named in this one. Default 10m.
-    pub(super) peer_interval: Duration,
+    pub(crate) peer_interval: Duration,
     /// Attributes of resources whose values stand in the log: `[service.name]` (default) or none.
-    pub(super) index: Vec<String>,
+    pub(crate) index: Vec<String>,
     /// Who signs.
-    pub(super) signer: Signer,
+    pub(crate) signer: Signer,
 }
 
 /// Who signs the log.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Signer {
+pub(crate) struct Signer {
     /// File of the private key, PKCS#8 PEM; made at the first start, readable by us alone. Default: `signer.key` in
     /// `state_dir`.
-    pub(super) file: PathBuf,
+    pub(crate) file: PathBuf,
     /// How long a key signs before a new one takes its place in the file, and the old one is gone. Default: for good.
-    pub(super) rotate: Option<Duration>,
+    pub(crate) rotate: Option<Duration>,
 }
 
 /// Encryption before upload.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Encryption {
+pub(crate) struct Encryption {
     /// Only `none` (default): the store's own encryption applies.
-    pub(super) mode: String,
+    pub(crate) mode: String,
 }
 
 impl Default for Config {
@@ -312,6 +316,7 @@ impl Default for Config {
             selftest: Selftest::default(),
             log: Log::default(),
             encryption: Encryption::default(),
+            layout: Layout::default(),
         }
     }
 }
@@ -393,18 +398,18 @@ impl Default for Encryption {
 
 impl Config {
     /// Whether records are in a journal until the archive has them.
-    pub(super) fn is_journalled(&self) -> bool {
+    pub(crate) fn is_journalled(&self) -> bool {
         self.ack == Ack::Wal
     }
 
     /// Compressed bytes below which an object waits for more.
-    pub(super) fn min_bytes(&self) -> u64 {
+    pub(crate) fn min_bytes(&self) -> u64 {
         let journalled = if self.is_journalled() { 4 << 20 } else { 0 };
         self.roll.min_bytes.map_or(journalled, |size| size.0)
     }
 
     /// How long an object below `min_bytes` waits.
-    pub(super) fn max_age_small(&self) -> std::time::Duration {
+    pub(crate) fn max_age_small(&self) -> std::time::Duration {
         let journalled = if self.is_journalled() { 900 } else { 0 };
         let own = self.roll.max_age_small.map(|age| age.0);
         own.unwrap_or(std::time::Duration::from_secs(journalled))
@@ -412,13 +417,13 @@ impl Config {
     }
 
     /// The longest retention of any class, in seconds.
-    pub(super) fn retention_longest(&self) -> Retention {
+    pub(crate) fn retention_longest(&self) -> Retention {
         let classes = self.lock.classes.iter().filter_map(|class| class.retention);
         classes.fold(self.lock.retention, Retention::max)
     }
 
     /// How long the log is kept, in seconds.
-    pub(super) fn evidence_retention(&self) -> Retention {
+    pub(crate) fn evidence_retention(&self) -> Retention {
         match self.lock.evidence_retention {
             EvidenceRetention::Own(own) => own,
             EvidenceRetention::Auto(_) => Retention(self.retention_longest().0 + Retention::days(30).0),
@@ -427,7 +432,7 @@ impl Config {
 }
 
 impl Compression {
-    pub(super) fn name(self) -> evidence::names::Compression {
+    pub(crate) fn name(self) -> evidence::names::Compression {
         match self {
             Compression::Zstd => evidence::names::Compression::Zstd,
             Compression::Gzip => evidence::names::Compression::Gzip,
@@ -437,7 +442,7 @@ impl Compression {
 }
 
 impl SignalName {
-    pub(super) fn is(self, signal: Signal) -> bool {
+    pub(crate) fn is(self, signal: Signal) -> bool {
         signal
             == match self {
                 SignalName::Logs => Signal::Logs,
@@ -466,7 +471,7 @@ impl Severity {
         }))
     }
 
-    pub(super) fn holds(self, severity: u32) -> bool {
+    pub(crate) fn holds(self, severity: u32) -> bool {
         (self.0.0..=self.0.1).contains(&severity)
     }
 }

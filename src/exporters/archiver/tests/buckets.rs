@@ -8,10 +8,11 @@ use objects::test_kit::{ADMIN, Bucket, FakeS3, Quirks};
 use objects::{Body, ObjectStore, Put, S3Store};
 use tokio::time::Instant;
 
+use super::super::layout::Layout;
 use super::super::recover::{self, session_of};
 use super::super::run::Shared;
 use super::super::{Archive, adopt, selftest};
-use super::rig::Rig;
+use super::rig::{Rig, layouts};
 
 const LOCKED: &str = "lock: {required: true}\nlog: {checkpoint_interval: 1s}";
 
@@ -24,6 +25,10 @@ struct Case {
 
 impl Case {
     async fn new(yaml: &str, has_deleter: bool) -> Case {
+        Case::of(Rig::new(yaml), has_deleter).await
+    }
+
+    async fn of(rig: Rig, has_deleter: bool) -> Case {
         let fake = FakeS3::start().await;
         fake.add("acme", Bucket::locked());
         let store = S3Store::open(&fake.config("acme")).await.expect("it opens");
@@ -32,7 +37,6 @@ impl Case {
             .expect("it opens");
         let store: Arc<dyn ObjectStore> = Arc::new(store);
         let deleter = has_deleter.then(|| Arc::new(admin) as Arc<dyn ObjectStore>);
-        let rig = Rig::new(yaml);
         // The bucket has its own clock, which is the machine's.
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let ahead = now.expect("it is after 1970").as_millis() as i64 - super::rig::NOW_MS as i64;
@@ -113,7 +117,13 @@ async fn a_lock_that_holds_no_more_is_said_and_what_comes_is_kept() {
 
 #[tokio::test]
 async fn an_orphan_is_ours_if_its_metadata_say_so() {
-    let case = Case::new(LOCKED, false).await;
+    for (layout, begin) in layouts() {
+        orphans_of(layout, begin.split('2').next().expect("it begins")).await;
+    }
+}
+
+async fn orphans_of(layout: Layout, begin: &str) {
+    let case = Case::of(Rig::new(LOCKED).laid_out(layout.clone()), false).await;
     case.rig.record(&["a"], 2);
     case.rig.pump(&case.archive).await;
     let shared = case.shared();
@@ -128,6 +138,8 @@ async fn an_orphan_is_ours_if_its_metadata_say_so() {
         .expect("it reads")
         .expect("ours");
     assert!(version.is_some());
+    assert!(obj.key.starts_with(begin), "{}", obj.key);
+    assert_eq!(obj.class(), Some("std"));
     assert_eq!(
         (obj.tenant.as_str(), obj.signal.as_str(), obj.n),
         ("a", "logs", 2)
@@ -141,14 +153,17 @@ async fn an_orphan_is_ours_if_its_metadata_say_so() {
         (2, None),
         (3, Some(origin.as_str())),
     ] {
-        let key = obj.key.replace("_0000000000.", &format!("_{seq:010}."));
-        assert_ne!(key, obj.key);
+        let key = layout
+            .name()
+            .renumbered(&obj.key, 0, seq)
+            .expect("it has a number");
         let put = Put {
             sha256: sha256(&bytes).0,
             meta: says
                 .map(|says| ("weir-origin".to_owned(), says.to_owned()))
                 .into_iter()
                 .chain([("weir-seq".to_owned(), seq.to_string())])
+                .chain(layout.meta("std", "a", obj.ad[0]))
                 .collect(),
             if_absent: true,
             ..Put::default()

@@ -1,17 +1,19 @@
 //! The power fails between any two steps: nothing is missing, nothing is there twice, the log holds.
 
-use super::rig::Rig;
+use super::super::layout::Layout;
+use super::rig::{Rig, layouts};
 
 /// Cuts the first of some lives at each step in turn.
-async fn check(yaml: &str, between: impl AsyncFn(&Rig)) {
+async fn check(layout: &Layout, between: impl AsyncFn(&Rig)) {
+    let new = || Rig::new("").laid_out(layout.clone());
     let full = {
-        let rig = Rig::new(yaml);
+        let rig = new();
         fill(&rig);
         rig.live(0).await
     };
     assert!(full > 10, "{full} steps");
     for cut in 1..=full {
-        let rig = Rig::new(yaml);
+        let rig = new();
         fill(&rig);
         rig.live(cut).await;
         between(&rig).await;
@@ -29,12 +31,14 @@ fn fill(rig: &Rig) {
 
 #[tokio::test(start_paused = true)]
 async fn at_every_step_with_all_that_was_written() {
-    check("", async |_| {}).await;
+    for (layout, _) in layouts() {
+        check(&layout, async |_| {}).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn at_every_step_with_the_spool_lost() {
-    check("", async |rig| {
+    check(&Layout::Hive, async |rig| {
         let _ = std::fs::remove_dir_all(rig.state_dir().join("spool"));
     })
     .await;
@@ -42,10 +46,12 @@ async fn at_every_step_with_the_spool_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn at_every_step_with_the_state_lost() {
-    check("", async |rig| {
-        std::fs::remove_dir_all(rig.state_dir()).expect("it is there");
-    })
-    .await;
+    for (layout, _) in layouts() {
+        check(&layout, async |rig| {
+            std::fs::remove_dir_all(rig.state_dir()).expect("it is there");
+        })
+        .await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

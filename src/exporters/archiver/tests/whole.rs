@@ -6,7 +6,7 @@ use component::Collect;
 use evidence::entry::Kind;
 use tokio::time::Instant;
 
-use super::rig::{NOW_MS, Rig, archived, entries};
+use super::rig::{NOW_MS, Rig, archived, entries, layouts};
 
 #[tokio::test(start_paused = true)]
 async fn what_is_appended_lies_in_the_store_under_a_log() {
@@ -27,6 +27,69 @@ async fn what_is_appended_lies_in_the_store_under_a_log() {
         .collect();
     assert_eq!(kinds[..4], ["seg", "open", "start", "worm"]);
     assert!(copy.files.contains_key("_weir/v1/archive.json"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_others_it_lies_where_the_first_record_came() {
+    let [_, (layout, begin)] = layouts();
+    let rig = Rig::new("roll: {max_age: 600s}").laid_out(layout);
+    std::fs::create_dir_all(rig.dir.path().join("store/year=2025")).expect("a directory");
+    for other in ["logs_482910334.json", "year=2025/notes.txt"] {
+        std::fs::write(rig.dir.path().join("store").join(other), "x").expect("it is written");
+    }
+    let archive = rig.start(0).await.expect("it starts");
+    // 14:05:00, 14:08 and 14:11; 15:02 is another hour.
+    for (minutes, tenant) in [(3, "a"), (3, "b"), (51, "a"), (0, "a")] {
+        rig.record(&[tenant], 2);
+        rig.journal.pump(&archive).await;
+        tokio::time::sleep(Duration::from_secs(minutes * 60)).await;
+    }
+    rig.pump(&archive).await;
+    archive.stop(Instant::now() + Duration::from_secs(60)).await;
+    rig.assert_whole("a life of an hour");
+    let mut found = Vec::new();
+    for entry in entries(&rig.copy()) {
+        if let Kind::Obj(obj) = entry.kind {
+            let (folder, file) = obj.key.rsplit_once('/').expect("it lies in one");
+            assert!(
+                file.starts_with("logs_gw-0-") && file.ends_with(".binpb.zst"),
+                "{file}"
+            );
+            assert_eq!(obj.class.as_deref(), Some("std"));
+            found.push((folder.to_owned(), obj.tenant.clone(), obj.n));
+        }
+    }
+    found.sort();
+    let hour = "year=2025/month=11/day=20/hour=";
+    assert!(begin.starts_with(hour));
+    let expected = [
+        ("14/minute=05", "a", 4),
+        ("14/minute=08", "b", 2),
+        ("15/minute=02", "a", 2),
+    ];
+    let expected = expected.map(|(minute, tenant, n)| (format!("{hour}{minute}"), tenant.to_owned(), n));
+    assert_eq!(found, expected);
+    let report = rig.verify();
+    assert_eq!((report.totals.orphans, report.totals.others), (0, 2));
+    assert_eq!(report.not_proved.len(), 4);
+    let founding = std::fs::read_to_string(rig.dir.path().join("store/_weir/v1/archive.json"));
+    assert!(founding.expect("it is there").contains("\"layout\":\"awss3/v1\""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_archive_of_another_layout_is_not_written_to() {
+    for order in [[0, 1], [1, 0]] {
+        let rig = Rig::new("");
+        let [first, second] = order.map(|at| layouts()[at].0.clone());
+        let rig = rig.laid_out(first);
+        rig.record(&["a"], 1);
+        rig.live(0).await;
+        let rig = rig.laid_out(second);
+        let told = rig.start(0).await.err().expect("it does not start");
+        let [own, there] = order.map(|at| ["hive/v1", "awss3/v1"][1 - at]);
+        let expected = format!("holds an archive of layout {there}, and this exporter writes {own}");
+        assert!(told.contains(&expected), "{told}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,7 +208,7 @@ async fn a_new_session_names_the_one_before_and_goes_on() {
         .as_ref()
         .map(|running| running.shared.clone())
         .expect("it runs");
-    crate::archive::start::roll(&shared).await.expect("it rolls");
+    crate::archiver::start::roll(&shared).await.expect("it rolls");
     drop(shared);
     rig.record(&["a"], 2);
     rig.pump(&archive).await;

@@ -89,8 +89,9 @@ pub(super) async fn start(
     )?;
     let found = selftest::checked(config, &*store, deleter.as_deref(), session.as_str(), &id).await;
     let found = found.inspect_err(|fault| acts.check_failed(store.place(), &fault.to_string()))?;
-    if !found.is_founded {
-        found_archive(config, &*store, now).await?;
+    match found.is_founded {
+        true => same_layout(config, &*store).await?,
+        false => found_archive(config, &*store, now).await?,
     }
     let before = match fresh {
         true => recover::before(&*store, &writer_name, &session)
@@ -524,6 +525,31 @@ async fn open_store(config: &Config) -> Result<Arc<dyn ObjectStore>, Fault> {
     }
 }
 
+/// More of `archive.json` is not read.
+const ARCHIVE_BYTES_MAX: u64 = 64 << 10;
+
+/// Refuses an archive whose objects are called otherwise: readers of the one layout would not find those of the other.
+async fn same_layout(config: &Config, store: &dyn ObjectStore) -> Result<(), Fault> {
+    #[derive(Deserialize)]
+    struct Founding {
+        layout: String,
+    }
+    let read = objects::patiently(|| async {
+        let found = store.get(evidence::names::ARCHIVE, None).await?;
+        found.body.collect(ARCHIVE_BYTES_MAX).await
+    });
+    let bytes = read.await.map_err(world)?;
+    let own = config.layout.name().as_str();
+    match serde_json::from_slice::<Founding>(&bytes) {
+        Ok(Founding { layout }) if layout != own => Err(world(format!(
+            "{} holds an archive of layout {layout}, and this exporter writes {own}: give it a prefix of its own",
+            store.place()
+        ))),
+        // It helps to find things and is no source of trust: what it does not say is nobody's fault.
+        _ => Ok(()),
+    }
+}
+
 /// Writes `archive.json`, which makes a prefix an archive.
 async fn found_archive(
     config: &Config,
@@ -533,7 +559,8 @@ async fn found_archive(
     let name = serde_json::to_string(&config.archive).map_err(world)?;
     let text = format!(
         "{{\"v\":1,\"archive\":{name},\"created\":\"{now}\",\"tree\":\"rfc6962-sha256\",\"head\":\"c2sp.org/tlog-checkpoint\",\
-         \"sig\":\"ed25519\",\"layout\":\"hive/v1\",\"root_vkeys\":[]}}\n"
+         \"sig\":\"ed25519\",\"layout\":\"{}\",\"root_vkeys\":[]}}\n",
+        config.layout.name().as_str()
     );
     let put = Put {
         sha256: sha256(text.as_bytes()).0,

@@ -7,7 +7,8 @@ use evidence::entry::Kind;
 use objects::Class;
 use tokio::time::Instant;
 
-use super::rig::{Answer, Rig, entries};
+use super::super::layout::Layout;
+use super::rig::{Answer, Rig, entries, layouts};
 
 fn retry() -> Answer {
     Answer::Fail(Class::Retry { after: None })
@@ -53,9 +54,15 @@ async fn an_answer_that_was_lost_is_found_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_taken_becomes_a_gap_and_another_number() {
-    let rig = Rig::new("");
+    for (layout, begin) in layouts() {
+        a_taken_key_of(layout, begin).await;
+    }
+}
+
+async fn a_taken_key_of(layout: Layout, begin: &str) {
+    let rig = Rig::new("").laid_out(layout);
     rig.record(&["a"], 2);
-    rig.store.tell("data/", [Answer::Squatted]);
+    rig.store.tell(begin, [Answer::Squatted]);
     rig.live(0).await;
     let found = entries(&rig.copy());
     let gaps: Vec<_> = found
@@ -69,7 +76,14 @@ async fn a_key_that_is_taken_becomes_a_gap_and_another_number() {
     let objects: Vec<u64> = found
         .iter()
         .filter_map(|entry| match &entry.kind {
-            Kind::Obj(obj) => Some(obj.seq),
+            Kind::Obj(obj) => {
+                assert!(
+                    obj.key.starts_with(begin) && obj.key.ends_with("0000000001.binpb.zst"),
+                    "{}",
+                    obj.key
+                );
+                Some(obj.seq)
+            }
             _ => None,
         })
         .collect();
@@ -78,6 +92,7 @@ async fn a_key_that_is_taken_becomes_a_gap_and_another_number() {
     // The squatter's object is an orphan: a warning, no failure of ours.
     let report = rig.verify();
     assert_eq!(report.exit, 0, "{:#?}", report.findings);
+    assert_eq!(report.totals.orphans, 1);
 }
 
 #[tokio::test(start_paused = true)]

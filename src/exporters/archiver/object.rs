@@ -11,11 +11,12 @@ use component::prelude::*;
 use component::{Debts, Set};
 use evidence::digest::Digest;
 use evidence::entry::{Gap, Kind, Obj};
-use evidence::names::DataKey;
+use evidence::names::Layout;
 use evidence::time::Time;
 use objects::{Body, Class, Put, PutOutcome, StoreError};
 
 use super::gather::Closed;
+use super::layout::Named;
 use super::owed::Since;
 use super::run::Shared;
 use super::spool::{self, Whole};
@@ -82,19 +83,17 @@ pub(super) async fn live(shared: &Shared, closed: Closed) -> Option<Logged> {
     let summary = &partition.summary;
     let admitted = summary.admitted_ms.unwrap_or_default();
     let at = |ms: u64| Time::from_millis(ms.cast_signed());
-    let name = DataKey {
+    let name = shared.config.layout.key(&Named {
         class: &key.class,
         tenant: &key.tenant,
         signal: key.signal,
-        admitted: at(key.hour * 3_600_000),
-        writer: &shared.limits().writer,
-        session: shared.writer().origin().session(),
+        first_ms: summary
+            .admitted_ms
+            .map_or(key.hour * 3_600_000, |(first, _)| first),
+        origin: &shared.writer().origin(),
         seq,
-        format: evidence::names::Format::OtlpProto,
         compression: shared.config.compression.name(),
-        age: false,
-    }
-    .key();
+    });
     let name = match name {
         Ok(name) => name,
         // Splitting lets no such name through.
@@ -124,6 +123,7 @@ pub(super) async fn live(shared: &Shared, closed: Closed) -> Option<Logged> {
         svc: shared.indexes_services().then(|| summary.services.sorted()),
         svc_more: shared.indexes_services() && summary.more_services,
         lock: shared.lock_of(&key.class, &key.rules),
+        class: shared.config.layout.class_of_entry(&key.class),
         of: None,
         adopted: None,
     };
@@ -337,14 +337,18 @@ pub(super) async fn claim(shared: &Shared, debts: &dyn Debts, sealed: &Sealed, s
 /// Puts an object until the store has it, and gives its version; none if its key is somebody else's.
 async fn put(shared: &Shared, sealed: &Sealed, content: &Content) -> Option<Option<String>> {
     let obj = &sealed.obj;
+    let layout = &shared.config.layout;
+    let own = [
+        ("weir-origin".to_owned(), shared.writer().origin().to_string()),
+        ("weir-seq".to_owned(), obj.seq.to_string()),
+    ];
+    let whose = layout.meta(&sealed.class, &obj.tenant, obj.ad[0]);
     let mut put = Put {
         sha256: obj.sha256.0,
         content_type: "application/x-protobuf".into(),
+        content_encoding: layout.content_encoding(&obj.cmp).into(),
         lock: shared.lock_sent(obj.lock.as_ref()),
-        meta: vec![
-            ("weir-origin".into(), shared.writer().origin().to_string()),
-            ("weir-seq".into(), obj.seq.to_string()),
-        ],
+        meta: own.into_iter().chain(whose).collect(),
         if_absent: true,
         ..Put::default()
     };
@@ -480,9 +484,9 @@ async fn renumber(
     };
     let mut fresh = sealed.clone();
     fresh.obj.seq = seq;
-    let (path, file) = sealed.obj.key.rsplit_once('/')?;
-    let file = file.replacen(&format!("_{old:010}."), &format!("_{seq:010}."), 1);
-    fresh.obj.key = format!("{path}/{file}");
+    // As its key was made, whatever the configuration says by now.
+    let layout = Layout::of_key(&sealed.obj.key);
+    fresh.obj.key = layout.renumbered(&sealed.obj.key, old, seq)?;
     fresh.from = Some(old);
     // The gap first: a new number without it would leave the old one unexplained.
     let gap = Gap {

@@ -13,8 +13,8 @@ use evidence::test_kit::Store as Copy;
 use evidence::time::Time;
 use evidence::verify::{Level, Options, Report};
 use objects::{
-    Body, Class, Facts, FileStore, Get, Head, Listed, ObjectStore, Put, PutOutcome, Retention, StoreError,
-    Version, VersionMark,
+    Body, Class, Facts, FileStore, Get, Head, Listed, Naming, ObjectStore, Put, PutOutcome, Retention,
+    StoreError, Version, VersionMark,
 };
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use tokio::time::Instant;
 
+use super::super::layout::{Awss3, Layout};
 use super::super::run::Clock;
 use super::super::{Archive, Config};
 use super::Cut;
@@ -37,7 +38,7 @@ fn text(text: &str) -> AnyValue {
 }
 
 /// A request with a resource for each tenant, each with records of these names.
-pub(in crate::archive) fn logs(resources: &[(&str, &[String])]) -> Payload {
+pub(in crate::archiver) fn logs(resources: &[(&str, &[String])]) -> Payload {
     let resource = |(tenant, names): &(&str, &[String])| ResourceLogs {
         resource: Some(Resource {
             attributes: vec![KeyValue {
@@ -482,6 +483,23 @@ impl ObjectStore for Scripted {
 
 // --- Rig ---
 
+/// Both layouts, and what the keys of their objects begin with.
+pub(super) fn layouts() -> [(Layout, &'static str); 2] {
+    let uploader = section("{s3_partition_timezone: UTC}").parse();
+    let uploader = uploader.unwrap_or_else(|faults| panic!("{faults}"));
+    let awss3 = Awss3 {
+        naming: Naming::new(&uploader).expect("it is right"),
+        content_encoding: true,
+    };
+    [
+        (Layout::Hive, "data/"),
+        (
+            Layout::Awss3(Box::new(awss3)),
+            "year=2025/month=11/day=20/hour=14/minute=",
+        ),
+    ]
+}
+
 /// Directories, a journal, a store: what survives a life of the exporter.
 pub(super) struct Rig {
     pub(super) dir: Arc<tempfile::TempDir>,
@@ -490,6 +508,7 @@ pub(super) struct Rig {
     pub(super) host: Arc<Lonely>,
     pub(super) yaml: String,
     pub(super) names: Arc<Mutex<Vec<String>>>,
+    pub(super) layout: Layout,
     state: &'static str,
     clock: Clock,
     /// How far the gateway's clock is ahead of the store's, in milliseconds.
@@ -512,6 +531,7 @@ impl Rig {
             host: Arc::default(),
             yaml: yaml.to_owned(),
             names: Arc::default(),
+            layout: Layout::Hive,
             state: "state",
             clock: Clock(Arc::new(move || {
                 time.now().saturating_add_signed(offset.load(Relaxed))
@@ -519,6 +539,11 @@ impl Rig {
             ahead,
             dir: Arc::new(dir),
         }
+    }
+
+    /// The same with another layout.
+    pub(super) fn laid_out(self, layout: Layout) -> Rig {
+        Rig { layout, ..self }
     }
 
     /// The same gateway from a copy of all its disks, beside the same store.
@@ -530,6 +555,7 @@ impl Rig {
             host: Arc::default(),
             yaml: self.yaml.clone(),
             names: self.names.clone(),
+            layout: self.layout.clone(),
             state: "twin",
             clock: self.clock.clone(),
             ahead: self.ahead.clone(),
@@ -556,6 +582,7 @@ impl Rig {
             host: Arc::default(),
             yaml: yaml.to_owned(),
             names: self.names.clone(),
+            layout: self.layout.clone(),
             state: "beside",
             clock: self.clock.clone(),
             ahead: self.ahead.clone(),
@@ -585,9 +612,13 @@ impl Rig {
                 false => format!("lock: {{required: false}}\n{}", self.yaml),
             }
         );
-        section(&yaml)
+        let config: Config = section(&yaml)
             .parse_valid()
-            .unwrap_or_else(|faults| panic!("{faults}"))
+            .unwrap_or_else(|faults| panic!("{faults}"));
+        Config {
+            layout: self.layout.clone(),
+            ..config
+        }
     }
 
     /// One more record for the journal: a request with `n` log records of each tenant.
@@ -692,7 +723,7 @@ impl Rig {
                     .to_string_lossy()
                     .into_owned();
                 let bytes = std::fs::read(&path).expect("it is there");
-                if !key.starts_with('.') && (key.starts_with("data/") || key.starts_with("_weir/")) {
+                if !key.starts_with('.') {
                     let modified = self.store.times.lock().get(&key).copied();
                     let modified = modified.map(|ms| Time::from_millis(ms.cast_signed()));
                     copy.put(&key, &bytes, modified, None);

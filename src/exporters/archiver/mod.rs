@@ -1,4 +1,4 @@
-//! Exporter `archive`: gathers records into objects in a write-once store, under a log that proves what is there.
+//! What exporters of archives share: it gathers records into objects in a write-once store, under a log that proves what is there.
 //!
 //! In: payloads with receipts, by the harness's [`Collect`]. Out: objects of one class, tenant, signal and hour of
 //! admission, and a signed log of them. A record's life: split into pieces, buffered, compressed into a part, sealed
@@ -9,7 +9,7 @@ mod acts;
 mod adopt;
 mod books;
 mod buffer;
-mod config;
+pub(crate) mod config;
 mod disk;
 mod edges;
 mod facts;
@@ -17,6 +17,7 @@ mod fence;
 mod frames;
 mod gather;
 mod keys;
+pub(crate) mod layout;
 mod metrics;
 mod object;
 mod owed;
@@ -31,10 +32,10 @@ mod split;
 mod spool;
 mod start;
 mod state;
-mod units;
+pub(crate) mod units;
 mod writer;
 
-use ::config::{Diags, Effective};
+use ::config::Effective;
 use component::prelude::*;
 use component::{Debts, Seal};
 use parking_lot::Mutex;
@@ -47,37 +48,26 @@ use self::metrics::Metrics;
 use self::rules::Rules;
 use self::run::{Clock, Order, Shared};
 
-/// `archive`.
-pub(crate) static FACTORY: ExporterFactory = ExporterFactory {
-    kind: "archive",
-    aliases: &[],
-    keys: &[Shape::of::<Config>()],
-    signals: &[
-        (Signal::Traces, Stability::Development),
-        (Signal::Metrics, Stability::Development),
-        (Signal::Logs, Stability::Development),
-        (Signal::Profiles, Stability::Development),
-    ],
-    harness: Harness::COLLECT,
-    build: |section, cx| {
-        let stored = is_stored(&section);
-        let mut told = section.diag("ack", NO_STORAGE);
-        let config: Config = section.parse_valid()?;
-        match (config.ack, stored) {
-            (Ack::Wal, false) => return Err(Diags(vec![told]).into()),
-            (Ack::Memory, true) => {
-                told.message = STORAGE.into();
-                return Err(Diags(vec![told]).into());
-            }
-            _ => {}
-        }
-        Ok(Exporter::Collect(Arc::new(Archive::new(
-            config,
-            cx,
-            Clock::system(),
-        ))))
-    },
-};
+/// The exporter of a configuration whose rules hold; `ack`: where its section says when clients are answered.
+pub(crate) fn build(
+    config: Config,
+    (section, ack): (&Section, &str),
+    cx: &BuildContext,
+) -> Result<Exporter, Fault> {
+    let told = match (config.ack, is_stored(section)) {
+        (Ack::Wal, false) => Some(NO_STORAGE),
+        (Ack::Memory, true) => Some(STORAGE),
+        _ => None,
+    };
+    if let Some(told) = told {
+        return Err(section.fault(ack, told).into());
+    }
+    Ok(Exporter::Collect(Arc::new(Archive::new(
+        config,
+        cx,
+        Clock::system(),
+    ))))
+}
 
 const NO_STORAGE: &str = "no storage: is set, so records would be acknowledged while they are only in memory; journal \
                           them with storage: file_storage/journal, or accept the loss with ack: memory";
