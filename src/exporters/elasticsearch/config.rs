@@ -41,7 +41,7 @@ pub(super) struct Config {
     pub(super) logs_dynamic_id: Switch,
     /// The same for spans.
     pub(super) traces_dynamic_id: Switch,
-    /// Attribute `elasticsearch.document_pipeline` of a log record is its ingest pipeline.
+    /// Attribute `elasticsearch.ingest_pipeline` of a log record is its ingest pipeline.
     pub(super) logs_dynamic_pipeline: Switch,
     /// Ingest pipeline of all documents.
     pub(super) pipeline: String,
