@@ -55,7 +55,12 @@ impl Naming {
         } else {
             name.prefix
         };
-        let directory = format!("{}{}{}", self.base, slashed(prefix), self.partition.at(name.seconds));
+        let directory = format!(
+            "{}{}{}",
+            self.base,
+            slashed(prefix),
+            self.partition.at(name.seconds)
+        );
         joined(&format!(
             "{}{}{}_{}{}",
             slashed(&directory),
