@@ -186,7 +186,7 @@ async fn a_log_of_a_million_entries() {
     };
     let (code, said, peak_kib) = verify();
     assert_eq!(code, Some(0), "{}", said["findings"]);
-    assert_eq!(said["sums"]["entries"], ENTRIES, "{}", said["sums"]);
+    assert_eq!(said["totals"]["entries"], ENTRIES, "{}", said["totals"]);
     assert!(peak_kib < MEMORY_KIB_MAX, "{peak_kib} KiB");
 
     let changed = &segments[segments.len() / 2];
