@@ -255,6 +255,9 @@ pub(in crate::cli) async fn watched(
         options: options.clone(),
         logs,
         lookups: Arc::new(Semaphore::new(parallel)),
+        readers: Arc::new(Semaphore::new(
+            std::thread::available_parallelism().map_or(1, usize::from),
+        )),
         tell,
         watcher,
     });
@@ -326,6 +329,8 @@ struct Shared {
     options: Options,
     logs: Semaphore,
     lookups: Arc<Semaphore>,
+    /// Objects that are taken apart at a time: more than there are cores take memory and no less time.
+    readers: Arc<Semaphore>,
     tell: mpsc::Sender<News>,
     watcher: Option<Arc<dyn Watcher>>,
 }
@@ -380,6 +385,7 @@ impl Shared {
             return;
         };
         let (reading, level, tell) = (self.reading.clone(), self.options.level, self.tell.clone());
+        let readers = self.readers.clone();
         tokio::spawn(async move {
             let found = match (expected.audit, expected.entry.clone()) {
                 (Some(compression), _) => reading.own(&expected, compression).await,
@@ -388,7 +394,9 @@ impl Shared {
                     Ok(Some((facts, stored))) => {
                         let is_it = facts.sha256 == Some(expected.sha256) && facts.size == expected.size;
                         if is_it && content::can_be_read(&entry) {
+                            let turn = readers.acquire().await;
                             let differs = content::differs(stored, *entry).await;
+                            drop(turn);
                             let news = News::Content(Box::new(expected.clone()), differs);
                             let _ = tell.send(news).await;
                         }
