@@ -106,14 +106,23 @@ async fn a_store_that_is_away_for_half_an_hour() {
         .and_then(|port| port.parse().ok());
     let again = minio_at("weir-away", port.expect("it names one"), data.path()).await;
     let back = Instant::now();
-    while world.metric("weir_archive_oldest_owed_seconds").await != Some(0) {
+    // Clients go on sending: of what was owed by then nothing is left.
+    while world
+        .metric("weir_archive_oldest_owed_seconds")
+        .await
+        .is_none_or(|owed| owed > back.elapsed().as_secs().min(20))
+    {
         assert!(back.elapsed() < Duration::from_secs(600), "{}", process.said());
         sleep(Duration::from_millis(200)).await;
     }
-    eprintln!("nothing owed {:?} after it came back", back.elapsed());
+    eprintln!(
+        "nothing of before is owed {:?} after it came back",
+        back.elapsed()
+    );
     process.stop().await;
     let report = world.finish().await;
-    assert!(report.acknowledged > 0 && report.unanswered == 0, "{report:?}");
+    // Who was on the line when the gateway stopped may be without an answer; nobody was refused.
+    assert!(report.acknowledged > 0 && report.refused == 0, "{report:?}");
     drop(again);
 }
 
