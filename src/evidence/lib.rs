@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod digest;
 pub mod entry;
+pub mod founding;
 pub mod log;
 pub mod names;
 pub mod note;

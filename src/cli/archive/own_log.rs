@@ -12,11 +12,11 @@ use bytes::Bytes;
 use clap::Args;
 use evidence::digest::sha256;
 use evidence::entry::{Close, Head, Kind, Note, Open, Restore, Start};
+use evidence::founding::{FOUNDING_BYTES_MAX, Founding};
 use evidence::log::Log;
 use evidence::names::{ARCHIVE, Origin, Session, writer_of_host};
 use evidence::note::Signer;
 use objects::{Body, Class, Lock, ObjectStore, Put, PutOutcome, StoreError, patiently};
-use serde::Deserialize;
 
 use super::Failure;
 use super::logs::Logs;
@@ -37,9 +37,6 @@ pub(super) struct Who {
 
 /// What somebody wrote stands in an entry so far; its line is of bounded length.
 const TEXT_CHARS_MAX: usize = 3_000;
-/// `archive.json` has a few keys.
-const FOUNDING_BYTES_MAX: usize = 64 << 10;
-
 /// A session that is open.
 pub(super) struct OwnLog {
     reading: Reading,
@@ -264,14 +261,9 @@ async fn lock(reading: &Reading, logs: &Logs) -> Result<Lock, Failure> {
 
 /// The name that `archive.json` says.
 async fn founded(reading: &Reading) -> Result<String, Failure> {
-    #[derive(Deserialize)]
-    struct Founded {
-        archive: String,
-    }
     let bytes = reading.bytes(ARCHIVE, None, FOUNDING_BYTES_MAX).await?;
-    let founded: Founded =
-        serde_json::from_slice(&bytes).map_err(|e| Failure::unknown(format!("{ARCHIVE}: {e}")))?;
-    Ok(founded.archive)
+    let founding = Founding::parse(&bytes).map_err(|e| Failure::unknown(format!("{ARCHIVE}: {e}")))?;
+    Ok(founding.archive)
 }
 
 fn key_file(archive: &Archive, who: &Who) -> Result<PathBuf, Failure> {

@@ -7,6 +7,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bytes::{Bytes, BytesMut};
 use evidence::audit::{self, Record};
 use evidence::digest::Digest;
+use evidence::founding::{FOUNDING_BYTES_MAX, Founding};
 use evidence::names::{ARCHIVE, Compression, Layout};
 use evidence::time::{Second, Time};
 use evidence::verify::{Expected, Facts, File, Level, Listed, LockFacts};
@@ -20,8 +21,6 @@ use super::which::Archive;
 
 /// Files of a log that are being read before they are wanted.
 const AHEAD: usize = 16;
-/// More of `archive.json` is not read.
-const ARCHIVE_BYTES_MAX: u64 = 64 << 10;
 /// An object of audit records as it is stored, and inflated.
 pub(in crate::cli) const OWN_BYTES_MAX: usize = 64 << 20;
 pub(in crate::cli) const OWN_RAW_MAX: usize = 512 << 20;
@@ -94,14 +93,9 @@ impl Reading {
     /// How its objects are called, as `archive.json` says; none if it does not say so, or cannot be read. It helps to find
     /// things, and is no source of trust.
     pub(in crate::cli) async fn layout(&self) -> Option<Layout> {
-        #[derive(serde::Deserialize)]
-        struct Founding {
-            layout: String,
-        }
         let found = self.store.get(ARCHIVE, None).await.ok()?;
-        let bytes = found.body.collect(ARCHIVE_BYTES_MAX).await.ok()?;
-        let founding: Founding = serde_json::from_slice(&bytes).ok()?;
-        Layout::parse(&founding.layout)
+        let bytes = found.body.collect(FOUNDING_BYTES_MAX as u64).await.ok()?;
+        Layout::parse(&Founding::parse(&bytes).ok()?.layout)
     }
 
     /// Files one after the other, with those that follow already on their way.

@@ -49,6 +49,18 @@ impl Slabs {
         }
     }
 
+    /// Frees those that do not fit into `bytes`.
+    pub(super) fn keep(&self, bytes: usize) {
+        let mut free = self.0.lock();
+        let most = bytes / SLAB_BYTES;
+        if free.slabs.len() > most {
+            let excess = free.slabs.split_off(most);
+            free.least = free.least.min(most);
+            drop(free);
+            drop(excess);
+        }
+    }
+
     /// Frees those that nobody has wanted for a while.
     pub(super) fn look(&self, now: Instant) {
         let mut free = self.0.lock();
@@ -243,6 +255,15 @@ mod tests {
         assert_eq!(free(&slabs), 3);
         assert_eq!(look().await, 1);
         assert_eq!(look().await, 0);
+        // Those that do not fit beside what is in use go at once.
+        for _ in 0..3 {
+            buffer.push(&[Bytes::from(vec![2; SLAB_BYTES])], usize::MAX, &slabs);
+        }
+        drop(buffer.take());
+        slabs.keep(3 * SLAB_BYTES - 1);
+        assert_eq!(free(&slabs), 2);
+        slabs.keep(0);
+        assert_eq!(free(&slabs), 0);
         // What has another size is nobody else's.
         buffer.push(&[Bytes::from(vec![3; 7])], 0, &slabs);
         drop(buffer.take());

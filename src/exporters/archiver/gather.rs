@@ -202,6 +202,9 @@ impl Gather {
                 table.full.push(entry.key().clone());
             }
         }
+        // Slabs that wait for use count, too.
+        self.slabs
+            .keep(self.limits.buffer_bytes_max.saturating_sub(table.buffered));
         if !table.full.is_empty() || table.buffered > self.limits.buffer_bytes_max / 10 * 9 {
             self.work.notify_one();
         }

@@ -304,9 +304,9 @@ pub(super) async fn append(shared: &Shared, kind: Kind) -> Option<u64> {
 
 async fn finish(shared: &Shared, part: spool::Part, seq: u64) -> Whole {
     let mut part = part;
-    // It is closed never.
-    let _permit = shared.seals.acquire().await;
     loop {
+        // Nobody closes it. While the disk is in trouble others have their turn.
+        let permit = shared.seals.acquire().await;
         let work = tokio::task::spawn_blocking(move || {
             let whole = part.finish(seq);
             (part, whole)
@@ -315,6 +315,7 @@ async fn finish(shared: &Shared, part: spool::Part, seq: u64) -> Whole {
         let Ok((back, whole)) = work.await else {
             std::future::pending().await
         };
+        drop(permit);
         part = back;
         match whole {
             Ok(whole) => return whole,

@@ -166,7 +166,7 @@ impl Shared {
         }
         // Who compresses writes too: hundreds of buffers that are full at once would else be written by as many threads,
         // and each thread keeps memory of its own.
-        let Ok(_permit) = self.workers.acquire().await else {
+        let Ok(mut permit) = self.workers.acquire().await else {
             return part;
         };
         let compressor = self.compressors.lock().pop();
@@ -197,7 +197,13 @@ impl Shared {
             Err(_) => std::future::pending().await,
         };
         while let Err(error) = done {
+            // What is smaller may fit where this does not.
+            drop(permit);
             self.disk_trouble(&error).await;
+            permit = match self.workers.acquire().await {
+                Ok(permit) => permit,
+                Err(_) => std::future::pending().await,
+            };
             let work = tokio::task::spawn_blocking(move || {
                 let done = part.append(&frames);
                 (part, frames, done)
@@ -207,6 +213,7 @@ impl Shared {
             };
             (part, frames, done) = again;
         }
+        drop(permit);
         part
     }
 

@@ -11,6 +11,7 @@ use component::prelude::*;
 use component::{Claim, Debts, Ending};
 use evidence::digest::sha256;
 use evidence::entry::{self, Kind};
+use evidence::founding::{FOUNDING_BYTES_MAX, Founding};
 use evidence::names::Origin;
 use objects::check;
 use objects::{Body, FileStore, ObjectStore, Put, StoreError};
@@ -525,23 +526,16 @@ async fn open_store(config: &Config) -> Result<Arc<dyn ObjectStore>, Fault> {
     }
 }
 
-/// More of `archive.json` is not read.
-const ARCHIVE_BYTES_MAX: u64 = 64 << 10;
-
 /// Refuses an archive whose objects are called otherwise: readers of the one layout would not find those of the other.
 async fn same_layout(config: &Config, store: &dyn ObjectStore) -> Result<(), Fault> {
-    #[derive(Deserialize)]
-    struct Founding {
-        layout: String,
-    }
     let read = objects::patiently(|| async {
         let found = store.get(evidence::names::ARCHIVE, None).await?;
-        found.body.collect(ARCHIVE_BYTES_MAX).await
+        found.body.collect(FOUNDING_BYTES_MAX as u64).await
     });
     let bytes = read.await.map_err(world)?;
     let own = config.layout.name().as_str();
-    match serde_json::from_slice::<Founding>(&bytes) {
-        Ok(Founding { layout }) if layout != own => Err(world(format!(
+    match Founding::parse(&bytes) {
+        Ok(Founding { layout, .. }) if layout != own => Err(world(format!(
             "{} holds an archive of layout {layout}, and this exporter writes {own}: give it a prefix of its own",
             store.place()
         ))),
@@ -556,14 +550,10 @@ async fn found_archive(
     store: &dyn ObjectStore,
     now: evidence::time::Time,
 ) -> Result<(), Fault> {
-    let name = serde_json::to_string(&config.archive).map_err(world)?;
-    let text = format!(
-        "{{\"v\":1,\"archive\":{name},\"created\":\"{now}\",\"tree\":\"rfc6962-sha256\",\"head\":\"c2sp.org/tlog-checkpoint\",\
-         \"sig\":\"ed25519\",\"layout\":\"{}\",\"root_vkeys\":[]}}\n",
-        config.layout.name().as_str()
-    );
+    let founding = Founding::new(&config.archive, now, config.layout.name(), Vec::new());
+    let text = founding.line().map_err(world)?;
     let put = Put {
-        sha256: sha256(text.as_bytes()).0,
+        sha256: sha256(&text).0,
         content_type: "application/json".into(),
         if_absent: true,
         ..Put::default()

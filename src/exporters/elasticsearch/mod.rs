@@ -11,7 +11,6 @@ mod bulk;
 mod config;
 mod fields;
 mod flat;
-mod hash;
 mod json;
 mod metrics;
 mod nodes;

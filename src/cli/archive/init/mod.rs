@@ -11,11 +11,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use evidence::founding::{FOUNDING_BYTES_MAX, Founding};
 use evidence::names::{ARCHIVE, check_archive};
 use evidence::note::{Endorsement, Signer};
 use evidence::time::{Second, Time};
 use objects::{Class, Lock, Mode, Retention, patiently};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Failure;
@@ -64,21 +64,6 @@ pub(in crate::cli) struct Arguments {
     #[arg(long)]
     json: bool,
 }
-
-/// `archive.json`.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Founding {
-    v: u64,
-    archive: String,
-    created: Time,
-    tree: String,
-    head: String,
-    sig: String,
-    layout: String,
-    root_vkeys: Vec<String>,
-}
-
-const FOUNDING_BYTES_MAX: usize = 64 << 10;
 
 /// Runs it; the exit code.
 pub(super) async fn run(sources: &Sources, arguments: &Arguments) -> Result<u8, Failure> {
@@ -189,7 +174,7 @@ async fn found(
             let bytes = Reading::of(archive)
                 .bytes(ARCHIVE, None, FOUNDING_BYTES_MAX)
                 .await?;
-            Some(serde_json::from_slice::<Founding>(&bytes).map_err(|e| fault(ARCHIVE, &e))?)
+            Some(Founding::parse(&bytes).map_err(|e| fault(ARCHIVE, &e))?)
         }
         Err(error) if error.class == Class::NotFound => None,
         Err(error) => return Err(fault(ARCHIVE, &error)),
@@ -233,22 +218,9 @@ async fn found(
         .map_err(|e| Failure::usage(format!("--writer {}: {e}", arguments.writer)))?;
     let lock = lock(archive, configured, retention).await?;
     if before.is_none() {
-        let founding = Founding {
-            v: 1,
-            archive: name.clone(),
-            created: now(),
-            tree: "rfc6962-sha256".to_owned(),
-            head: "c2sp.org/tlog-checkpoint".to_owned(),
-            sig: "ed25519".to_owned(),
-            layout: configured
-                .map(|known| known.layout)
-                .unwrap_or_default()
-                .as_str()
-                .to_owned(),
-            root_vkeys: vec![vkey.clone()],
-        };
-        let mut text = serde_json::to_vec(&founding).map_err(|e| fault(ARCHIVE, &e))?;
-        text.push(b'\n');
+        let layout = configured.map(|known| known.layout).unwrap_or_default();
+        let founding = Founding::new(&name, now(), layout, vec![vkey.clone()]);
+        let text = founding.line().map_err(|e| fault(ARCHIVE, &e))?;
         put(store, ARCHIVE, text.into(), "application/json", lock)
             .await
             .map_err(|e| fault(ARCHIVE, &e))?;
