@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mimalloc::MiMalloc;
 
-use crate::support::ALLOCATIONS;
+use crate::support::{ALLOCATIONS, ALLOCATIONS_HERE};
 
 /// Bytes that were asked for and not given back.
 pub(crate) static LIVE: AtomicU64 = AtomicU64::new(0);
@@ -13,10 +13,15 @@ pub(crate) static LIVE: AtomicU64 = AtomicU64::new(0);
 /// Counts what is allocated; the bench's global allocator.
 pub(crate) struct Counting;
 
+fn count() {
+    ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    ALLOCATIONS_HERE.set(ALLOCATIONS_HERE.get() + 1);
+}
+
 // SAFETY: hands everything on to the allocator that the program uses; the counters allocate nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         LIVE.fetch_add(layout.size() as u64, Ordering::Relaxed);
         // SAFETY: the caller's promise, handed on.
         unsafe { MiMalloc.alloc(layout) }
@@ -29,7 +34,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         LIVE.fetch_add(new_size as u64, Ordering::Relaxed);
         LIVE.fetch_sub(layout.size() as u64, Ordering::Relaxed);
         // SAFETY: the caller's promise, handed on.

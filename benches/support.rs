@@ -4,6 +4,7 @@
 //! each, about 900 bytes a record, 12 % with something to redact. `WEIR_BENCH_PAYLOADS=dir` reads request bodies from
 //! files instead, one request a file. Times are the thread's own.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,16 @@ pub(crate) static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 /// What [`ALLOCATIONS`] says now.
 pub(crate) fn allocations() -> u64 {
     ALLOCATIONS.load(Ordering::Relaxed)
+}
+
+thread_local! {
+    /// As [`ALLOCATIONS`], of this thread alone.
+    pub(crate) static ALLOCATIONS_HERE: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What [`ALLOCATIONS_HERE`] says now: the harness of tests allocates on a thread of its own.
+pub(crate) fn allocations_here() -> u64 {
+    ALLOCATIONS_HERE.get()
 }
 
 /// splitmix64.
@@ -290,9 +301,9 @@ pub(crate) fn measure(
     };
     let warm = time(&mut pass);
     let passes = (Duration::from_millis(100).as_nanos() / warm.as_nanos().max(1)).clamp(1, 1000) as u32;
-    let before = allocations();
+    let before = allocations_here();
     pass();
-    let allocated = allocations() - before;
+    let allocated = allocations_here() - before;
     let mut rounds: Vec<Duration> = (0..9)
         .map(|_| time(&mut || (0..passes).for_each(|_| pass())) / passes)
         .collect();

@@ -37,9 +37,9 @@ fn documents_allocate_by_batch() {
             );
             // Once to warm the buffers that are kept.
             lines.write(&batch).expect("it is well formed");
-            let before = support::allocations();
+            let before = support::allocations_here();
             let len = lines.write(&batch).expect("it is well formed").len();
-            counts.push(support::allocations() - before);
+            counts.push(support::allocations_here() - before);
             assert!(len > batch.len());
         }
         assert!(

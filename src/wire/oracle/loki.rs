@@ -53,9 +53,9 @@ fn pushes_allocate_by_batch_and_stream() {
             let batch = Payload::new(Signal::Logs, chunk, Default::default());
             // Once to warm the buffers that are kept.
             pushes.write(&batch).expect("it is well formed");
-            let before = support::allocations();
+            let before = support::allocations_here();
             let body = pushes.write(&batch).expect("it is well formed");
-            let allocated = support::allocations() - before;
+            let allocated = support::allocations_here() - before;
             assert!(body.is_some_and(|body| body.len() > 100 * records));
             allocated
         });

@@ -37,7 +37,7 @@ fn a_sampler_allocates_nothing_for_what_it_turns_away() {
         };
         // Once to warm the scratch.
         for allowed in [u64::MAX, allowed] {
-            let before = support::allocations();
+            let before = support::allocations_here();
             let mut sift = sampler.sift(Signal::Logs).expect("it looks at raw records");
             let depth = sampler.touches().depth;
             let view = View::sifted(scratch, Signal::Logs, &request, depth, |record| {
@@ -54,7 +54,7 @@ fn a_sampler_allocates_nothing_for_what_it_turns_away() {
             sampler.apply(&mut view, &mut cx).expect("nothing is refused");
             drop(view.finish());
             let gone: u64 = drops.take().iter().map(|(_, items)| items).sum();
-            let allocated = support::allocations() - before;
+            let allocated = support::allocations_here() - before;
             assert!(gone >= least, "{yaml}: {gone} of 512 records went");
             assert!(
                 allocated <= allowed,
