@@ -84,6 +84,8 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
 pub enum Body {
     /// In memory.
     Bytes(Bytes),
+    /// In memory, in pieces that follow each other.
+    Parts(Vec<Bytes>),
     /// A file that nobody changes meanwhile.
     File {
         /// Where it is.

@@ -121,13 +121,7 @@ pub(super) async fn take_over(
         put: Some(version),
         logged: None,
     };
-    carry(
-        shared,
-        live,
-        claim.set,
-        object::Content::Memory(bytes::Bytes::new()),
-    )
-    .await
+    carry(shared, live, claim.set, object::Content::Memory(Vec::new())).await
 }
 
 /// Says that a number of another session stands for nothing.

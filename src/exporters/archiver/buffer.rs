@@ -1,7 +1,7 @@
 //! What of an object is not compressed yet.
 //!
-//! Large messages are held as they came, small ones are copied together, so that what a partition holds is what it
-//! counts: capacities, not lengths. Every segment begins and ends with a whole message.
+//! Large messages are held as they came, others are copied together, so that what a partition holds is what it counts:
+//! capacities, not lengths. What is copied fills slab after slab: a message may begin in one and end in another.
 
 use std::sync::Arc;
 
@@ -83,6 +83,17 @@ pub(super) struct Slab {
     home: Arc<Slabs>,
 }
 
+impl Slab {
+    /// Takes as much as there is room for, and says how much that was.
+    fn fill(&mut self, part: &mut &[u8]) -> usize {
+        let room = self.bytes.capacity() - self.bytes.len();
+        let (here, rest) = part.split_at(room.min(part.len()));
+        self.bytes.extend_from_slice(here);
+        *part = rest;
+        room
+    }
+}
+
 impl Drop for Slab {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
@@ -93,10 +104,12 @@ impl Drop for Slab {
     }
 }
 
-/// Whole messages, laid end to end.
+/// Messages, laid end to end.
 #[derive(Debug)]
 pub(super) enum Segment {
+    /// With the slabs before and behind it, whole ones.
     Slab(Slab),
+    /// A whole one.
     Shared(Bytes),
 }
 
@@ -129,23 +142,34 @@ impl Buffer {
                 self.segments.push(Segment::Shared(one.clone()));
                 self.capacity += len;
             }
+            // Many an object has no second message: its first slab is as large as that.
             parts => {
-                let fits = |slab: &Slab| slab.bytes.capacity() - slab.bytes.len() >= len;
-                if !matches!(self.segments.last(), Some(Segment::Slab(slab)) if fits(slab)) {
-                    // Many an object has no second message: its first slab is as large as that.
-                    let slab = slabs.slab(match self.segments.is_empty() {
-                        true => len,
-                        false => len.max(SLAB_BYTES),
-                    });
-                    self.capacity += slab.bytes.capacity();
-                    self.segments.push(Segment::Slab(slab));
+                if self.segments.is_empty() && len < SLAB_BYTES {
+                    self.grow(len, slabs);
                 }
-                if let Some(Segment::Slab(slab)) = self.segments.last_mut() {
-                    parts.iter().for_each(|part| slab.bytes.extend_from_slice(part));
-                }
+                parts.iter().for_each(|part| self.copy(part, slabs));
             }
         }
         self.capacity - before
+    }
+
+    fn copy(&mut self, part: &[u8], slabs: &Arc<Slabs>) {
+        let mut part = part;
+        while !part.is_empty() {
+            let room = match self.segments.last_mut() {
+                Some(Segment::Slab(slab)) => slab.fill(&mut part),
+                _ => 0,
+            };
+            if room == 0 {
+                self.grow(SLAB_BYTES, slabs);
+            }
+        }
+    }
+
+    fn grow(&mut self, len: usize, slabs: &Arc<Slabs>) {
+        let slab = slabs.slab(len);
+        self.capacity += slab.bytes.capacity();
+        self.segments.push(Segment::Slab(slab));
     }
 
     /// Everything, in order; nothing is left.
@@ -185,7 +209,7 @@ mod tests {
             SHARED_BYTES_MIN
         );
         assert_eq!(buffer.push(&[Bytes::from(vec![3; 10])], 0, &slabs), SLAB_BYTES);
-        // One that does not fit into what is left of a slab begins another.
+        // One that does not fit into what is left of a slab goes on in another.
         assert_eq!(
             buffer.push(&[Bytes::from(vec![4; SLAB_BYTES - 1])], 0, &slabs),
             SLAB_BYTES
@@ -204,9 +228,10 @@ mod tests {
                 (0, 7),
                 (1, 200),
                 (2, kib_16),
-                (3, 10),
-                (4, kib_16 - 1),
-                (5, 2 * kib_16)
+                (3, kib_16),
+                (4, kib_16),
+                (5, kib_16),
+                (5, 9)
             ]
         );
         assert_eq!(segments[2].bytes().as_ptr(), large.as_ptr());

@@ -21,8 +21,9 @@ pub(super) struct Facts {
     pub(super) services: Vec<Bytes>,
 }
 
-/// Walks over one encoded request and adds what it finds; `services`: whether those are wanted.
-pub(super) fn add(facts: &mut Facts, signal: Signal, bytes: &Bytes, services: bool) {
+/// Walks over one encoded request and adds what it finds; `services`: whether those are wanted, `once`: whether no field
+/// stands twice where one is meant, as in a canonical chunk.
+pub(super) fn add(facts: &mut Facts, signal: Signal, bytes: &Bytes, services: bool, once: bool) {
     if signal == Signal::Profiles {
         return;
     }
@@ -31,6 +32,7 @@ pub(super) fn add(facts: &mut Facts, signal: Signal, bytes: &Bytes, services: bo
         signal,
         bytes,
         services,
+        once,
     };
     walk.groups(0, bytes.len());
 }
@@ -68,6 +70,7 @@ struct Walk<'a> {
     signal: Signal,
     bytes: &'a Bytes,
     services: bool,
+    once: bool,
 }
 
 impl Walk<'_> {
@@ -133,6 +136,10 @@ impl Walk<'_> {
                 (2, VARINT) => severity = varint::read(bytes, &mut field.value.clone()).unwrap_or(0),
                 _ => {}
             }
+            // Most of a record lies behind these two.
+            if self.once && time > 0 && severity > 0 {
+                break;
+            }
         }
         self.facts.severities[group(severity)] += 1;
         self.event(if time == 0 { observed } else { time });
@@ -161,6 +168,9 @@ impl Walk<'_> {
             fields.pass_short(attributes);
             if field.number == number_of_time && field.wire == FIXED64 {
                 time = number(&bytes[field.value..field.end]);
+                if self.once {
+                    break;
+                }
             }
         }
         self.event(time);
@@ -260,9 +270,30 @@ mod tests {
             let signal = *rng.pick(&[Signal::Logs, Signal::Traces, Signal::Metrics]);
             let request = Request::random(signal, &mut rng);
             let mut facts = Facts::default();
-            add(&mut facts, signal, &request.encode().into(), true);
+            let bytes = request.encode().into();
+            add(&mut facts, signal, &bytes, true, false);
+            assert_eq!(facts, naive(&request), "{request:?}");
+            let mut facts = Facts::default();
+            add(&mut facts, signal, &bytes, true, true);
             assert_eq!(facts, naive(&request), "{request:?}");
         }
+    }
+
+    #[test]
+    fn of_fields_that_stand_twice_the_last_counts() {
+        let check = |once: bool, severity: usize, time: u64| {
+            // Time 5, severity 9 (INFO), body; then severity 17 (ERROR) and time 3.
+            let record = "0905000000000000001009 2a00 1011 090300000000000000".replace(' ', "");
+            let len = record.len() / 2;
+            let bytes = hex(&format!("0a{:02x}12{:02x}12{len:02x}{record}", len + 4, len + 2));
+            let mut facts = Facts::default();
+            add(&mut facts, Signal::Logs, &bytes, true, once);
+            assert_eq!(facts.severities[severity], 1, "{facts:?}");
+            assert_eq!(facts.event_ns, Some((time, time)));
+        };
+        check(false, 5, 3);
+        // Who says that there are none gets the first.
+        check(true, 3, 5);
     }
 
     #[test]
@@ -289,7 +320,7 @@ mod tests {
             "4e2a120a107061796d656e74206465636c696e65645928c7cd9a0ebc7918"
         ));
         let mut facts = Facts::default();
-        add(&mut facts, Signal::Logs, &bytes, true);
+        add(&mut facts, Signal::Logs, &bytes, true, true);
         assert_eq!(facts.severities, [0, 0, 0, 1, 1, 0, 0]);
         assert_eq!(facts.services, [Bytes::from_static(b"checkout")]);
         assert_eq!(
@@ -297,7 +328,7 @@ mod tests {
             Some((1_763_647_500_000_000_000, 1_763_647_500_005_000_000))
         );
         let mut none = Facts::default();
-        add(&mut none, Signal::Logs, &bytes, false);
+        add(&mut none, Signal::Logs, &bytes, false, true);
         assert!(none.services.is_empty());
     }
 

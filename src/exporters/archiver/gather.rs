@@ -47,6 +47,9 @@ pub(super) struct Limits {
     pub(super) bounds: Bounds,
     pub(super) chunk_bytes: usize,
     pub(super) buffer_bytes_max: usize,
+    /// When so much waits to be compressed, whoever appends waits too. Who compresses is slower than whoever appends: what
+    /// is taken in the meantime would lie cold in memory, and be no sooner in the archive.
+    pub(super) leaving_bytes_max: usize,
     pub(super) spool_bytes_max: u64,
     pub(super) partitions_max: usize,
 }
@@ -54,10 +57,25 @@ pub(super) struct Limits {
 #[derive(Default)]
 struct Table {
     partitions: HashMap<Key, Partition<Set>>,
-    /// Memory of buffers, also of those that are being compressed.
-    buffered: usize,
+    /// Memory of buffers that gather.
+    in_hand: usize,
+    /// Memory of buffers that are full or on their way to be compressed.
+    leaving: usize,
     /// Partitions whose buffers are full.
     full: Vec<Key>,
+}
+
+impl Table {
+    /// Memory of all buffers.
+    fn buffered(&self) -> usize {
+        self.in_hand + self.leaving
+    }
+
+    /// So much leaves.
+    fn leave(&mut self, capacity: usize) {
+        self.in_hand -= capacity;
+        self.leaving += capacity;
+    }
 }
 
 /// A buffer to be compressed into its part.
@@ -122,8 +140,11 @@ impl Gather {
         make: impl Fn() -> Part,
         taken: impl Fn(&Arc<str>, u64),
     ) -> Result<(), Refusal> {
-        // A piece may need a slab of its own.
-        let bytes = pieces.iter().map(|piece| bytes_of(piece).max(SLAB_BYTES)).sum();
+        // A piece may need slabs of its own.
+        let bytes = pieces
+            .iter()
+            .map(|piece| bytes_of(piece).next_multiple_of(SLAB_BYTES))
+            .sum();
         let mut waits = None;
         loop {
             let room = self.room.notified();
@@ -138,20 +159,28 @@ impl Gather {
                     self.add(&mut table, rules, signal, pieces, receipt, make, taken);
                     return Ok(());
                 }
+                // Where much is leaving there will be room; else somebody has to go.
+                match self.is_leaving(&table) {
+                    true => waits = None,
+                    false => _ = waits.get_or_insert_with(|| Waits::new(&self.waiting)),
+                }
             }
-            waits.get_or_insert_with(|| Waits::new(&self.waiting));
             self.work.notify_one();
             room.await;
         }
     }
 
     fn has_room(&self, table: &Table, bytes: usize) -> bool {
-        let buffered = table.buffered;
-        if self.paused.load(Relaxed) {
+        let buffered = table.buffered();
+        if self.paused.load(Relaxed) || self.is_leaving(table) {
             return false;
         }
         let fits = buffered == 0 || buffered.saturating_add(bytes) <= self.limits.buffer_bytes_max;
         fits && self.spool_bytes.load(Relaxed) < self.limits.spool_bytes_max
+    }
+
+    fn is_leaving(&self, table: &Table) -> bool {
+        table.leaving >= self.limits.leaving_bytes_max
     }
 
     #[expect(clippy::too_many_arguments, reason = "all of them are one record")]
@@ -185,27 +214,37 @@ impl Gather {
             let mut entry = partition;
             let partition = entry.get_mut();
             let mut raw = 0;
+            let was_full = self.is_full(partition);
+            let mut grown = 0;
             for message in &piece.messages {
                 raw += message.iter().map(|part| part.len() as u64).sum::<u64>();
-                table.buffered += partition.buffer.push(message, whole, &self.slabs);
+                grown += partition.buffer.push(message, whole, &self.slabs);
             }
+            let is_full = self.is_full(partition);
+            let capacity = partition.buffer.capacity();
             partition.summary.add(&piece.facts, raw, receipt.admitted_ms);
             partition.set.add_piece(receipt.seq, n, of);
             taken(&piece.tenant, piece.facts.items);
             let due =
                 signal == Signal::Profiles || partition.due(&self.limits.bounds, Instant::now()).is_some();
-            if due || partition.buffer.len() >= self.limits.chunk_bytes {
+            if due || is_full {
                 if signal == Signal::Profiles {
                     // Two messages of profiles are not one: each is an object.
                     partition.roll = Some(Roll::Records);
                 }
                 table.full.push(entry.key().clone());
             }
+            table.in_hand += grown;
+            match (was_full, is_full) {
+                (false, true) => table.leave(capacity),
+                (true, _) => table.leave(grown),
+                (false, false) => {}
+            }
         }
         // Slabs that wait for use count, too.
         self.slabs
-            .keep(self.limits.buffer_bytes_max.saturating_sub(table.buffered));
-        if !table.full.is_empty() || table.buffered > self.limits.buffer_bytes_max / 10 * 9 {
+            .keep(self.limits.buffer_bytes_max.saturating_sub(table.buffered()));
+        if !table.full.is_empty() || table.buffered() > self.limits.buffer_bytes_max / 10 * 9 {
             self.work.notify_one();
         }
     }
@@ -215,12 +254,12 @@ impl Gather {
         let mut table = self.table.lock();
         let mut framings = Vec::new();
         for key in std::mem::take(&mut table.full) {
-            framings.extend(framing(&mut table, &key, "full"));
+            framings.extend(self.framing(&mut table, &key, "full"));
         }
         let high = self.limits.buffer_bytes_max / 10 * 9;
-        let in_hand: usize = table.partitions.values().map(|p| p.buffer.capacity()).sum();
+        let in_hand = table.in_hand;
         // What is being compressed is on its way out.
-        let short = table.buffered > high && in_hand > high / 2;
+        let short = table.buffered() > high && in_hand > high / 2;
         if short || (self.waiting.load(Relaxed) > 0 && in_hand > 0) {
             let mut largest: Vec<(usize, Key)> = table
                 .partitions
@@ -231,7 +270,7 @@ impl Gather {
             largest.sort_unstable_by(|a, b| b.cmp(a));
             let mut excess = in_hand.saturating_sub(high / 2).max(1);
             for (capacity, key) in largest {
-                framings.extend(framing(&mut table, &key, "pressure"));
+                framings.extend(self.framing(&mut table, &key, "pressure"));
                 excess = excess.saturating_sub(capacity);
                 if excess == 0 {
                     break;
@@ -241,17 +280,44 @@ impl Gather {
         framings
     }
 
+    fn framing(&self, table: &mut Table, key: &Key, why: &'static str) -> Option<Framing> {
+        let partition = table.partitions.get_mut(key)?;
+        if partition.buffer.len() == 0 {
+            return None;
+        }
+        // While somebody compresses, the buffer grows; it is asked for again when that is done.
+        let part = partition.part.take()?;
+        let (bytes, capacity) = (partition.buffer.len() as u64, partition.buffer.capacity());
+        let is_full = self.is_full(partition);
+        let segments = partition.buffer.take();
+        if !is_full {
+            table.leave(capacity);
+        }
+        Some(Framing {
+            key: key.clone(),
+            part,
+            segments,
+            bytes,
+            capacity,
+            why,
+        })
+    }
+
+    fn is_full(&self, partition: &Partition<Set>) -> bool {
+        partition.buffer.len() >= self.limits.chunk_bytes
+    }
+
     /// A buffer is in its part.
     pub(super) fn framed(&self, key: &Key, part: Part, bytes: u64, capacity: usize) {
         let mut table = self.table.lock();
-        table.buffered -= capacity;
+        table.leaving -= capacity;
         if let Some(partition) = table.partitions.get_mut(key) {
             let grown = part.len() - partition.stored_bytes;
             partition.stored_bytes = part.len();
             partition.framed_bytes += bytes;
             partition.part = Some(part);
             self.spool_bytes.fetch_add(grown, Relaxed);
-            if partition.buffer.len() >= self.limits.chunk_bytes {
+            if self.is_full(partition) {
                 table.full.push(key.clone());
             }
         }
@@ -262,7 +328,7 @@ impl Gather {
 
     /// The last buffer of an object is in its part, which grew by so much.
     pub(super) fn let_go(&self, capacity: usize, grown: u64) {
-        self.table.lock().buffered -= capacity;
+        self.table.lock().leaving -= capacity;
         self.spool_bytes.fetch_add(grown, Relaxed);
         self.room.notify_waiters();
     }
@@ -320,6 +386,9 @@ impl Gather {
         let mut closed = Vec::with_capacity(due.len());
         for (key, why) in due {
             if let Some(partition) = table.partitions.remove(&key) {
+                if !self.is_full(&partition) {
+                    table.leave(partition.buffer.capacity());
+                }
                 closed.push(Closed { key, partition, why });
             }
         }
@@ -353,7 +422,7 @@ impl Gather {
 
     /// Memory of buffers, also of those that are being compressed.
     pub(super) fn buffered(&self) -> usize {
-        self.table.lock().buffered
+        self.table.lock().buffered()
     }
 
     pub(super) fn open_partitions(&self) -> usize {
@@ -384,22 +453,4 @@ impl Gather {
 /// Bytes of all messages of a piece.
 fn bytes_of(piece: &Piece) -> usize {
     piece.messages.iter().flatten().map(bytes::Bytes::len).sum()
-}
-
-fn framing(table: &mut Table, key: &Key, why: &'static str) -> Option<Framing> {
-    let partition = table.partitions.get_mut(key)?;
-    if partition.buffer.len() == 0 {
-        return None;
-    }
-    // While somebody compresses, the buffer grows; it is asked for again when that is done.
-    let part = partition.part.take()?;
-    let (bytes, capacity) = (partition.buffer.len() as u64, partition.buffer.capacity());
-    Some(Framing {
-        key: key.clone(),
-        part,
-        segments: partition.buffer.take(),
-        bytes,
-        capacity,
-        why,
-    })
 }

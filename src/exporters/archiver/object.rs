@@ -62,7 +62,7 @@ const DISK_RETRY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) enum Content {
     File(PathBuf),
-    Memory(bytes::Bytes),
+    Memory(Vec<bytes::Bytes>),
 }
 
 /// The whole life of an object that gathers no more.
@@ -139,7 +139,7 @@ pub(super) async fn live(shared: &Shared, closed: Closed) -> Option<Logged> {
     };
     let content = match whole.body {
         spool::Body::File(path) => Content::File(path),
-        spool::Body::Memory(bytes) => Content::Memory(bytes),
+        spool::Body::Memory(frames) => Content::Memory(frames),
     };
     carry(shared, live, partition.set, content).await
 }
@@ -202,7 +202,7 @@ pub(super) async fn resume(shared: &Shared, live: Live) -> Option<Logged> {
             .await;
         live.put = Some(version);
         if !path.exists() {
-            content = Content::Memory(bytes::Bytes::new());
+            content = Content::Memory(Vec::new());
         }
     }
     carry(shared, live, set, content).await
@@ -277,7 +277,7 @@ pub(super) async fn carry(shared: &Shared, mut live: Live, set: Set, content: Co
         set,
         bytes: match &content {
             Content::File(_) => live.sealed.obj.size,
-            Content::Memory(bytes) => bytes.len() as u64,
+            Content::Memory(frames) => frames.iter().map(|frame| frame.len() as u64).sum(),
         },
         part: match content {
             Content::File(path) => Some(path),
@@ -360,7 +360,7 @@ async fn put(shared: &Shared, sealed: &Sealed, content: &Content) -> Option<Opti
                 path: path.clone(),
                 length: obj.size,
             },
-            Content::Memory(bytes) => Body::Bytes(bytes.clone()),
+            Content::Memory(frames) => Body::Parts(frames.clone()),
         };
         // A store that was away for longer than the lock lasts refuses a date that is over.
         if obj

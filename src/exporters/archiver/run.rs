@@ -178,10 +178,14 @@ impl Shared {
                 Some(compressor) => compressor,
                 None => Compressor::new(compression, level, chunk_bytes)?,
             };
-            let mut frames = Vec::new();
-            compressor.frames(&segments, &mut frames)?;
+            compressor.frames(&segments)?;
             drop(segments);
-            let done = part.append(&frames);
+            let done = part.append(&compressor.out);
+            let frames = match done {
+                Ok(()) => Vec::new(),
+                // They wait for the disk, and the compressor goes to the next one.
+                Err(_) => compressor.out.as_slice().to_vec(),
+            };
             std::io::Result::Ok((compressor, part, frames, done))
         });
         let (mut part, mut frames, mut done) = match work.await {

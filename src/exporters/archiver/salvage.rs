@@ -110,7 +110,7 @@ pub(super) fn content(path: &Path, signal: Signal, services: bool) -> io::Result
         let Ok(shape) = shape else { break };
         let (raw, mut facts) = (plain.len() as u64, Facts::default());
         facts.items = u64::from(shape.items);
-        facts::add(&mut facts, signal, &Bytes::from(plain), services);
+        facts::add(&mut facts, signal, &Bytes::from(plain), services, false);
         content.summary.add(&facts, raw, 0);
         content.len = file.stream_position()?;
     }
@@ -296,11 +296,11 @@ mod tests {
         ] {
             let mut parts = Vec::new();
             for message in &messages {
-                let mut out = Vec::new();
-                Compressor::new(how, 3, 1 << 20)
-                    .and_then(|mut c| c.frames(&[Segment::Shared(message.clone().into())], &mut out))
+                let mut compressor = Compressor::new(how, 3, 1 << 20).expect("3 is a level");
+                compressor
+                    .frames(&[Segment::Shared(message.clone().into())])
                     .expect("it compresses");
-                parts.push(out);
+                parts.push(compressor.out);
             }
             let check = |bytes: &[u8], frames: usize, records: u64| {
                 fs::write(&path, bytes).expect("it is written");

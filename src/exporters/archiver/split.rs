@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use component::prelude::*;
 use evidence::names::OWN_TENANT;
+use wire::field::Fields;
 use wire::view::{Any, Depth, Kind, Scratch, View};
 use wire::{NOWHERE, Part, divide};
 
@@ -263,9 +264,22 @@ impl Pieces {
         if chunk.is_empty() {
             return;
         }
-        facts::add(&mut piece.facts, self.signal, &chunk.bytes(), self.services);
+        let (signal, services, once) = (self.signal, self.services, !chunk.shape.non_canonical);
+        // Parts are put together only where a group begins in one and ends in another.
+        match chunk.parts() {
+            parts if parts.iter().all(is_whole) => {
+                let all = parts.iter();
+                all.for_each(|part| facts::add(&mut piece.facts, signal, part, services, once));
+            }
+            _ => facts::add(&mut piece.facts, signal, &chunk.bytes(), services, once),
+        }
         piece.messages.push(chunk.parts().to_vec());
     }
+}
+
+/// Whether these bytes are fields, and nothing beside them.
+fn is_whole(part: &Bytes) -> bool {
+    Fields::new(part, 0).all(|field| field.is_ok())
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub(super) struct Whole {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Body {
     File(PathBuf),
-    Memory(Bytes),
+    Memory(Vec<Bytes>),
 }
 
 impl Part {
@@ -118,7 +118,7 @@ impl Part {
     pub(super) fn finish(&mut self, seq: u64) -> io::Result<Whole> {
         let sha256 = fixed(self.sha256.clone().finish().as_ref());
         let body = match &mut self.place {
-            Place::Memory(frames) => Body::Memory(frames.concat().into()),
+            Place::Memory(frames) => Body::Memory(std::mem::take(frames)),
             Place::Disk(open) => {
                 let whole = open.with_file_name(format!("{seq:010}.part"));
                 let mut file = OpenOptions::new().read(true).write(true).open(&*open)?;
@@ -196,7 +196,7 @@ mod tests {
     fn bytes_of(body: &Body) -> Vec<u8> {
         match body {
             Body::File(path) => fs::read(path).expect("it is there"),
-            Body::Memory(bytes) => bytes.to_vec(),
+            Body::Memory(frames) => frames.concat(),
         }
     }
 

@@ -473,6 +473,7 @@ fn limits(config: &Config, writer: &str, rules: &Rules) -> Limits {
         },
         chunk_bytes: roll.chunk_bytes.bytes(),
         buffer_bytes_max: config.max_buffer_bytes.bytes(),
+        leaving_bytes_max: (2 * workers(config)).max(4) * roll.chunk_bytes.bytes(),
         // Parts in memory count with the buffers.
         spool_bytes_max: match config.spool {
             Spool::Disk => config.max_spool_bytes.0,

@@ -105,15 +105,28 @@ async fn a_file_is_copied_and_stays() {
 }
 
 #[tokio::test]
+async fn parts_are_one_object() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileStore::new(dir.path());
+    let parts = [vec![1; COPY_BYTES + 1], Vec::new(), vec![2; 3]];
+    let body = Body::Parts(parts.iter().cloned().map(Bytes::from).collect());
+    let outcome = store.put("x", body, &put_of(&parts.concat())).await;
+    assert!(matches!(outcome, Ok(PutOutcome::Stored(_))), "{outcome:?}");
+    assert_eq!(fs::read(dir.path().join("x")).unwrap(), parts.concat());
+}
+
+#[tokio::test]
 async fn what_has_another_digest_is_not_stored() {
     let dir = tempfile::tempdir().unwrap();
     let store = FileStore::new(dir.path());
-    let body = Body::Bytes(Bytes::from_static(b"flipped"));
-    let error = store.put("x", body, &put_of(b"flopped")).await.unwrap_err();
-    assert_eq!(
-        (error.class, error.code.as_str()),
-        (Class::Retry { after: None }, "BadDigest")
-    );
+    let parts = [&b"flip"[..], b"ped"].map(Bytes::from_static).to_vec();
+    for body in [Body::Bytes(Bytes::from_static(b"flipped")), Body::Parts(parts)] {
+        let error = store.put("x", body, &put_of(b"flopped")).await.unwrap_err();
+        assert_eq!(
+            (error.class, error.code.as_str()),
+            (Class::Retry { after: None }, "BadDigest")
+        );
+    }
     assert_eq!(store.head("x", None).await.unwrap_err().class, Class::NotFound);
     assert_eq!(fs::read_dir(dir.path().join(INCOMING)).unwrap().count(), 0);
 }

@@ -451,6 +451,11 @@ impl Inner {
                 let length = bytes.len() as u64;
                 (ByteStream::from(bytes), length)
             }
+            Body::Parts(parts) => {
+                let bytes = parts.concat();
+                let length = bytes.len() as u64;
+                (ByteStream::from(bytes), length)
+            }
             Body::File { path, length } => (file_body(path, length).await?, length),
         };
         if length > OBJECT_BYTES_MAX {

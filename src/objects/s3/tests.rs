@@ -153,6 +153,14 @@ async fn a_file_goes_up_as_memory_does() {
     assert_eq!(get.head.size, length);
     assert_eq!(get.body.collect(length).await.unwrap(), bytes);
 
+    // As do parts.
+    let parts = bytes.chunks(70_000).map(Bytes::copy_from_slice).collect();
+    let outcome = store.put("z", Body::Parts(parts), &put_of(&bytes)).await;
+    assert!(matches!(outcome, Ok(PutOutcome::Stored(_))), "{outcome:?}");
+    assert_eq!(last(&fake).header("content-length"), "300000");
+    let get = store.get("z", None).await.unwrap();
+    assert_eq!(get.body.collect(length).await.unwrap(), bytes);
+
     let error = store
         .put("y", file(length + 1), &put_of(&bytes))
         .await

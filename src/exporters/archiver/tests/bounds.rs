@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use component::{Pieces, Seq};
 use tokio::time::Instant;
 
 use super::super::facts::Facts;
-use super::super::gather::{Gather, Limits};
+use super::super::gather::{Framing, Gather, Limits};
 use super::super::partition::{Bounds, Key, Roll};
 use super::super::rules::Rules;
 use super::super::split::Piece;
@@ -30,10 +30,95 @@ const COVERED_AFTER: Duration = Duration::from_secs(70);
 
 /// What is ready without waiting.
 fn at_once<T>(work: impl Future<Output = T>) -> Option<T> {
-    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+    poll(&mut pin!(work))
+}
+
+fn poll<T>(work: &mut Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => Some(done),
         Poll::Pending => None,
     }
+}
+
+/// A message for a partition, taken as soon as there is room.
+async fn take(
+    gather: &Gather,
+    rules: &Rules,
+    (signal, tenant): (Signal, &Arc<str>),
+    message: &Bytes,
+    (seq, admitted_ms): (u64, u64),
+) -> Result<(), Refusal> {
+    let piece = Piece {
+        class: 0,
+        tenant: tenant.clone(),
+        messages: vec![vec![message.clone()]],
+        facts: Facts {
+            items: 100,
+            ..Facts::default()
+        },
+    };
+    let receipt = Receipt {
+        seq: Seq(seq),
+        admitted_ms,
+        owed: Pieces::All,
+        rules: None,
+    };
+    let make = || {
+        Part::new(
+            "0123456789abcdef".into(),
+            Some("/var/lib/weir/archive/spool".as_ref()),
+        )
+    };
+    gather
+        .take(rules, signal, vec![piece], &receipt, make, |_, _| {})
+        .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_appends_waits_for_who_compresses_and_no_buffer_leaves_early_for_that() {
+    let rules = Rules::new(&Rig::new("").config());
+    let gather = gather(&rules);
+    let tenants: Vec<Arc<str>> = (0..6).map(|n| format!("tenant-{n}").into()).collect();
+    let [large, small] = [MIB as usize, 100_000].map(|len| Bytes::from(vec![7; len]));
+    let of = |n: usize| (Signal::Logs, &tenants[n]);
+    assert!(at_once(take(&gather, &rules, of(5), &small, (0, NOW_MS))).is_some());
+    for n in 0..4 {
+        assert!(at_once(take(&gather, &rules, of(n), &large, (1, NOW_MS))).is_some());
+    }
+    let mut full = gather.framings();
+    let sketch = |all: &[Framing]| -> Vec<(u64, &str)> { all.iter().map(|f| (f.bytes, f.why)).collect() };
+    assert_eq!(sketch(&full), [(MIB, "full"); 4]);
+    // Four are enough: the next one waits, and nobody is sent away for its sake.
+    let mut waits = pin!(take(&gather, &rules, of(4), &small, (2, NOW_MS)));
+    assert!(poll(&mut waits).is_none());
+    assert!(gather.framings().is_empty());
+    let mut compressed = |n: usize| {
+        for framing in full.drain(..n) {
+            let mut part = framing.part;
+            part.pretend(framing.bytes / 4);
+            gather.framed(&framing.key, part, framing.bytes, framing.capacity);
+        }
+    };
+    compressed(1);
+    assert!(matches!(poll(&mut waits), Some(Ok(()))));
+    // What is full counts before it is handed out, and what ends an object counts as well.
+    assert!(at_once(take(&gather, &rules, of(0), &large, (3, NOW_MS))).is_some());
+    gather.flush();
+    compressed(2);
+    let closed = gather.closed(Instant::now());
+    let leaving: usize = closed
+        .iter()
+        .map(|closed| closed.partition.buffer.capacity())
+        .sum();
+    assert_eq!(leaving, MIB as usize + 2 * small.len());
+    let most = gather.buffered();
+    assert_eq!(most, leaving + MIB as usize);
+    for n in 1..3 {
+        assert!(at_once(take(&gather, &rules, of(n), &large, (4, NOW_MS))).is_some());
+    }
+    assert!(at_once(take(&gather, &rules, of(5), &small, (5, NOW_MS))).is_none());
+    gather.let_go(leaving, 0);
+    assert!(at_once(take(&gather, &rules, of(5), &small, (5, NOW_MS))).is_some());
 }
 
 /// The defaults with a journal.
@@ -51,6 +136,7 @@ fn gather(rules: &Rules) -> Gather {
         },
         chunk_bytes: MIB as usize,
         buffer_bytes_max: 192 << 20,
+        leaving_bytes_max: 4 << 20,
         spool_bytes_max: 20 << 30,
         partitions_max: 8192,
     })
@@ -83,30 +169,9 @@ async fn three_thousand_partitions_over_an_hours_border_stay_within_their_bounds
     for second in 0..seconds {
         let now_ms = from_ms + second as u64 * 1000;
         for at in (second % EVERY_S..TENANTS * SIGNALS.len()).step_by(EVERY_S) {
-            let piece = Piece {
-                class: 0,
-                tenant: names[at / SIGNALS.len()].clone(),
-                messages: vec![vec![message.clone()]],
-                facts: Facts {
-                    items: 100,
-                    ..Facts::default()
-                },
-            };
-            let receipt = Receipt {
-                seq: Seq(seq),
-                admitted_ms: now_ms,
-                owed: Pieces::All,
-                rules: None,
-            };
+            let of = (SIGNALS[at % SIGNALS.len()], &names[at / SIGNALS.len()]);
+            let taken = at_once(take(&gather, &rules, of, &message, (seq, now_ms)));
             seq += 1;
-            let make = || {
-                Part::new(
-                    "0123456789abcdef".into(),
-                    Some("/var/lib/weir/archive/spool".as_ref()),
-                )
-            };
-            let signal = SIGNALS[at % SIGNALS.len()];
-            let taken = at_once(gather.take(&rules, signal, vec![piece], &receipt, make, |_, _| {}));
             assert!(matches!(taken, Some(Ok(()))), "it waits at second {second}");
         }
         counted.buffered_most = counted.buffered_most.max(gather.buffered());
