@@ -320,3 +320,68 @@ async fn with_evidence_all_that_was_acknowledged_is_proved_and_read_again_once()
         assert_eq!(numbers(&peer), acknowledged);
     }
 }
+
+/// `configs/awss3-evidence.yaml` as it is, but for its places, its credentials and its patience.
+#[tokio::test]
+async fn the_example_proves_what_it_writes() {
+    let s3 = FakeS3::start().await;
+    s3.add("telemetry", Bucket::locked());
+    let folder = tempfile::tempdir().unwrap();
+    let (http, grpc) = (free_port(), free_port());
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/awss3-evidence.yaml");
+    let mut text = fs::read_to_string(example).unwrap();
+    let auth = format!("auth: {{access_key_id: {WRITER}, secret_access_key: secret}}");
+    for (from, to) in [
+        (
+            "${env:WEIR_STATE:-/var/lib/weir}",
+            folder.path().display().to_string(),
+        ),
+        ("${env:WEIR_S3_ENDPOINT:-http://127.0.0.1:9000}", s3.endpoint()),
+        ("127.0.0.1:4317", format!("127.0.0.1:{grpc}")),
+        ("127.0.0.1:4318", format!("127.0.0.1:{http}")),
+        (
+            "      compression: zstd\n",
+            format!("      compression: zstd\n      {auth}\n"),
+        ),
+        (
+            "      lock: {",
+            "      roll: {max_age: 300ms}\n      log: {checkpoint_interval: 300ms}\n      lock: {".to_owned(),
+        ),
+        (
+            "\nservice:\n",
+            "\nservice:\n  telemetry: {metrics: {level: none}}\n".to_owned(),
+        ),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, &to);
+    }
+    fs::write(folder.path().join("weir.yaml"), text).unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (config, root, policy) = (at("weir.yaml"), at("root.key"), at("trust.policy"));
+    let places = ["--config", config.as_str(), "--policy", policy.as_str()];
+    let (exit, told, said) = weir(&[&["archive", "init", "--root-key", &root], &places[..]].concat()).await;
+    assert_eq!(exit, 0, "{told}{said}");
+    let mut gateway = life(folder.path(), http, None).await;
+    let batch = Batch {
+        records: 20,
+        text: 100,
+        ..Batch::of_one(0)
+    };
+    let address = SocketAddr::from(([127, 0, 0, 1], http));
+    let answer = client::post_otlp(address, batch.path(false), &batch.message()).await;
+    assert_eq!(answer.status, 200);
+    gateway.stop().await;
+    let verify = ["archive", "verify", "--level", "decode"];
+    let (exit, told, said) = weir(&[&verify[..], &places[..]].concat()).await;
+    assert_eq!(exit, 0, "{told}{said}");
+    assert!(
+        told.contains("20 records") && told.contains("P1 lock                  PASS"),
+        "{told}"
+    );
+    let keys = objects(&s3, "telemetry").await.into_keys();
+    let own: Vec<String> = keys.filter(|key| key.starts_with("gateway/year=")).collect();
+    assert!(
+        own.iter().all(|key| key.ends_with(".binpb.zst")) && own.len() == 1,
+        "{own:?}"
+    );
+}

@@ -111,6 +111,8 @@ pub(crate) enum Act {
     TakeBut(u64),
     Retry,
     RetryAfter(Duration),
+    /// Says so after so long only.
+    RetryLate(Duration, Duration),
     /// Takes all chunks but the last one.
     KeepLast,
     /// The same, and the rest is taken without this many.
@@ -194,7 +196,10 @@ impl Script {
                 });
             }
             Act::Retry => return Err(ExportError::retry("unwell")),
-            Act::RetryAfter(after) => {
+            Act::RetryAfter(after) | Act::RetryLate(_, after) => {
+                if let Act::RetryLate(time, _) = act {
+                    tokio::time::sleep(time).await;
+                }
                 return Err(ExportError::Retry {
                     after: Some(after),
                     remaining: None,

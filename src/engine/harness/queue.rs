@@ -28,6 +28,7 @@ use wire::Payload;
 use super::batch::{self, Batch, Key, Pending, Policy, Portion};
 use super::cut;
 use super::dead_letter;
+use super::durable::Stored;
 use super::judge::{Health, Judged};
 use super::partition::{Parked, Phase, State};
 use super::retry::Backoff;
@@ -408,6 +409,9 @@ impl Hub {
             _ => {}
         }
         let unwell_now = partition.unwell();
+        // From now on its bytes can be had, if somebody wants them.
+        let parked = judged.parked.as_ref().map(|(_, batch)| batch);
+        let stored = parked.and_then(Batch::last_stored).and_then(Stored::queue);
         for batch in judged.again.into_iter().rev() {
             partition.ready.push_front(batch);
         }
@@ -437,6 +441,10 @@ impl Hub {
         }
         // Pieces may be work for more than this consumer.
         self.pump(&mut st, now);
+        drop(st);
+        if let Some(queue) = stored {
+            queue.look();
+        }
         next
     }
 

@@ -206,9 +206,11 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
+    match tokio::task::spawn_blocking(work).await {
+        // The runtime ends, and whoever waits with it: that is no fault of the disk.
+        Err(ended) if ended.is_cancelled() => std::future::pending().await,
+        done => done.map_err(io::Error::other)?,
+    }
 }
 
 #[cfg(test)]

@@ -347,6 +347,11 @@ impl Durable {
         self.meters.used.add(-self.units(records, count, bytes));
     }
 
+    /// Something of the window can be let go of, which could not before.
+    pub(crate) fn look(&self) {
+        self.work.notify_one();
+    }
+
     /// A loaded record holds less of the window.
     fn unload(&self, label: &Label, bytes: usize) {
         self.state.lock().shrink(label, bytes, 0);

@@ -462,6 +462,29 @@ async fn tenants_that_are_refused_for_ever_do_not_hold_up_another() {
 }
 
 #[tokio::test]
+async fn what_is_being_sent_while_another_wants_room_gives_it_once_it_waits() {
+    let disk = SimDisk::default();
+    let is_bad = |p: &Payload| p.chunks[0].origin.tenant.as_deref() == Some("bad");
+    let script = Script::by(move |p| match is_bad(p) {
+        true => Act::RetryLate(MS(300), Duration::from_secs(60)),
+        false => Act::Take,
+    });
+    let life = Life::begin(&disk, &[("out", &script, settings(10_000))]).await;
+    // All of the window, and it is on its way when the other one comes.
+    life.send(logs_of("bad", 13_000)).await.expect("there is room");
+    until("it is tried", || !script.seen.lock().is_empty()).await;
+    let loaded = life.cx.memory.used(Class::Queues);
+    assert!(loaded > 2 * backlog::WINDOW_BYTES, "{loaded} bytes");
+    let good = life.send(logs_of("good", 300)).await.expect("there is room");
+    until("the good one goes on", || {
+        life.totals("out").get(Column::Out) == good.len() as u64
+    })
+    .await;
+    assert_eq!(taken(&script), good);
+    life.end().await;
+}
+
+#[tokio::test]
 async fn a_full_disk_is_busy_with_a_hint_and_recovers() {
     let disk = SimDisk::default();
     let options = Options {
