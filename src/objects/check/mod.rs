@@ -26,8 +26,8 @@ const CANARY_SECONDS: u64 = 24 * 60 * 60;
 const CLOCK_NOTE: u64 = 2;
 const CLOCK_MAX: u64 = 60;
 const CANARY_BYTES: usize = 32;
-/// Names that are tried for a canary: starts may follow each other within a second.
-const CANARY_NAMES: u64 = 20;
+/// Where a canary has this second's name already another one within so many is drawn: starts may follow each other fast.
+const CANARY_NAMES: u64 = 3600;
 
 /// What a store must keep.
 #[derive(Clone, Copy, Debug)]
@@ -365,14 +365,20 @@ impl Run<'_> {
             ..Put::default()
         };
         let body = Body::Bytes(Bytes::copy_from_slice(&bytes));
-        let mut second = now;
+        let mut others = bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|two| u64::from(u16::from_le_bytes(*two)));
         let answer = loop {
-            match self.store.put(&key, body.clone(), &put).await {
-                // A session that was started a moment ago has left its own.
-                Ok(PutOutcome::Exists) if second < now + CANARY_NAMES => second += 1,
-                answer => break answer,
+            let answer = self.store.put(&key, body.clone(), &put).await;
+            // A session that was started a moment ago has left its own.
+            match (&answer, others.next()) {
+                (Ok(PutOutcome::Exists), Some(other)) => {
+                    key = format!("{SELFTEST}{}-{}", self.wanted.session, now + other % CANARY_NAMES);
+                }
+                _ => break answer,
             }
-            key = format!("{SELFTEST}{}-{second}", self.wanted.session);
         };
         let stored = match answer {
             Ok(PutOutcome::Stored(stored)) => stored,

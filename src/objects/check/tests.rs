@@ -60,6 +60,16 @@ async fn a_directory_is_no_worm_storage() {
     );
 }
 
+#[tokio::test]
+async fn a_session_may_start_a_hundred_times_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::new(folder.path());
+    for start in 0..300 {
+        let done = check(&store, None, wanted(false, Mode::Compliance)).await;
+        assert!(done.is_ok(), "start {start}: {:?}", done.err().map(|e| e.text));
+    }
+}
+
 #[cfg(feature = "aws")]
 mod in_buckets {
     use http::Method;
