@@ -7,6 +7,7 @@
 
 mod connect;
 mod fault;
+mod parts;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
-use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat, Length};
+use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat, Length, SdkBody};
 use aws_sdk_s3::types::{
     BucketVersioningStatus, ChecksumAlgorithm, ChecksumMode, ChecksumType, ObjectCannedAcl,
     ObjectLockEnabled, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention,
@@ -452,9 +453,9 @@ impl Inner {
                 (ByteStream::from(bytes), length)
             }
             Body::Parts(parts) => {
-                let bytes = parts.concat();
-                let length = bytes.len() as u64;
-                (ByteStream::from(bytes), length)
+                let length = parts.iter().map(|part| part.len() as u64).sum();
+                let body = move || SdkBody::from_body_1_x(parts::Parts::new(parts.clone()));
+                (ByteStream::new(SdkBody::retryable(body)), length)
             }
             Body::File { path, length } => (file_body(path, length).await?, length),
         };

@@ -157,7 +157,12 @@ async fn a_file_goes_up_as_memory_does() {
     let parts = bytes.chunks(70_000).map(Bytes::copy_from_slice).collect();
     let outcome = store.put("z", Body::Parts(parts), &put_of(&bytes)).await;
     assert!(matches!(outcome, Ok(PutOutcome::Stored(_))), "{outcome:?}");
-    assert_eq!(last(&fake).header("content-length"), "300000");
+    let seen = last(&fake);
+    assert_eq!(seen.header("content-length"), "300000");
+    assert_eq!(
+        (seen.header("x-amz-trailer"), seen.header("transfer-encoding")),
+        ("", "")
+    );
     let get = store.get("z", None).await.unwrap();
     assert_eq!(get.body.collect(length).await.unwrap(), bytes);
 
